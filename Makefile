@@ -1,0 +1,50 @@
+# make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
+# make test    install everything, run all tests
+# make check   all that CI checks: lint, types, tests
+# make train DATA=path/to/chest_xray [CONFIG=…] [OUT=models/mine] [WEIGHTS=…]
+# make lock    compile docker/serving.requirements.txt anew from pyproject.toml
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+CONFIG ?= training/configs/resnet18.toml
+OUT ?= models/mine
+
+.PHONY: serve test check lint train data-is-named lock
+
+serve: .venv/serving
+	$(BIN)/python -m service
+
+test: .venv/everything
+	$(BIN)/python -m pytest
+
+check: lint test
+
+lint: .venv/everything
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+train: data-is-named .venv/everything
+	$(BIN)/python -m training train --data "$(DATA)" --config "$(CONFIG)" --out "$(OUT)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+data-is-named:
+	@test -n "$(DATA)" || { echo 'make train DATA=path/to/chest_xray: the folder with train/NORMAL and train/PNEUMONIA'; exit 2; }
+
+lock: .venv/everything
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --custom-compile-command 'make lock' --quiet --upgrade --output-file docker/serving.requirements.txt
+
+.venv/serving: docker/serving.requirements.txt
+	@test -n "$(PYTHON)" || { echo 'no Python 3.11, 3.12 or 3.13 with venv found; name one: make PYTHON=/path/to/python'; exit 2; }
+	@echo 'installing what the service needs into .venv …'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
+	@touch $@
+
+# CPU builds of torch come from PyTorch's own index; where that cannot be reached, pip goes on without it.
+.venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
+	@echo 'installing what training and tests need into .venv …'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
+		-r docker/training.requirements.txt -r tests/requirements.txt
+	@touch $@
