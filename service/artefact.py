@@ -1,0 +1,151 @@
+"""Reads a model folder, and trusts nothing in it that `SHA256SUMS` does not vouch for.
+
+model.json     what programs need
+model.onnx     the graph, fp32; other variants beside it
+SHA256SUMS     of model.json and of every variant, in the format of sha256sum
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from service.errors import ArtefactError
+
+SCHEMA_VERSION = 1
+DESCRIPTION = "model.json"
+SUMS = "SHA256SUMS"
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One ONNX file. Its logit for the positive label is mean(evidence) / temperature + bias."""
+
+    file: str
+    bytes: int
+    temperature: float
+    bias: float
+    kept_in_fp32: list[str] = []
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the positive label's probability. Below `screening` and above `rule_in` the model is sure enough; between
+    them it is `uncertain`."""
+
+    screening: Annotated[float, Meta(ge=0, le=0.5)]
+    balanced: Probability
+    rule_in: Annotated[float, Meta(ge=0.5, le=1)]
+
+
+class NoveltyCutoffs(msgspec.Struct, frozen=True, kw_only=True):
+    """Distances from which an image is `unusual`, and `foreign`."""
+
+    unusual: float
+    foreign: float
+
+
+class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
+    """`grid`: rows and columns. `scale`: logits that are drawn at full strength, the same for every image."""
+
+    grid: tuple[int, int]
+    scale: float
+
+
+class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
+    """What each variant must answer for `classifier.self_test_image(height, width)`."""
+
+    height: int
+    width: int
+    formula: str
+    probability: dict[str, Probability]
+    tolerance: float
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """`model.json`. `labels`: in the order of the output. `prior`: of the positive label, that the probabilities assume."""
+
+    schema_version: int
+    name: str
+    labels: Annotated[list[str], Meta(min_length=2, max_length=2)]
+    positive: str
+    prior: Probability
+    thresholds: Thresholds
+    novelty: NoveltyCutoffs
+    heatmap: Heatmap
+    variants: dict[str, Variant]
+    self_test: SelfTest
+    backbone: str
+    weights: str
+    image_size: int
+    created: str
+    data: dict[str, Any] = {}  # Any: for people and reports; the service passes them on unread
+    metrics: dict[str, Any] = {}  # Any: as above
+    versions: dict[str, str] = {}
+
+
+class Artefact(msgspec.Struct, frozen=True, kw_only=True):
+    """A model folder that has been checked. `graph`: the very bytes that were hashed."""
+
+    folder: Path
+    description: Description
+    variant: str
+    sha256: str
+    graph: bytes
+
+
+def read_artefact(folder: Path, variant: str) -> Artefact:
+    """Raises ArtefactError: a file is missing, differs from its hash, or does not say what it should."""
+    sums = _read_sums(folder)
+    content = _read_verified(folder, DESCRIPTION, sums)
+    description = decode_description(content, folder / DESCRIPTION)
+    if variant not in description.variants:
+        raise ArtefactError(f"{folder}: has no variant «{variant}»; it has {', '.join(description.variants)}")
+    file = description.variants[variant].file
+    graph = _read_verified(folder, file, sums)
+    return Artefact(folder=folder, description=description, variant=variant, sha256=sums[file], graph=graph)
+
+
+def decode_description(content: bytes, where: Path) -> Description:
+    """Raises ArtefactError: not a model.json of this version, or one that contradicts itself."""
+    try:
+        description = msgspec.json.decode(content, type=Description)
+    except msgspec.DecodeError as error:
+        raise ArtefactError(f"{where}: {error}") from error
+    if description.schema_version != SCHEMA_VERSION:
+        raise ArtefactError(f"{where}: schema_version is {description.schema_version}, this program reads {SCHEMA_VERSION}")
+    if description.positive not in description.labels:
+        raise ArtefactError(f"{where}: positive is «{description.positive}», not one of {description.labels}")
+    return description
+
+
+def write_sums(folder: Path, files: list[str]) -> None:
+    lines = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for file in sorted(files)]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    lines = _read(folder / SUMS).decode("utf-8", errors="replace").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise ArtefactError(f"{folder / SUMS}: expected lines of «hash  file»")
+    return {file: digest for digest, file in pairs}
+
+
+def _read_verified(folder: Path, file: str, sums: dict[str, str]) -> bytes:
+    if file not in sums:
+        raise ArtefactError(f"{folder / SUMS}: has no line for {file}")
+    content = _read(folder / file)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sums[file]:
+        raise ArtefactError(f"{folder / file}: its SHA-256 is {digest[:12]}…, {SUMS} says {sums[file][:12]}…")
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path}: {error.strerror}") from error

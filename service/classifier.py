@@ -1,0 +1,87 @@
+"""The exported graph on ONNX Runtime. What serves is what was evaluated: training measures through this class."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from service.artefact import Artefact
+from service.errors import ArtefactError
+
+Grey = npt.NDArray[np.uint8]  # [height, width]
+Floats = npt.NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """Of N images: `probabilities` [N, 2] in the order of the labels, `heatmaps` [N, h, w] in calibrated logits,
+    `novelty` [N]."""
+
+    probabilities: Floats
+    heatmaps: Floats
+    novelty: Floats
+
+
+class Output(NamedTuple):
+    """Of one image: `probabilities` [2], `heatmap` [h, w], `novelty`."""
+
+    probabilities: Floats
+    heatmap: Floats
+    novelty: np.float32
+
+
+class Classifier:
+    """One session, to be called by any number of threads at once; each call computes on its own thread alone."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        """Raises ArtefactError: ONNX Runtime refuses the graph, or it is not one of ours."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # the lanes are the threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(artefact.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no public base for its errors
+            file = artefact.folder / artefact.description.variants[artefact.variant].file
+            raise ArtefactError(f"{file}: ONNX Runtime cannot load it: {error}") from error
+        names = [value.name for value in (*self._session.get_inputs(), *self._session.get_outputs())]
+        if names != ["images", *Outputs._fields]:
+            raise ArtefactError(f"{artefact.folder}: the graph's inputs and outputs are {names}")
+        self.artefact = artefact
+
+    def classify(self, images: Sequence[Grey]) -> Outputs:
+        """Images uint8 [height, width], of any and of different sizes, at least one."""
+        return Outputs(*self._session.run(None, {"images": list(images)}))
+
+    def classify_each(self, images: Sequence[Grey]) -> list[Output]:
+        return [Output(*rows) for rows in zip(*self.classify(images), strict=True)]
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Run the smallest and the largest batch once, so that the first client does not pay for allocations."""
+        test = self.artefact.description.self_test
+        image = self_test_image(test.height, test.width)
+        for size in {1, max_batch_size}:
+            self.classify([image] * size)
+
+    def self_test(self) -> None:
+        """Raises ArtefactError: the model does not compute here what it computed when it was made."""
+        test = self.artefact.description.self_test
+        expected = test.probability.get(self.artefact.variant)
+        if expected is None:
+            raise ArtefactError(f"{self.artefact.folder}: self_test has no probability for «{self.artefact.variant}»")
+        positive = self.artefact.description.labels.index(self.artefact.description.positive)
+        found = float(self.classify([self_test_image(test.height, test.width)]).probabilities[0, positive])
+        if not abs(found - expected) <= test.tolerance:  # «not», so that NaN fails
+            raise ArtefactError(
+                f"{self.artefact.folder}: self-test: probability {found:.6f} instead of {expected:.6f} ± {test.tolerance}"
+            )
+
+
+SELF_TEST_FORMULA = "(255 - |255 - 4 y| % 256 + |255 - 3 x| % 256) // 2"
+
+
+def self_test_image(height: int, width: int) -> Grey:
+    """Two crossing triangle waves, in whole numbers so that every machine draws the same: SELF_TEST_FORMULA."""
+    y, x = np.mgrid[:height, :width]
+    return np.asarray((255 - np.abs(255 - 4 * y) % 256 + np.abs(255 - 3 * x) % 256) // 2, dtype=np.uint8)

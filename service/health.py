@@ -1,0 +1,30 @@
+"""Whether the process lives, and whether it wants work: starting → ready → draining."""
+
+from typing import Literal
+
+from litestar import get
+from litestar.di import NamedDependency
+
+from service.errors import NotReady
+from service.schemas import Health
+
+
+class Lifecycle:
+    """Read by the health routes; set by `app` when the lanes have started, by `__main__` when a signal comes."""
+
+    def __init__(self) -> None:
+        self.state: Literal["starting", "ready", "draining"] = "starting"
+
+
+@get(["/health", "/health/ready"], sync_to_thread=False)
+def ready(lifecycle: NamedDependency[Lifecycle]) -> Health:
+    """Answers 200 once the model is verified, warm and self-tested; 503 with the reason otherwise."""
+    if lifecycle.state != "ready":
+        raise NotReady(f"the service is {lifecycle.state}")
+    return Health(status="ready")
+
+
+@get("/health/live", sync_to_thread=False)
+def live() -> Health:
+    """Answers 200 as long as the event loop turns, whatever the load."""
+    return Health(status="live")

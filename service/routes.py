@@ -1,0 +1,128 @@
+"""A request's way: admission, body, decoding in a thread, the batcher, the answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, NamedTuple, TypeAlias
+
+from litestar import Request as LitestarRequest
+from litestar import get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.exceptions import InternalServerException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.params import FromQuery
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+from service import images
+from service.artefact import Artefact
+from service.batcher import Batcher
+from service.classifier import Grey, Output
+from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, RequestError, TooSlow
+from service.schemas import ModelInfo, Prediction, prediction
+
+IMAGE_FIELD = "image"
+MAX_PARTS = 4
+
+Request: TypeAlias = LitestarRequest[Any, Any, State]  # Any: nobody logs in, so there is no user and no token
+
+
+class Work(NamedTuple):
+    """What a prediction needs, put together by `app`."""
+
+    artefact: Artefact
+    batcher: Batcher[Grey, Output]
+    decoders: ThreadPoolExecutor
+    deadline_ms: int
+    max_body_bytes: int
+
+
+@dataclass
+class PredictOperation(Operation):
+    """Tells OpenAPI what the handler reads from the request itself."""
+
+    def __post_init__(self) -> None:
+        image = Schema(type="string", format="binary")  # type: ignore[arg-type]  # OpenAPI's own words
+        form = Schema(type="object", properties={IMAGE_FIELD: image}, required=[IMAGE_FIELD])  # type: ignore[arg-type]
+        self.request_body = RequestBody(
+            description="One JPEG or PNG: a form with the field «image», or the bytes as they are",
+            content={"multipart/form-data": OpenAPIMediaType(schema=form), "image/*": OpenAPIMediaType(schema=image)},
+            required=True,
+        )
+
+
+@post("/predict", status_code=200, operation_class=PredictOperation)
+async def predict(request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False) -> Prediction:
+    """One chest X-ray in, one calibrated prediction out."""
+    arrival, end = time.perf_counter(), asyncio.get_running_loop().time() + work.deadline_ms / 1000
+    with work.batcher.admit():
+        async with _until(end, TooSlow(f"the body was not complete after {work.deadline_ms} ms")):
+            body = await _read_body(request, work.max_body_bytes)
+        async with _until(end, DeadlineExceeded(f"no answer after {work.deadline_ms} ms")):
+            start = time.perf_counter()
+            data = _form_image(request, body) if _is_form(request) else body
+            grey = await asyncio.get_running_loop().run_in_executor(work.decoders, images.decode, data)
+            decoded = time.perf_counter()
+            answer = await work.batcher.submit(grey)
+    return prediction(
+        work.artefact,
+        answer,
+        with_heatmap=heatmap,
+        request_id=request.scope["state"]["request_id"],
+        decode_ms=1000 * (decoded - start),
+        total_ms=1000 * (time.perf_counter() - arrival),
+    )
+
+
+@get("/model-info", sync_to_thread=False)
+def model_info(info: NamedDependency[ModelInfo]) -> ModelInfo:
+    """What is known of the model, and what of it runs."""
+    return info
+
+
+@asynccontextmanager
+async def _until(end: float, error: RequestError) -> AsyncIterator[None]:
+    """`end`: seconds, of the event loop's clock."""
+    try:
+        async with asyncio.timeout_at(end):
+            yield
+    except TimeoutError:
+        raise error from None
+
+
+async def _read_body(request: Request, max_body_bytes: int) -> bytes:
+    try:
+        return await request.body()
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(f"the body is larger than {max_body_bytes:,} bytes") from None
+    except InternalServerException:  # Litestar's word for a client that has gone
+        raise MalformedRequest("the client left before the body was complete") from None
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+def _form_image(request: Request, body: bytes) -> bytes:
+    """Only here is the content type believed; names and types inside the form are not."""
+    boundary = parse_options_header(request.headers["content-type"])[1].get("boundary", "")
+    try:
+        parser = MultipartParser(
+            BytesIO(body),
+            boundary,
+            charset="latin-1",  # any byte is a character of it: no file name is refused, and none is used
+            part_limit=MAX_PARTS,
+            spool_limit=len(body),
+            memory_limit=len(body),
+        )
+        parts: list[bytes] = [part.raw for part in parser if part.name == IMAGE_FIELD]
+    except MultipartError as error:
+        raise MalformedRequest(f"the form cannot be read: {error.args[0]}") from error
+    if len(parts) != 1:
+        raise MalformedRequest(f"the form needs the field «{IMAGE_FIELD}» once, it has it {len(parts)} times")
+    return parts[0]

@@ -1,0 +1,136 @@
+"""What the service answers."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from service.artefact import Artefact, Description
+from service.batcher import Answer
+from service.classifier import Output
+
+SCHEMA_VERSION = 1  # of a prediction
+DISCLAIMER = "For education and research only. Not a medical device; never use it to decide about a person."
+
+
+class Novelty(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the image lies from the training images; `foreign` answers mean nothing."""
+
+    value: float
+    level: Literal["typical", "unusual", "foreign"]
+
+
+class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
+    """`values` [rows][columns]: evidence for the positive label at each place of the stretched image, in calibrated logits;
+    `scale`: the value that is drawn at full strength."""
+
+    grid: tuple[int, int]
+    scale: float
+    values: list[list[float]]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    variant: str
+    sha256: str
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds. `inference`: of the whole batch. `total`: from the request's arrival."""
+
+    decode: float
+    queue: float
+    inference: float
+    total: float
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """`label`: the more probable one; `confidence`: its probability; `uncertain`: the positive label's probability lies
+    between the locked thresholds of `/model-info`."""
+
+    schema_version: int
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    uncertain: bool
+    novelty: Novelty
+    warnings: list[str]
+    heatmap: Heatmap | msgspec.UnsetType = msgspec.UNSET
+    model: Model
+    request_id: str
+    timing_ms: Timing
+    batch_size: int
+    disclaimer: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    variant: str
+    sha256: str
+    lanes: int
+    limits: dict[str, int]
+    versions: dict[str, str]
+
+
+class ModelInfo(Description, frozen=True, kw_only=True):
+    """The whole of model.json, and in `running` what this process made of it."""
+
+    running: Running
+    disclaimer: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457, `application/problem+json`."""
+
+    title: str
+    status: int
+    detail: str
+    request_id: str = ""
+    extra: Any = None  # Any: what Litestar says of a parameter that is wrong
+
+
+def prediction(
+    artefact: Artefact, answer: Answer[Output], *, with_heatmap: bool, request_id: str, decode_ms: float, total_ms: float
+) -> Prediction:
+    description, output = artefact.description, answer.result
+    probabilities = dict(zip(description.labels, output.probabilities.tolist(), strict=True))
+    label = max(probabilities, key=lambda name: probabilities[name])
+    novelty = _novelty(description, float(output.novelty))
+    return Prediction(
+        schema_version=SCHEMA_VERSION,
+        label=label,
+        confidence=probabilities[label],
+        probabilities=probabilities,
+        uncertain=description.thresholds.screening <= probabilities[description.positive] < description.thresholds.rule_in,
+        novelty=novelty,
+        warnings=_warnings(novelty),
+        heatmap=_heatmap(description, output) if with_heatmap else msgspec.UNSET,
+        model=Model(name=description.name, variant=artefact.variant, sha256=artefact.sha256),
+        request_id=request_id,
+        timing_ms=Timing(
+            decode=round(decode_ms, 3),
+            queue=round(answer.queue_ms, 3),
+            inference=round(answer.run_ms, 3),
+            total=round(total_ms, 3),
+        ),
+        batch_size=answer.batch_size,
+        disclaimer=DISCLAIMER,
+    )
+
+
+def _novelty(description: Description, value: float) -> Novelty:
+    if value >= description.novelty.foreign:
+        return Novelty(value=value, level="foreign")
+    return Novelty(value=value, level="unusual" if value >= description.novelty.unusual else "typical")
+
+
+def _warnings(novelty: Novelty) -> list[str]:
+    if novelty.level == "typical":
+        return []
+    return [f"the image is {novelty.level}: unlike the chest X-rays the model learned from, so its answer may mean nothing"]
+
+
+def _heatmap(description: Description, output: Output) -> Heatmap:
+    return Heatmap(grid=description.heatmap.grid, scale=description.heatmap.scale, values=output.heatmap.tolist())

@@ -1,0 +1,60 @@
+"""What an operator may set, each by an environment variable of the same name: `port` is MEDXFER_PORT."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from service.errors import SettingError
+
+PREFIX = "MEDXFER_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
+    """`lanes` = 0: as many as this process may use CPUs. `deadline_ms`: from a request's arrival to its answer.
+    `queue_limit`: requests in work at once; one more is answered 429. `drain_seconds`: for open requests after SIGTERM."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8000
+    model: Annotated[str, Meta(min_length=1)] = "models/default"
+    variant: Annotated[str, Meta(min_length=1)] = "fp32"
+    lanes: Annotated[int, Meta(ge=0, le=256)] = 0
+    max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 8
+    queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    deadline_ms: Annotated[int, Meta(ge=10, le=600_000)] = 5_000
+    max_body_bytes: Annotated[int, Meta(ge=1_000, le=200_000_000)] = 20_000_000
+    drain_seconds: Annotated[int, Meta(ge=1, le=600)] = 20
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingError: names the variable, its value and what is allowed; a misspelt one is refused too."""
+    known = {setting.encode_name for setting in msgspec.structs.fields(Settings)}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
+    try:
+        return msgspec.convert(dict(environment), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`")
+        raise SettingError(f"{name}={environment[name]!r}: {reason.lower()}") from error
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: its affinity, and its container's quota, never the host's count."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _quota()))
+
+
+def _quota() -> int:
+    """CPUs that the control group (version 2) allows, rounded up; a large number where it sets no limit."""
+    unlimited = 1_000_000
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return unlimited
+    return unlimited if quota == "max" else -(-int(quota) // int(period))

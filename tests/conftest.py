@@ -1,0 +1,77 @@
+"""Images that tests draw themselves, and the real service on a real socket."""
+
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+DEFAULT_MODEL = ROOT / "models" / "default"
+START_SECONDS = 30
+
+
+def grey(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """uint8 [height, width]: two dark ovals on a lighter, noisy ground, a bright mark at the top left."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + (y / 0.6) ** 2) ** 2)) for side in (-0.45, 0.45))
+    mark = 100 * ((x < -0.75) & (y < -0.7))
+    noise = np.random.default_rng(seed).normal(0, 8, (height, width))
+    return np.asarray(np.clip(130 - 90 * lungs + mark + noise, 0, 255), dtype=np.uint8)
+
+
+def encode(image: Image.Image | npt.NDArray[np.generic], file_format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_service(**settings: object) -> Iterator[httpx.Client]:
+    """`python -m service` with MEDXFER_ settings; a client for it, once it is ready. Ended by SIGTERM."""
+    port = free_port()
+    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), "MEDXFER_PORT": str(port)}
+    environment |= {f"MEDXFER_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen([sys.executable, "-W", "error", "-m", "service"], cwd=ROOT, env=environment)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            wait_until_ready(str(client.base_url), process)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:  # Any: bytes or text
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, f"the service ended with {process.returncode}"
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"the service was not ready after {START_SECONDS} s")
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[httpx.Client]:
+    with running_service() as client:
+        yield client

@@ -1,0 +1,180 @@
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from service.batcher import Batcher
+from service.errors import NotReady, Overloaded
+
+
+class Doubler:
+    """Doubles; remembers the batches; can be held back, and fails for the item 13."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.entered = threading.Semaphore(0)
+
+    def __call__(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        self.entered.release()
+        self.go.wait()
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [2 * item for item in items]
+
+
+@contextmanager
+def opened(run: Doubler, lanes: int = 1, max_batch_size: int = 4, queue_limit: int = 100) -> Iterator[Batcher[int, int]]:
+    batcher = Batcher(run, lanes=lanes, max_batch_size=max_batch_size, queue_limit=queue_limit)
+    batcher.open()
+    try:
+        yield batcher
+    finally:
+        run.go.set()
+        batcher.close()
+
+
+async def _entered(run: Doubler) -> None:
+    await asyncio.to_thread(run.entered.acquire)
+
+
+def test_each_caller_gets_its_own_answer() -> None:
+    async def scenario() -> list[int]:
+        with opened(Doubler(), lanes=3) as batcher:
+            answers = await asyncio.gather(*(batcher.submit(item) for item in range(200) if item != 13))
+            return [answer.result for answer in answers]
+
+    assert asyncio.run(scenario()) == [2 * item for item in range(200) if item != 13]
+
+
+def test_a_lone_item_does_not_wait_for_others() -> None:
+    async def scenario() -> int:
+        with opened(Doubler(), max_batch_size=4) as batcher:
+            return (await asyncio.wait_for(batcher.submit(1), 10)).batch_size
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_a_free_lane_takes_what_waits_up_to_the_limit() -> None:
+    run = Doubler()
+
+    async def scenario() -> None:
+        with opened(run, max_batch_size=4) as batcher:
+            run.go.clear()
+            first = asyncio.ensure_future(batcher.submit(0))
+            await _entered(run)
+            others = [asyncio.ensure_future(batcher.submit(item)) for item in range(1, 7)]
+            await asyncio.sleep(0)
+            run.go.set()
+            await asyncio.gather(first, *others)
+
+    asyncio.run(scenario())
+    assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+def test_lanes_run_at_the_same_time() -> None:
+    run = Doubler()
+
+    async def scenario() -> None:
+        with opened(run, lanes=2, max_batch_size=1) as batcher:
+            run.go.clear()
+            jobs = [asyncio.ensure_future(batcher.submit(item)) for item in (1, 2)]
+            await _entered(run)
+            await _entered(run)  # both are inside before either may leave
+            run.go.set()
+            await asyncio.gather(*jobs)
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_one_bad_item_fails_alone() -> None:
+    run = Doubler()
+
+    async def scenario() -> list[object]:
+        with opened(run) as batcher:
+            run.go.clear()
+            first = asyncio.ensure_future(batcher.submit(0))
+            await _entered(run)
+            others = [asyncio.ensure_future(batcher.submit(item)) for item in (1, 13, 2)]
+            await asyncio.sleep(0)
+            run.go.set()
+            answers = await asyncio.gather(first, *others, return_exceptions=True)
+            return [answer if isinstance(answer, BaseException) else answer.result for answer in answers]
+
+    zero, one, unlucky, two = asyncio.run(scenario())
+    assert (zero, one, two) == (0, 2, 4)
+    assert isinstance(unlucky, ValueError)
+
+
+def test_a_cancelled_caller_costs_no_run() -> None:
+    run = Doubler()
+
+    async def scenario() -> None:
+        with opened(run) as batcher:
+            run.go.clear()
+            first = asyncio.ensure_future(batcher.submit(0))
+            await _entered(run)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(batcher.submit(1), 0.01)
+            run.go.set()
+            await first
+
+    asyncio.run(scenario())
+    assert run.batches == [[0]]
+
+
+def test_more_than_the_limit_is_refused_and_told_when_to_return() -> None:
+    batcher = Batcher(Doubler(), lanes=1, max_batch_size=1, queue_limit=2)
+    with batcher.admit(), batcher.admit(), pytest.raises(Overloaded, match="2 requests") as refusal, batcher.admit():
+        pass
+    assert refusal.value.retry_after_seconds == 1
+
+
+def test_when_to_return_follows_from_the_rate() -> None:
+    def slow(items: list[int]) -> list[int]:
+        time.sleep(0.02)
+        return items
+
+    async def scenario() -> Batcher[int, int]:
+        batcher = Batcher(slow, lanes=1, max_batch_size=1, queue_limit=200)
+        batcher.open()
+        await asyncio.gather(*(batcher.submit(item) for item in range(20)))
+        batcher.close()
+        return batcher
+
+    batcher = asyncio.run(scenario())
+    with ExitStack() as places, pytest.raises(Overloaded) as refusal:
+        for _ in range(201):
+            places.enter_context(batcher.admit())
+    assert refusal.value.retry_after_seconds >= 200 * 0.02 * 0.8  # at least: `sleep` never ends early
+
+
+def test_a_place_is_free_again_after_a_failure() -> None:
+    batcher = Batcher(Doubler(), lanes=1, max_batch_size=1, queue_limit=1)
+    for _ in range(3):
+        with pytest.raises(KeyError), batcher.admit():
+            raise KeyError
+
+
+def test_closing_answers_what_was_accepted_and_refuses_the_rest() -> None:
+    run = Doubler()
+
+    async def scenario() -> list[int]:
+        with opened(run, max_batch_size=2) as batcher:
+            run.go.clear()
+            jobs = [asyncio.ensure_future(batcher.submit(item)) for item in range(5)]
+            await _entered(run)
+            closing = asyncio.ensure_future(asyncio.to_thread(batcher.close))
+            await asyncio.sleep(0.05)
+            with pytest.raises(NotReady):
+                await asyncio.wait_for(batcher.submit(9), 10)
+            run.go.set()
+            await closing
+            return [answer.result for answer in await asyncio.gather(*jobs)]
+
+    assert asyncio.run(scenario()) == [0, 2, 4, 6, 8]

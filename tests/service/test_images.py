@@ -1,0 +1,177 @@
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from service.errors import ImageError, ImageOutOfRange, UndecodableImage, UnsupportedImage
+from service.images import decode
+from tests.conftest import encode, grey
+
+PIXELS = grey(200, 120)
+SHORT, RATIONAL, DOUBLE = 3, 5, 12  # types of EXIF values
+
+
+def exif(*entries: tuple[int, int, int, int]) -> bytes:
+    """A directory of (tag, type, count, value or offset), as a camera may write it: true or not."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + packed + bytes(4)
+
+
+def test_a_grey_png_comes_back_bit_for_bit() -> None:
+    assert np.array_equal(decode(encode(PIXELS)), PIXELS)
+
+
+def test_a_jpeg_comes_back_as_pillow_decodes_it() -> None:
+    data = encode(PIXELS, "JPEG", quality=90)
+    assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_grey_in_another_mode_is_the_same_grey(mode: str) -> None:
+    found = decode(encode(Image.fromarray(PIXELS).convert(mode)))
+    assert np.abs(found.astype(int) - PIXELS).max() <= 1
+
+
+def test_a_colour_jpeg_is_what_pillow_makes_of_it() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (100, 80, 3), dtype=np.uint8)
+    data = encode(colours, "JPEG")
+    assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_grey_in_a_colour_jpeg_is_nearly_the_same_grey(mode: str) -> None:
+    found = decode(encode(Image.fromarray(PIXELS).convert(mode), "JPEG", quality=100))
+    assert np.abs(found.astype(int) - PIXELS).mean() < 2
+
+
+def test_one_bit_is_black_and_white() -> None:
+    assert set(np.unique(decode(encode(Image.fromarray(PIXELS > 100))))) == {0, 255}
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    wide = PIXELS.astype(np.uint16) * 257
+    assert np.array_equal(decode(encode(wide)), PIXELS)
+
+
+def test_transparent_pixels_stand_on_black() -> None:
+    image = Image.fromarray(np.full((40, 40), 200, np.uint8)).convert("RGBA")
+    image.putalpha(0)
+    assert decode(encode(image)).max() == 0
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied_as_pillow_would(file_format: str, orientation: int) -> None:
+    data = encode(PIXELS, file_format, exif=exif((0x0112, SHORT, 1, orientation)))
+    assert np.array_equal(decode(data), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+
+
+@pytest.mark.parametrize(
+    "entry", [(0x0112, RATIONAL, 1, 0), (0x0112, SHORT, 0x7FFFFFFF, 0x7FFFFFFF), (0x0112, SHORT, 1, 65_535)]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_an_orientation_that_makes_no_sense_is_left_aside(entry: tuple[int, int, int, int]) -> None:
+    assert np.array_equal(decode(encode(PIXELS, exif=exif(entry))), PIXELS)
+
+
+@pytest.mark.parametrize("kind", range(1, 13))
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_other_tags_of_any_type_do_not_matter(kind: int) -> None:
+    description = (0x010E, kind, 1, 8)
+    data = encode(PIXELS, exif=exif((0x0112, SHORT, 1, 6), description))
+    assert np.array_equal(decode(data), np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((895, 900), (895, 900)), ((896, 1000), (448, 500)), ((2000, 1400), (667, 467))]
+)
+def test_no_more_pixels_than_the_network_can_use(file_format: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    found = decode(encode(grey(*size), file_format)).shape[::-1]
+    if file_format == "JPEG" and size == (2000, 1400):
+        expected = (1000, 700)  # 3 is no factor that a JPEG decoder knows
+    assert found == expected
+
+
+def test_a_shrunken_image_looks_the_same() -> None:
+    large = grey(1600, 1200)
+    found = Image.fromarray(decode(encode(large, "JPEG"))).resize((64, 64), Image.Resampling.BOX)
+    expected = Image.fromarray(large).resize((64, 64), Image.Resampling.BOX)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(expected)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ((31, 40), "31 × 40"),
+        ((8193, 4000), "8193 × 4000"),
+        ((6400, 6400), "40,960,000"),
+        ((401, 100), "401 × 100"),
+    ],
+)
+def test_a_size_out_of_range_is_named(size: tuple[int, int], reason: str) -> None:
+    with pytest.raises(ImageOutOfRange, match=reason):
+        decode(encode(Image.new("L", size)))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (128, 32), (8192, 2048)])
+def test_a_size_at_the_limit_is_taken(size: tuple[int, int]) -> None:
+    decode(encode(Image.new("L", size)))
+
+
+def test_a_bomb_is_refused_from_its_header() -> None:
+    data = bytearray(encode(Image.new("L", (64, 64))))
+    data[16:24] = (60_000).to_bytes(4) * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    with pytest.raises(ImageOutOfRange, match="pixels"):
+        decode(bytes(data))
+
+
+def test_an_animated_png_is_refused() -> None:
+    frames = [Image.fromarray(grey(64, 64, seed)) for seed in range(2)]
+    with pytest.raises(ImageOutOfRange, match="2 frames"):
+        decode(encode(frames[0], save_all=True, append_images=frames[1:]))
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "BMP", "TIFF", "WEBP"])
+def test_other_formats_are_refused_by_content(file_format: str) -> None:
+    with pytest.raises(UnsupportedImage, match="neither JPEG nor PNG"):
+        decode(encode(PIXELS, file_format))
+
+
+def test_nothing_is_not_an_image() -> None:
+    with pytest.raises(UnsupportedImage, match="0 bytes"):
+        decode(b"")
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_a_truncated_image_is_never_filled_with_grey(file_format: str, tenths: int) -> None:
+    data = encode(PIXELS, file_format)
+    with pytest.raises(UndecodableImage):
+        decode(data[: len(data) * tenths // 10])
+
+
+def test_a_flipped_bit_in_a_png_is_found() -> None:
+    data = bytearray(encode(PIXELS))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(UndecodableImage):
+        decode(bytes(data))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of odd EXIF; in production that goes to the log
+def test_mutated_bytes_give_an_array_or_one_of_our_errors(data: st.DataObject) -> None:
+    directory = exif((0x0112, SHORT, 1, 6), (0x011A, RATIONAL, 1, 8), (0x010E, DOUBLE, 1, 8))
+    content = bytearray(encode(grey(48, 40), data.draw(st.sampled_from(["JPEG", "PNG"])), exif=directory))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(8, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ImageError):
+        assert decode(bytes(content)).dtype == np.uint8

@@ -1,0 +1,89 @@
+"""The process: how it starts, refuses to start, and stops."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
+
+
+@contextlib.contextmanager
+def started(**settings: str) -> Iterator["subprocess.Popen[str]"]:
+    environment = {**os.environ, "MEDXFER_PORT": str(free_port()), "MEDXFER_MODEL": str(DEFAULT_MODEL)} | settings
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # if a test has failed half way
+
+
+def port_of(process: "subprocess.Popen[str]") -> int:
+    """Read from its log, once it listens."""
+    assert process.stderr
+    while "Uvicorn running on" not in (line := process.stderr.readline()):
+        assert line, "the service did not start"
+    return int(line.split(":")[-1].split()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MEDXFER_PORT", "none"), ("MEDXFER_MODEL", "models/nowhere"), ("MEDXFER_VARIANT", "int4")]
+)
+def test_a_wrong_setting_ends_it_with_one_line_and_code_3(name: str, value: str) -> None:
+    with started(**{name: value}) as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert errors.startswith("medxfer: ")
+    assert value in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_port_in_use_ends_it_with_code_3() -> None:
+    with started() as first, started(MEDXFER_PORT=str(port_of(first))) as second:
+        _, errors = second.communicate(timeout=30)
+    assert second.returncode == 3
+    assert "address already in use" in errors
+
+
+def test_a_damaged_model_is_not_served(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with started(MEDXFER_MODEL=str(folder)) as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "model.onnx: its SHA-256 is" in errors
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: int) -> None:
+    """Twelve requests that lack their last byte when the signal comes, and get it afterwards."""
+    image = encode(grey(300, 260))
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    with started() as process, contextlib.ExitStack() as connections:
+        port = port_of(process)
+        clients = [connections.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(12)]
+        for client in clients:
+            client.sendall(head + image[:-1])
+        httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).raise_for_status()  # they were read before it
+        process.send_signal(stop)
+        assert process.stderr
+        while "Waiting for" not in process.stderr.readline():  # until it has begun to close
+            pass
+        for client in clients:
+            client.sendall(image[-1:])
+        assert [client.recv(4096).split()[1] for client in clients] == [b"200"] * 12
+        _, rest = process.communicate(timeout=30)
+    assert "stopped" in rest
+    assert "Traceback" not in rest
+    assert process.returncode == code

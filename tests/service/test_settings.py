@@ -1,0 +1,45 @@
+import os
+
+import pytest
+
+from service.errors import SettingError
+from service.settings import Settings, available_cpus, read_settings
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert read_settings({"PATH": "/bin"}) == Settings()
+
+
+def test_a_setting_is_read_by_its_name() -> None:
+    assert read_settings({"MEDXFER_PORT": "9000"}).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MEDXFER_HOST", ""),
+        ("MEDXFER_PORT", "0"),
+        ("MEDXFER_PORT", "65536"),
+        ("MEDXFER_PORT", "http"),
+        ("MEDXFER_MODEL", ""),
+        ("MEDXFER_LANES", "-1"),
+        ("MEDXFER_MAX_BATCH_SIZE", "0"),
+        ("MEDXFER_QUEUE_LIMIT", "0"),
+        ("MEDXFER_DEADLINE_MS", "9"),
+        ("MEDXFER_MAX_BODY_BYTES", "999"),
+        ("MEDXFER_DRAIN_SECONDS", "0"),
+        ("MEDXFER_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"{name}='{value}'"):
+        read_settings({name: value})
+
+
+def test_a_misspelt_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingError, match=r"MEDXFER_LANE: no such setting; .*MEDXFER_LANES"):
+        read_settings({"MEDXFER_LANE": "2"})
+
+
+def test_no_more_cpus_than_this_process_may_use() -> None:
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
