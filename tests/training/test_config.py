@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from training import config
+from training.config import ConfigError, load_config
+
+CONFIGS = Path(config.__file__).parent / "configs"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+def test_every_configuration_of_ours_can_be_read(path: Path) -> None:
+    load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[fit]\nepoch = 3", "epoch"),
+        ("[fit]\nepochs = -1", r"fit\.epochs"),
+        ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
+        ('[backbone]\nname = "vgg"', r"backbone\.name"),
+        ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
+        ('name = "../escape"', "name"),
+        ("[fit", "run.toml"),
+    ],
+)
+def test_a_wrong_choice_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.toml: No such file"):
+        load_config(tmp_path / "nothing.toml")
+
+
+def test_what_is_saved_with_a_run_is_what_was_resolved(tmp_path: Path) -> None:
+    choices = config.with_paths(load_config(CONFIGS / "phantom.toml"), folder=tmp_path, weights="none")
+    config.save_config(choices, tmp_path / "config.json")
+    assert config.read_saved(tmp_path / "config.json") == choices
+    assert choices.data.folder == str(tmp_path)

@@ -1,0 +1,161 @@
+"""The exported graph against torch, Pillow and its own definition."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import parser
+from PIL import Image
+from sklearn.decomposition import PCA
+from torch import nn
+
+from tests.conftest import grey
+from training import backbone, batches, graph
+from training.backbone import Network
+from training.config import Backbone
+from training.data import MEAN, STD
+
+SIZE = 96
+SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
+IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
+LABELS = ["NORMAL", "PNEUMONIA"]
+
+Grey = npt.NDArray[np.uint8]
+
+
+def run(model: onnx.ModelProto, images: Sequence[Grey]) -> list[npt.NDArray[np.float32]]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return list(session.run(None, {"images": list(images)}))
+
+
+def make(name: str) -> tuple[Network, onnx.ModelProto]:
+    torch.manual_seed(0)
+    network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
+    for module in network.modules():  # as after training: an untrained norm would hide a wrong fold
+        if isinstance(module, nn.BatchNorm2d):
+            module.get_buffer("running_mean").normal_(0, 0.1)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
+    weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
+    bias = (network.head.bias[1] - network.head.bias[0]).item()
+    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (200, len(weight))))
+    exported = graph.export_network(network.features, SIZE)
+    return network, graph.assemble(exported, SIZE, weight, bias, novelty, LABELS, "PNEUMONIA")
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Network, onnx.ModelProto]:
+    return make("mobilenet_v2")
+
+
+def torch_logits(network: Network, images: Sequence[Grey]) -> npt.NDArray[np.float64]:
+    transform = batches.plain(SIZE)
+    with torch.inference_mode():
+        squares = torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in images])
+        logits = network(squares).double().numpy()
+    return np.asarray(logits[:, 1] - logits[:, 0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_torch_and_onnx_agree_on_the_calibrated_logit(made: tuple[Network, onnx.ModelProto], batch_size: int) -> None:
+    network, model = made
+    calibrated = onnx.ModelProto.FromString(model.SerializeToString())
+    _, bias = graph.calibration(model)
+    graph.set_calibration(calibrated, temperature=0.7, bias=bias / 0.7 + 0.3)
+    for start in range(0, len(IMAGES) - batch_size + 1):
+        images = IMAGES[start : start + batch_size]
+        probability = run(calibrated, images)[0][:, 1].astype(np.float64)
+        logit = np.log(probability / (1 - probability))
+        assert np.abs(logit - (torch_logits(network, images) / 0.7 + 0.3)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_the_other_backbones_agree_too(name: str) -> None:
+    network, model = make(name)
+    probability = run(model, IMAGES)[0][:, 1].astype(np.float64)
+    assert np.abs(np.log(probability / (1 - probability)) - torch_logits(network, IMAGES)).max() < 1e-4
+
+
+def test_the_map_is_the_evidence(made: tuple[Network, onnx.ModelProto]) -> None:
+    probabilities, heatmaps, _ = run(made[1], IMAGES)
+    logit = heatmaps.astype(np.float64).mean((1, 2)) + graph.calibration(made[1])[1]
+    assert np.abs(1 / (1 + np.exp(-logit)) - probabilities[:, 1]).max() < 1e-5
+
+
+NETWORK = """
+<ir_version: 10, opset_import: ["": 18]>
+network (float[N, 1, 96, 96] pixels) => (float[N, 4, 96, 96] features) {
+  features = Concat <axis = 1> (pixels, pixels, pixels, pixels)
+}
+"""
+
+
+def test_the_order_of_the_labels_is_kept() -> None:
+    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (50, 4)))
+    first, second = (
+        run(graph.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, novelty, ["A", "B"], positive), IMAGES[:1])[0]
+        for positive in ("A", "B")
+    )
+    assert np.array_equal(first, second[:, ::-1])
+    assert first[0, 0] != first[0, 1]
+
+
+def squares(images: Sequence[Grey]) -> npt.NDArray[np.float64]:
+    """Grey levels that the graph's preprocessing gives the network, its normalisation undone."""
+    text = graph.PREPROCESSING.format(ir=graph.IR_VERSION, opset=graph.OPSET, size=SIZE, mean=255 * MEAN, deviation=255 * STD)
+    pixels = run(parser.parse_model(text), images)[0].astype(np.float64)
+    return np.asarray(255 * (pixels[:, 0] * STD + MEAN))
+
+
+def test_the_resize_is_torchs() -> None:
+    for image, found in zip(IMAGES, squares(IMAGES), strict=True):
+        tensor = torch.from_numpy(image.astype(np.float32))[None, None]
+        expected = nn.functional.interpolate(tensor, (SIZE, SIZE), mode="bilinear", antialias=True)[0, 0].numpy()
+        assert np.abs(found - expected).max() < 0.01
+
+
+def test_the_resize_is_pillows_but_for_its_rounding() -> None:
+    for image, found in zip(IMAGES, squares(IMAGES), strict=True):
+        expected = np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR), dtype=float)
+        assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("count", [10, 64, 65, 66, 500])
+def test_novelty_keeps_its_order_of_magnitude_however_few_the_images(count: int) -> None:
+    features = np.random.default_rng(0).normal(0, 3, (count, 128))
+    white = graph.whitening(features)
+    deviations = np.random.default_rng(1).normal(0, 3, (50, 128)) - white.mean
+    distances = np.linalg.norm((deviations - deviations @ white.down.T @ white.up.T) / white.noise, axis=1)
+    assert 0.1 < np.median(distances) / np.sqrt(128) < 10
+
+
+def test_novelty_is_the_mahalanobis_distance(made: tuple[Network, onnx.ModelProto]) -> None:
+    network, model = made
+    features = np.random.default_rng(0).normal(0, 1, (200, 1280))  # what `make` whitened by
+    pca = PCA(graph.NOVELTY_COMPONENTS, svd_solver="full").fit(features)
+    transform = batches.plain(SIZE)
+    with torch.inference_mode():
+        tensors = torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in IMAGES])
+        deviations = network.pooled(tensors).double().numpy() - pca.mean_
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", deviations, pca.get_precision(), deviations))
+    assert np.allclose(run(model, IMAGES)[2], expected, rtol=1e-4)
+
+
+def test_the_file_says_what_it_is_and_nothing_of_this_machine(made: tuple[Network, onnx.ModelProto]) -> None:
+    properties = {entry.key: entry.value for entry in made[1].metadata_props}
+    assert properties["labels"] == "NORMAL,PNEUMONIA"
+    assert "Not a medical device" in properties["disclaimer"]
+    content = made[1].SerializeToString()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_nothing_is_left_that_need_not_run(made: tuple[Network, onnx.ModelProto]) -> None:
+    operators = {node.op_type for node in made[1].graph.node}
+    assert "BatchNormalization" not in operators
+    assert operators.isdisjoint({"Transpose", "Identity", "Shape", "Gather", "ReduceMean"})

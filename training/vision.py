@@ -1,0 +1,28 @@
+"""torchvision, importable beside a torch of another build. The rest of `training` takes it from here.
+
+torchvision's wheel on the Python package index is built against CUDA. Beside a CPU-only torch its compiled operators do not
+load, and `import torchvision` stops with «operator torchvision::nms does not exist», though models, transforms
+and data sets need none of them. Declaring the two missing schemas lets the import finish.
+"""
+
+import sys
+
+import torch
+
+try:
+    import torchvision
+except RuntimeError as error:
+    if "torchvision::nms" not in str(error):
+        raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    # Kept in a name: the schemas live as long as this object.
+    _library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+from torchvision import models
+from torchvision.transforms import v2 as transforms
+
+__all__ = ["models", "torchvision", "transforms"]
