@@ -1,0 +1,151 @@
+"""The README does what it says: its commands run, its settings exist, its answers look like that."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from service.settings import Settings
+from tests.conftest import ROOT, free_port, wait_until_ready
+from training import phantom
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def without_variables(command: str) -> str:
+    return re.sub(r"^(\w+=\S+ )*", "", command)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracked files, this environment, an X-ray (drawn) to ask about, and two data folders."""
+    folder = tmp_path_factory.mktemp("clone")
+    tracked = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT).decode().split("\0")
+    for name in filter(None, tracked):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    if not (Path(sys.prefix) / "everything").exists():
+        pytest.skip("this environment was not made by make, which would change it")
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    phantom.write_data_set(folder / "path/to/chest_xray", 80)
+    drawn = sorted((folder / "path/to/chest_xray/train/PNEUMONIA").iterdir())
+    shutil.copy(drawn[0], folder / "xray.jpeg")
+    shutil.copy(drawn[1], folder / "another.jpeg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def served(clone: Path, port: int) -> Iterator[Path]:
+    """`make serve`, on a port of its own."""
+    assert "make serve" in COMMANDS
+    with serving("make serve", clone, port):
+        yield clone
+
+
+@contextlib.contextmanager
+def serving(command: str, folder: Path, port: int) -> Iterator[str]:
+    """The URL of a command that serves until a person interrupts it, and then ends without a traceback."""
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=folder,
+        env={**os.environ, "MEDXFER_PORT": str(port)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert "Traceback" not in output
+
+
+def run(command: str, folder: Path) -> str:
+    process = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+CURL = [command for command in COMMANDS if command.startswith("curl ")]
+
+
+def test_there_are_three_curl_lines() -> None:
+    assert len(CURL) == 3
+
+
+def test_the_curl_lines_print_what_the_readme_shows(served: Path, port: int) -> None:
+    form, raw, health = (json.loads(run(line.replace("localhost:8000", f"127.0.0.1:{port}"), served)) for line in CURL)
+    shown = json.loads(blocks("json")[0])
+    assert list(form) == list(shown)
+    assert form["probabilities"] == raw["probabilities"]
+    assert "heatmap" in raw
+    assert health == {"status": "ready"}
+
+
+def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -> None:
+    names: dict[str, Any] = {}  # Any: whatever the README defines
+    with contextlib.chdir(served):
+        exec(blocks("python")[0], names)
+    for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=(served / name).read_bytes(), trust_env=False).json()
+        assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
+
+
+def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) -> None:
+    draw, on_phantoms = next(block for block in blocks("sh") if "phantoms data" in block).splitlines()
+    train, serve = next(block for block in blocks("sh") if block.startswith("make train")).splitlines()
+    run(draw + " --count 60", clone)
+    run(on_phantoms.replace("make", "make --dry-run", 1), clone)  # the same command as the next, but for its folders
+    run(train + " CONFIG=training/configs/phantom.toml", clone)  # the configuration of the README needs a download
+    with serving(serve, clone, free_port()) as url:
+        assert httpx.get(f"{url}/model-info", trust_env=False).json()["name"] == "phantom"
+
+
+def test_the_docker_lines_are_those_of_the_smoke_test() -> None:
+    smoke = (ROOT / "docker/smoke.sh").read_text()
+    for command in (command for command in COMMANDS if "docker compose" in command):
+        assert without_variables(command) in smoke, f"docker/smoke.sh does not run «{command}»"
+
+
+def test_every_command_is_tested_here() -> None:
+    known = ("make serve", "make test", "docker compose", "curl ", "make train", ".venv/bin/python -m training phantoms")
+    for command in COMMANDS:
+        assert without_variables(command).startswith(known), command
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    for setting in msgspec.structs.fields(Settings):
+        assert f"| `{setting.encode_name}` | `{setting.default}` |" in README
+
+
+def test_every_variable_of_compose_is_documented() -> None:
+    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert variables == set(re.findall(r"^# (\w+)=", example, flags=re.MULTILINE))
