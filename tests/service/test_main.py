@@ -65,6 +65,16 @@ def test_a_damaged_model_is_not_served(tmp_path: Path) -> None:
     assert "model.onnx: its SHA-256 is" in errors
 
 
+def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
+    """ONNX Runtime's reporting, where it is on, leaves an identifier in the home folder; it stays off in CI by itself."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "CI": "", "GITHUB_ACTIONS": ""}
+    with started(**home) as process:
+        httpx.get(f"http://127.0.0.1:{port_of(process)}/health", trust_env=False).raise_for_status()
+        process.terminate()
+        process.communicate(timeout=30)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
 def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: int) -> None:
     """Twelve requests that lack their last byte when the signal comes, and get it afterwards."""
