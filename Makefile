@@ -10,7 +10,7 @@ BIN := .venv/bin
 CONFIG ?= training/configs/resnet18.toml
 OUT ?= models/mine
 
-.PHONY: serve test check lint train data-is-named lock
+.PHONY: serve test check lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -30,6 +30,9 @@ train: data-is-named .venv/everything
 
 data-is-named:
 	@test -n "$(DATA)" || { echo 'make train DATA=path/to/chest_xray: the folder with train/NORMAL and train/PNEUMONIA'; exit 2; }
+
+help:
+	@grep '^# make' Makefile
 
 lock: .venv/everything
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -37,6 +37,8 @@ def main() -> int:
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return CANNOT_START
+    except KeyboardInterrupt:
+        return 0
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -50,9 +52,13 @@ def main() -> int:
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     server = Server(config, lifecycle)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after a Ctrl-C that it has obeyed
+    # uvicorn raises a Ctrl-C again that it has obeyed, and exits by itself where it cannot listen.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
-    return 0 if server.started else CANNOT_START
+    if not server.started:
+        print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
+        return CANNOT_START
+    return 0
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_artefact(folder: Path, variant: str) -> Artefact:
     """Raises ArtefactError: a file is missing, differs from its hash, or does not say what it should."""
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder, as training leaves one")
     sums = _read_sums(folder)
     content = _read_verified(folder, DESCRIPTION, sums)
     description = decode_description(content, folder / DESCRIPTION)

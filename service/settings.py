@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -39,9 +39,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return msgspec.convert(dict(environment), Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`")
-        raise SettingError(f"{name}={environment[name]!r}: {reason.lower()}") from error
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        raise SettingError(f"{name}={environment[name]!r}: must be {_wanted(name)}") from error
+
+
+def _wanted(name: str) -> str:
+    """What the setting of this variable may be, read from its type."""
+    kind = get_type_hints(Settings, include_extras=True)[name.removeprefix(PREFIX).lower()]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    base, meta = get_args(kind)
+    return f"a whole number from {meta.ge:,} to {meta.le:,}" if base is int else "a text that is not empty"
 
 
 def available_cpus() -> int:

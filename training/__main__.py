@@ -1,6 +1,7 @@
 """python -m training: from a folder of labelled images to a model folder that `python -m service` serves."""
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -66,7 +67,7 @@ def install(run_dir: Path, out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(run_dir / "model", aside)
     model_folder.put_in_place(aside, out)
-    print(f"{out}: serve it with MEDXFER_MODEL={out} python -m service")
+    print(f"{out}: the model folder, ready to be served")
 
 
 def _check_out(out: Path) -> None:
@@ -109,7 +110,8 @@ def _next_run(parent: Path) -> Path:
 def _how_to_go_on(stage: str, run_dir: Path, out: Path | None) -> str:
     """From the first stage that is not finished; after an epoch of `fit`, its best network can be exported as it is."""
     usable = stage == "fit" and (run_dir / backbone.BEST).exists()
-    command = f"{sys.executable} -m training train --run {run_dir} --from {'export' if usable else stage}"
+    program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # set in the image, whose paths end with it
+    command = f"{program} train --run {run_dir} --from {'export' if usable else stage}"
     return f"to go on{' with its best epoch' if usable else ''}: {command}{f' --out {out}' if out else ''}"
 
 
@@ -119,6 +121,7 @@ def _stage(arguments: argparse.Namespace) -> None:
 
 def _phantoms(arguments: argparse.Namespace) -> None:
     phantom.write_data_set(arguments.folder, arguments.count, arguments.seed)
+    print(f"{arguments.folder}: {arguments.count} phantoms")
 
 
 def _parser() -> argparse.ArgumentParser:

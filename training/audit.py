@@ -28,6 +28,8 @@ def run(config: Config, run_dir: Path) -> None:
     print(f"{len(records):,} images in {config.data.folder}; by split:")
     for split in (*SPLITS, "duplicate"):
         print(f"  {split:10}" + "".join(f"  {label} {counts[split, label]:>5,}" for label in labels))
+    if unknown := data.anonymous(records):
+        print(f"  note: {unknown:,} names tell no patient, as IM-0115-0001 and person1_virus_6 do: each is taken for its own")
     if shared := _official_overlap(records):
         print(f"  note: {len(shared)} patient names stand in the official test split and outside it, as {shared[0]}")
 

@@ -58,7 +58,7 @@ the shifted validation. {zone}
 |---|---|---|
 {data_table}
 
-Splits share no patient and no file (`duplicate`: left out, the same bytes stand elsewhere).
+Splits share no patient and no file (`duplicate`: left out, the same bytes stand elsewhere). {anonymous}
 
 ## Limits
 
@@ -85,6 +85,8 @@ ROWS = (
     "uncertain",
     "unusual",
 )
+
+SPLITS = ("train", "val", "shifted", "test", "duplicate")
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -116,17 +118,25 @@ def render(description: Description) -> str:
         positive=description.positive,
         confusion=measured["test"]["confusion"],
         target=zone["target"],
+        anonymous=_anonymous(description.data["without_patient"]),
         reading=measured["test"]["reading"],
         zone=" ".join(_zone(edge, zone[edge]) for edge in ("sensitivity", "specificity")),
         source=description.data["source"] or "Not named.",
         data_table="\n".join(
             f"| {split} | " + " | ".join(f"{counts.get(label, 0):,}" for label in description.labels) + " |"
-            for split, counts in description.data["images"].items()
+            for split in SPLITS
+            if (counts := description.data["images"].get(split))
         ),
         weights=description.weights,
         image_size=description.image_size,
         versions=", ".join(f"{name} {version}" for name, version in description.versions.items()),
     )
+
+
+def _anonymous(images: int) -> str:
+    if not images:
+        return "Every file name tells its patient."
+    return f"But {images:,} file names tell no patient: two of one patient may stand in two splits, and flatter the figures."
 
 
 def _zone(name: str, edge: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"configuration {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path}: {error}") from error
+        raise ConfigError(f"configuration {path}: {error}; training/config.py explains every key") from error
 
 
 def with_paths(config: Config, *, folder: Path | None = None, weights: str | None = None) -> Config:

@@ -93,6 +93,11 @@ def identify(name: str, label: str) -> tuple[str, int, str, str]:
     return label, 0, "", f"{label}/{name}"
 
 
+def anonymous(records: Sequence[Record]) -> int:
+    """How many images have a name that tells no patient, so that nothing can keep two of one patient apart."""
+    return sum(record.patient == f"{record.label}/{Path(record.path).name}" for record in records)
+
+
 def split(records: Sequence[Record], choices: Data, seed: int) -> list[Record]:
     """Cut training, validation, shifted validation and, without an official test split, test, by patient.
 

@@ -87,7 +87,11 @@ def describe(config: Config, records: Sequence[Record], labels: list[str], model
         weights=backbone.name_weights(config.backbone.weights),
         image_size=config.backbone.image_size,
         created=datetime.date.today().isoformat(),
-        data={"source": config.data.source, "images": split_table(records)},
+        data={
+            "source": config.data.source,
+            "images": split_table(records),
+            "without_patient": data.anonymous(records),
+        },
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),

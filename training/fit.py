@@ -129,7 +129,5 @@ def print_row(row: dict[str, float], better: bool) -> None:
         f"{row[f'{split}_auroc']:7.4f}  {row[f'{split}_specificity']:11.3f}  {row[f'{split}_sensitivity']:11.3f}"
         for split in ("val", "shifted")
     ]
-    print(
-        f"{row['epoch']:5}  {row['seconds']:7.0f}  {row['train_loss']:6.3f}  │{'  │'.join(cells)}{'  best' if better else ''}",
-        flush=True,
-    )
+    loss = f"{row['train_loss']:6.3f}" if row["epoch"] else "     –"
+    print(f"{row['epoch']:5}  {row['seconds']:7.0f}  {loss}  │{'  │'.join(cells)}{'  best' if better else ''}", flush=True)

@@ -52,6 +52,7 @@ def test_a_port_in_use_ends_it_with_code_3() -> None:
         _, errors = second.communicate(timeout=30)
     assert second.returncode == 3
     assert "address already in use" in errors
+    assert errors.splitlines()[-1].startswith("medxfer: cannot listen on MEDXFER_HOST=127.0.0.1, MEDXFER_PORT=")
 
 
 def test_a_damaged_model_is_not_served(tmp_path: Path) -> None:

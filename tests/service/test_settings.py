@@ -36,6 +36,19 @@ def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
         read_settings({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("MEDXFER_PORT", "abc", "a whole number from 1 to 65,535"),
+        ("MEDXFER_LOG_LEVEL", "INFO", "one of debug, info, warning, error"),
+        ("MEDXFER_HOST", "", "a text that is not empty"),
+    ],
+)
+def test_what_is_allowed_is_said(name: str, value: str, wanted: str) -> None:
+    with pytest.raises(SettingError, match=f"{name}='{value}': must be {wanted}"):
+        read_settings({name: value})
+
+
 def test_a_misspelt_name_is_refused_with_those_there_are() -> None:
     with pytest.raises(SettingError, match=r"MEDXFER_LANE: no such setting; .*MEDXFER_LANES"):
         read_settings({"MEDXFER_LANE": "2"})
