@@ -31,6 +31,7 @@ from service.settings import Settings, available_cpus
 from service.telemetry import RequestLog
 
 VERSION = "0.1.0"
+MAX_DETAIL = 300  # characters; Litestar repeats the whole query
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         )
         yield
         await asyncio.to_thread(batcher.close)
-        decoders.shutdown()
+        decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they still do
         logger.info("stopped")
 
     app = Litestar(
@@ -83,7 +84,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
             "MedXfer", VERSION, description=DISCLAIMER, render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()]
         ),
     )
-    return RequestLog(app)
+    return RequestLog(app, draining=lambda: lifecycle.state == "draining")
 
 
 def _refused(request: Request, error: RequestError) -> Response[Problem]:
@@ -93,7 +94,9 @@ def _refused(request: Request, error: RequestError) -> Response[Problem]:
 
 def _refused_by_litestar(request: Request, error: HTTPException) -> Response[Problem]:
     title = http.HTTPStatus(error.status_code).phrase
-    return _problem(request, error.status_code, title, error.detail, extra=error.extra, headers=error.headers or {})
+    return _problem(
+        request, error.status_code, title, error.detail[:MAX_DETAIL], extra=error.extra, headers=error.headers or {}
+    )
 
 
 def _failed(request: Request, error: Exception) -> Response[Problem]:

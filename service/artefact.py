@@ -26,7 +26,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     bytes: int
-    temperature: float
+    temperature: Annotated[float, Meta(gt=0)]
     bias: float
     kept_in_fp32: list[str] = []
 
@@ -51,17 +51,17 @@ class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
     """`grid`: rows and columns. `scale`: logits that are drawn at full strength, the same for every image."""
 
     grid: tuple[int, int]
-    scale: float
+    scale: Annotated[float, Meta(gt=0)]
 
 
 class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
     """What each variant must answer for `classifier.self_test_image(height, width)`."""
 
-    height: int
-    width: int
+    height: Annotated[int, Meta(ge=32, le=1024)]
+    width: Annotated[int, Meta(ge=32, le=1024)]
     formula: str
     probability: dict[str, Probability]
-    tolerance: float
+    tolerance: Annotated[float, Meta(ge=0, le=0.01)]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ def decode_description(content: bytes, where: Path) -> Description:
     """Raises ArtefactError: not a model.json of this version, or one that contradicts itself."""
     try:
         description = msgspec.json.decode(content, type=Description)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtefactError(f"{where}: {error}") from error
     if description.schema_version != SCHEMA_VERSION:
         raise ArtefactError(f"{where}: schema_version is {description.schema_version}, this program reads {SCHEMA_VERSION}")

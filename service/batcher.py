@@ -50,7 +50,7 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[_Job[Item, Result]] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._lanes = [threading.Thread(target=self._work, name=f"lane-{lane}") for lane in range(lanes)]
+        self._lanes = [threading.Thread(target=self._work, name=f"lane-{lane}", daemon=True) for lane in range(lanes)]
 
     def open(self) -> None:
         for lane in self._lanes:
@@ -114,6 +114,7 @@ class Batcher(Generic[Item, Result]):
         start = time.perf_counter()
         try:
             results = self._run([job.item for job in jobs])
+            pairs = list(zip(jobs, results, strict=True))
         except Exception as error:
             if len(jobs) == 1:
                 logger.exception("run_failed")
@@ -125,5 +126,5 @@ class Batcher(Generic[Item, Result]):
             return
         seconds = time.perf_counter() - start
         self._seconds_per_item += 0.1 * (seconds / len(jobs) - self._seconds_per_item)
-        for job, result in zip(jobs, results, strict=True):
+        for job, result in pairs:
             job.future.set_result(Answer(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))

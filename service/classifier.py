@@ -58,11 +58,22 @@ class Classifier:
         return [Output(*rows) for rows in zip(*self.classify(images), strict=True)]
 
     def warm_up(self, max_batch_size: int) -> None:
-        """Run the smallest and the largest batch once, so that the first client does not pay for allocations."""
-        test = self.artefact.description.self_test
-        image = self_test_image(test.height, test.width)
+        """Run the smallest and the largest batch once, so that the first client does not pay for allocations.
+
+        Raises ArtefactError: the graph does not run, or its outputs are not what `Outputs` says.
+        """
+        description = self.artefact.description
+        image = self_test_image(description.self_test.height, description.self_test.width)
         for size in {1, max_batch_size}:
-            self.classify([image] * size)
+            try:
+                outputs = self.classify([image] * size)
+            except Exception as error:  # as above
+                raise ArtefactError(f"{self.artefact.folder}: the graph does not run: {error}") from error
+            shapes = [output.shape for output in outputs]
+            if shapes != [(size, 2), (size, *description.heatmap.grid), (size,)]:
+                raise ArtefactError(f"{self.artefact.folder}: the graph answers {size} images by outputs of {shapes}")
+            if not np.allclose(outputs.probabilities.sum(1), 1, atol=1e-5):
+                raise ArtefactError(f"{self.artefact.folder}: the graph's probabilities do not add up to 1")
 
     def self_test(self) -> None:
         """Raises ArtefactError: the model does not compute here what it computed when it was made."""

@@ -5,12 +5,13 @@ decoded. It decodes no more pixels than a network of 224 × 224 can use.
 """
 
 import io
+import re
 import struct
 import zlib
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from service.errors import ImageOutOfRange, UndecodableImage, UnsupportedImage
 
@@ -31,7 +32,15 @@ _TURNS = {  # its value: what makes the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+# Far more than any camera writes; each costs a decoder time out of all proportion to its bytes.
+MAX_SCANS = 50
+MAX_SEGMENTS = 1_000
+MAX_FILL = 10_000  # bytes
+MAX_CHUNKS = 20_000
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # but stuffing, restarts and fill
+_SCAN, _END, _BARE = b"\xda", b"\xd9", (b"\xd8", b"\x01")  # bare: without a length
 
 # What Pillow's two decoders and its EXIF reader raise on broken files (UnidentifiedImageError is an OSError).
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
@@ -46,9 +55,13 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
     Raises:
         UnsupportedImage: neither JPEG nor PNG.
         ImageOutOfRange: a side outside 32–8,192 px, over 40 megapixels, thinner than 4 : 1, or animated.
-        UndecodableImage: damaged, truncated, or not really an image.
+        UndecodableImage: damaged, truncated, not really an image, or built to keep a decoder busy.
     """
-    if not data.startswith(_SIGNATURES):
+    if data.startswith(_JPEG):
+        _check_segments(data)
+    elif data.startswith(_PNG):
+        _check_chunks(data)
+    else:
         raise UnsupportedImage("the content is neither JPEG nor PNG" if data else "the image is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
@@ -57,12 +70,40 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
                 image.draft("L", (ENOUGH, ENOUGH))  # JPEG only: shrinks by 2, 4 or 8 while decoding
             image.load()
             return np.asarray(_upright(_shrink(_grey(image)), _orientation(image)))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ImageOutOfRange(f"the image has over {MAX_PIXELS:,} pixels, the most that are taken") from error
     except UnidentifiedImageError as error:
         raise UndecodableImage("the image is damaged: its header cannot be read") from error
     except _BROKEN as error:
         raise UndecodableImage(f"the image is damaged: {error}") from error
+
+
+def _check_segments(data: bytes) -> None:
+    """Of a JPEG, as far as its picture ends; what is broken is left to the decoder to find."""
+    position, scans, fill = len(_JPEG) - 1, 0, 0
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, position)
+        if marker is None or marker[1] == _END:
+            return
+        if not scans:  # after the first, what lies between markers is the picture
+            fill += marker.start() - position
+        scans += marker[1] == _SCAN
+        if scans > MAX_SCANS or fill > MAX_FILL:
+            raise UndecodableImage(f"the image has over {MAX_SCANS} scans, or {MAX_FILL:,} bytes of fill before the first")
+        position = marker.end()
+        if marker[1] not in _BARE:
+            position += int.from_bytes(data[position : position + 2])
+    raise UndecodableImage(f"the image has over {MAX_SEGMENTS:,} segments")
+
+
+def _check_chunks(data: bytes) -> None:
+    """Of a PNG, likewise."""
+    position = len(_PNG)
+    for _ in range(MAX_CHUNKS):
+        if position >= len(data):
+            return
+        position += 12 + int.from_bytes(data[position : position + 4])
+    raise UndecodableImage(f"the image has over {MAX_CHUNKS:,} chunks")
 
 
 def _check_header(image: Image.Image) -> None:
@@ -94,9 +135,11 @@ def _upright(image: Image.Image, orientation: object) -> Image.Image:
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip all above 255 to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P" and image.palette is None:
+        raise UndecodableImage("the image is damaged: it has no palette")
     if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
+        image = image if image.mode in ("LA", "RGBA") else image.convert("LA")
+        return ImageChops.multiply(image.convert("L"), image.getchannel("A"))
     return image.convert("L")
 
 

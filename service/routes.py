@@ -105,7 +105,7 @@ async def _read_body(request: Request, max_body_bytes: int) -> bytes:
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    return bool(parse_options_header(request.headers.get("content-type", ""))[0] == "multipart/form-data")
 
 
 def _form_image(request: Request, body: bytes) -> bytes:

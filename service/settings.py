@@ -37,10 +37,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX) and name not in known:
             raise SettingError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
     try:
-        return msgspec.convert(dict(environment), Settings, strict=False)
+        settings = msgspec.convert(dict(environment), Settings, strict=False)
+        settings.host.encode("idna")
     except msgspec.ValidationError as error:
         name = str(error).rpartition("$.")[2].rstrip("`")
         raise SettingError(f"{name}={environment[name]!r}: must be {_wanted(name)}") from error
+    except UnicodeError as error:
+        raise SettingError(f"{PREFIX}HOST={settings.host!r}: must be an address or the name of a host") from error
+    return settings
 
 
 def _wanted(name: str) -> str:

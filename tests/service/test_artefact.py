@@ -49,6 +49,14 @@ def test_an_unknown_variant_is_refused_with_those_there_are(folder: Path) -> Non
         read_artefact(folder, "int4")
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b'{"name": "\xff"}'], ids=["not UTF-8", "deep", "name"])
+def test_what_is_no_json_is_refused_by_name(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_bytes(content)
+    write_sums(folder, ["model.json", "model.onnx"])
+    with pytest.raises(ArtefactError, match=r"model\.json"):
+        read_artefact(folder, "fp32")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [

@@ -111,6 +111,18 @@ def test_one_bad_item_fails_alone() -> None:
     assert isinstance(unlucky, ValueError)
 
 
+def test_a_wrong_number_of_results_ends_no_lane() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(lambda items: [], lanes=1, max_batch_size=4, queue_limit=9)
+        batcher.open()
+        for _ in range(3):
+            with pytest.raises(ValueError, match="shorter"):
+                await asyncio.wait_for(batcher.submit(1), 10)
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_cancelled_caller_costs_no_run() -> None:
     run = Doubler()
 

@@ -69,6 +69,13 @@ def test_another_result_fails_the_self_test(artefact: Artefact) -> None:
         Classifier(msgspec.structs.replace(artefact, description=description)).self_test()
 
 
+def test_outputs_of_another_shape_are_refused(artefact: Artefact) -> None:
+    heatmap = msgspec.structs.replace(artefact.description.heatmap, grid=(3, 3))
+    description = msgspec.structs.replace(artefact.description, heatmap=heatmap)
+    with pytest.raises(ArtefactError, match=r"answers \d+ images by outputs of .*7, 7"):
+        Classifier(msgspec.structs.replace(artefact, description=description)).warm_up(2)
+
+
 def test_the_self_test_image_is_the_same_everywhere() -> None:
     image = self_test_image(128, 160)
     assert image.shape == (128, 160)

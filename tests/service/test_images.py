@@ -65,6 +65,21 @@ def test_transparent_pixels_stand_on_black() -> None:
     assert decode(encode(image)).max() == 0
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_half_transparent_pixels_are_half_as_bright(mode: str) -> None:
+    image = Image.fromarray(np.full((40, 40), 200, np.uint8)).convert(mode)
+    image.putalpha(128)
+    assert set(np.unique(decode(encode(image)))) == {100}
+
+
+def test_a_transparent_colour_of_a_palette_is_black() -> None:
+    image = Image.fromarray(PIXELS).convert("P")
+    image.info["transparency"] = 255
+    found, before = decode(encode(image)), np.asarray(image.convert("L"))
+    assert (found[np.asarray(image) == 255] == 0).all()
+    assert np.array_equal(found[np.asarray(image) != 255], before[np.asarray(image) != 255])
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(10))
 def test_exif_orientation_is_applied_as_pillow_would(file_format: str, orientation: int) -> None:
@@ -163,6 +178,46 @@ def test_a_flipped_bit_in_a_png_is_found() -> None:
     data[len(data) // 2] ^= 1
     with pytest.raises(UndecodableImage):
         decode(bytes(data))
+
+
+def progressive(scans: int) -> bytes:
+    data = encode(grey(64, 64), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * scans + data[-2:]
+
+
+def test_an_ordinary_progressive_jpeg_is_taken_with_anything_behind_it() -> None:
+    film = np.random.default_rng(0).bytes(10_000_000)  # as phones append one
+    assert np.array_equal(decode(progressive(3) + film), decode(progressive(3)))
+
+
+JPEG = encode(grey(64, 64), "JPEG")
+PNG = encode(grey(64, 64))
+EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (progressive(60), "scans"),
+        (JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:], "fill"),
+        (JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0y" * 100_000 + JPEG[2:], "segments"),
+        (JPEG[:2] + b"\xff\x01" * 100_000 + JPEG[2:], "segments"),
+        (PNG[:33] + EMPTY_CHUNK * 100_000 + PNG[33:], "chunks"),
+    ],
+    ids=["scans", "fill", "segments", "bare markers", "chunks"],
+)
+def test_what_is_built_to_keep_a_decoder_busy_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(UndecodableImage, match=reason):
+        decode(data)
+
+
+def test_a_palette_that_is_missing_is_damage() -> None:
+    data = encode(Image.fromarray(PIXELS).convert("P"))
+    start = data.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4])
+    with pytest.raises(UndecodableImage, match="palette"):
+        decode(data[:start] + data[end:])
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
 
@@ -66,6 +68,33 @@ def test_a_damaged_model_is_not_served(tmp_path: Path) -> None:
     assert "model.onnx: its SHA-256 is" in errors
 
 
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
+    with started() as process:
+        port = port_of(process)
+        with socket.create_connection(("127.0.0.1", port)) as stuck:
+            stuck.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).raise_for_status()
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+            process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_exif_says_of_a_patient_is_not_logged(level: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SECRET"
+    data = encode(Image.fromarray(grey(64, 64)), "JPEG", exif=exif)
+    with started(MEDXFER_LOG_LEVEL=level) as process:
+        url = f"http://127.0.0.1:{port_of(process)}/predict"
+        httpx.post(url, files={"image": ("SECRET.jpg", data)}, trust_env=False).raise_for_status()
+        httpx.post(f"{url}/SECRET.jpg", content=data, trust_env=False)
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert "status=404" in errors
+    assert "SECRET" not in errors
+
+
 def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
     """ONNX Runtime's reporting, where it is on, leaves an identifier in the home folder; it stays off in CI by itself."""
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "CI": "", "GITHUB_ACTIONS": ""}
@@ -93,7 +122,9 @@ def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: in
             pass
         for client in clients:
             client.sendall(image[-1:])
-        assert [client.recv(4096).split()[1] for client in clients] == [b"200"] * 12
+        answers = [client.recv(4096) for client in clients]
+        assert [answer.split()[1] for answer in answers] == [b"200"] * 12
+        assert all(b"connection: close" in answer for answer in answers)
         _, rest = process.communicate(timeout=30)
     assert "stopped" in rest
     assert "Traceback" not in rest
