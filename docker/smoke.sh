@@ -31,7 +31,7 @@ expect "user" 10001 "$(head -n 1 "$work/inside")"
 expect "capabilities" 0000000000000000 "$(awk '/CapEff/ {print $2}' "$work/inside")"
 
 step predict
-DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/work" training phantoms /work/phantoms --count 200
+DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/smoke" training phantoms /smoke/phantoms --count 200
 image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | head -n 1)
 form=$(curl --fail-with-body -sS -F image=@"$image" "$url/predict" | label)
 expect "raw bytes" "$form" "$(curl --fail-with-body -sS --data-binary @"$image" "$url/predict" | label)"
