@@ -1,5 +1,6 @@
 """The whole way, on phantoms: fit, export, calibrate, evaluate, serve over a real socket, predict."""
 
+import csv
 import hashlib
 import json
 import os
@@ -103,18 +104,37 @@ def test_the_test_fold_is_read_once_for_a_model(folder: Path) -> None:
     assert len((folder / "runs/1/test_reads.jsonl").read_text().splitlines()) == 1
 
 
-def test_ctrl_c_loses_nothing_that_was_finished_and_says_how_to_go_on(folder: Path) -> None:
+def test_stopped_and_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(folder: Path) -> None:
     process = training(folder, "train", "--data", "data", "--config", "run.toml", "--run", "stopped", "--out", "resumed")
-    end = time.monotonic() + 120
-    while not (folder / "stopped/best.safetensors").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for_epoch(1, folder / "stopped")
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    command = re.search(r"to go on with its best epoch: \S+ -m training (.*)", output)
+    command = re.search(r"to go on: \S+ -m training (.*) \(or, with its best epoch so far, --from export\)", output)
     assert command
-    assert command[1] == "train --run stopped --from export --out resumed"
+    assert command[1] == "train --run stopped --from fit --out resumed"
+
+    process = training(folder, *command[1].split())
+    wait_for_epoch(2, folder / "stopped")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
     finished(training(folder, *command[1].split()))
+
+    for file in ("best.safetensors", "model/model.onnx"):
+        assert (folder / "stopped" / file).read_bytes() == (folder / "runs/1" / file).read_bytes()
+    assert history(folder / "stopped") == history(folder / "runs/1")
     assert (folder / "resumed/model.onnx").exists()
+
+
+def history(run: Path) -> list[list[str]]:
+    """Without the seconds, which nobody can repeat."""
+    with (run / "history.csv").open() as file:
+        return [[value for name, value in row.items() if name != "seconds"] for row in csv.DictReader(file)]
+
+
+def wait_for_epoch(epoch: int, run: Path) -> None:
+    end = time.monotonic() + 120
+    while not (run / "resume.pt").exists() or len(history(run)) <= epoch:
+        assert time.monotonic() < end
+        time.sleep(0.01)

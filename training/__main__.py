@@ -108,11 +108,11 @@ def _next_run(parent: Path) -> Path:
 
 
 def _how_to_go_on(stage: str, run_dir: Path, out: Path | None) -> str:
-    """From the first stage that is not finished; after an epoch of `fit`, its best network can be exported as it is."""
-    usable = stage == "fit" and (run_dir / backbone.BEST).exists()
+    """From the stage that was stopped, which itself goes on where it can."""
     program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # set in the image, whose paths end with it
-    command = f"{program} train --run {run_dir} --from {'export' if usable else stage}"
-    return f"to go on{' with its best epoch' if usable else ''}: {command}{f' --out {out}' if out else ''}"
+    command = f"{program} train --run {run_dir} --from {stage}{f' --out {out}' if out else ''}"
+    usable = stage == "fit" and (run_dir / backbone.BEST).exists()
+    return f"to go on: {command}{' (or, with its best epoch so far, --from export)' if usable else ''}"
 
 
 def _stage(arguments: argparse.Namespace) -> None:

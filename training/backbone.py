@@ -1,6 +1,7 @@
 """The network: a torchvision backbone whose stem takes one grey channel, global average pooling, a linear head."""
 
 import hashlib
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -141,4 +142,6 @@ def save(network: Network, path: Path) -> None:
     """Write aside, then rename: a kill leaves the old file or the new one."""
     aside = path.with_suffix(".tmp")
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, aside)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
     aside.replace(path)

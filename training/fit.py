@@ -6,11 +6,12 @@ The head comes first so that a random one does not distort the features (Kumar e
 """
 
 import csv
+import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,40 +26,44 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import backbone, batches, data
 from training.backbone import Network
 from training.batches import Loader
-from training.config import Config
+from training.config import Config, ConfigError, with_paths
 from training.progress import track
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+RESUME = "resume.pt"
+
+Row: TypeAlias = dict[str, float]  # of the history: what is known of an epoch; epoch 0 is the head alone
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Writes `best.safetensors`, replaced when an epoch is better, and `history.csv`."""
-    torch.manual_seed(config.seed)
+    """Writes after each epoch `history.csv`, `resume.pt` and, when it is better, `best.safetensors`. Goes on from
+    `resume.pt` if it is there, and then ends with the same weights as if it had never been stopped (on a CPU)."""
     records = data.read_manifest(run_dir / "manifest.csv")
     labels = data.label_names(records, config.data.positive)
     positive = labels.index(config.data.positive)
     size = config.backbone.image_size
     train = data.of_split(records, "train")
-
-    network = backbone.place(backbone.build(config.backbone))
-    if config.backbone.weights != "none":  # a random backbone has no features to keep
-        fit_head(network, batches.loader(config, train, labels, batches.plain(size)), positive)
-
-    validation = {
-        name: batches.loader(config, data.of_split(records, name), labels, batches.plain(size)) for name in ("val", "shifted")
-    }
+    plain = batches.plain(size)
+    validation = {name: batches.loader(config, data.of_split(records, name), labels, plain) for name in ("val", "shifted")}
     crops = batches.loader(config, train, labels, batches.augmented(size, config.augment), batches.balanced_sampler(train))
-    best = -1.0
-    for row, candidate in fine_tune(network, crops, config):
-        for split, images in validation.items():
-            margin, truth = margins(candidate, images, positive)
-            row[f"{split}_auroc"] = roc_auc_score(truth, margin)
-            row[f"{split}_specificity"] = float((margin[~truth] < 0).mean())
-            row[f"{split}_sensitivity"] = float((margin[truth] >= 0).mean())
-        append_row(run_dir / "history.csv", row)
-        if better := row["shifted_auroc"] >= best:
-            best = row["shifted_auroc"]
+
+    torch.manual_seed(config.seed)
+    network = backbone.place(backbone.build(config.backbone))
+    tuning = FineTuning(network, config, len(crops))
+    rows = tuning.restore(run_dir / RESUME)
+    for epoch in range(len(rows), config.fit.epochs + 1):
+        torch.manual_seed(_epoch_seed(config.seed, epoch))  # whatever was drawn before, and by whom
+        start, candidate, loss = time.monotonic(), network, float("nan")
+        if epoch:
+            candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
+        elif config.backbone.weights != "none":  # a random backbone has no features to keep
+            fit_head(network, batches.loader(config, train, labels, plain), positive)
+        row = {"epoch": epoch, "seconds": time.monotonic() - start, "train_loss": loss}
+        row |= validate(candidate, validation, positive)
+        if better := all(row["shifted_auroc"] >= earlier["shifted_auroc"] for earlier in rows):
             backbone.save(candidate, run_dir / backbone.BEST)
+        rows.append(row)
+        write_history(rows, run_dir / "history.csv")
+        tuning.save(rows, run_dir / RESUME)
         print_row(row, better)
 
 
@@ -76,35 +81,79 @@ def fit_head(network: Network, images: Loader, positive: int) -> None:
             network.head.bias[index] = sign * bias
 
 
-def fine_tune(network: Network, images: Loader, config: Config) -> Iterator[tuple[dict[str, float], Network]]:
-    """Yield after each epoch a row for the history and the averaged network; epoch 0 is the head alone."""
-    choices = config.fit
-    yield {"epoch": 0, "seconds": 0.0, "train_loss": float("nan")}, network
-    groups = backbone.rate_groups(network, choices.learning_rate, choices.lowest_layer_rate)
-    optimizer = AdamW(groups, weight_decay=choices.weight_decay)
-    steps = choices.epochs * len(images)
-    warmup = max(1, round(steps * choices.warmup_fraction))
-    schedule = SequentialLR(
-        optimizer,
-        [LinearLR(optimizer, 0.01, total_iters=warmup), CosineAnnealingLR(optimizer, max(1, steps - warmup))],
-        milestones=[warmup],
-    )
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay), use_buffers=True)
-    for epoch in range(1, choices.epochs + 1):
-        start, losses = time.monotonic(), []
-        network.train()
-        for batch, label in track(images, f"epoch {epoch} of {choices.epochs}"):
-            logits = network(network.take(batch))
+class FineTuning:
+    """The whole network under AdamW, lower layers slower, with warm-up, cosine decay and an average of the weights."""
+
+    def __init__(self, network: Network, config: Config, steps_per_epoch: int) -> None:
+        choices = config.fit
+        self.config = config
+        self.network = network
+        groups = backbone.rate_groups(network, choices.learning_rate, choices.lowest_layer_rate)
+        self.optimizer = AdamW(groups, weight_decay=choices.weight_decay)
+        steps = choices.epochs * steps_per_epoch
+        warmup = max(1, round(steps * choices.warmup_fraction))
+        self.schedule = SequentialLR(
+            self.optimizer,
+            [LinearLR(self.optimizer, 0.01, total_iters=warmup), CosineAnnealingLR(self.optimizer, max(1, steps - warmup))],
+            milestones=[warmup],
+        )
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay), use_buffers=True)
+
+    def run_epoch(self, images: Loader, what: str) -> tuple[Network, float]:
+        """The averaged network, and the mean loss."""
+        losses = []
+        self.network.train()
+        for batch, label in track(images, what):
+            logits = self.network(self.network.take(batch))
             loss = nn.functional.cross_entropy(logits, label.to(logits.device))
-            optimizer.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(network)
+            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.network)
             losses.append(loss.item())
-        row = {"epoch": epoch, "seconds": time.monotonic() - start, "train_loss": float(np.mean(losses))}
-        yield row, average.module  # type: ignore[misc]  # typed as any Module; it is a copy of `network`
+        return self.average.module, float(np.mean(losses))  # type: ignore[return-value]  # a copy of `network`, typed as any Module
+
+    def save(self, rows: list[Row], path: Path) -> None:
+        """All that the next epoch depends on; whole or not at all."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        aside = path.with_suffix(".tmp")
+        with aside.open("wb") as file:
+            torch.save({"config": self._identity(), "rows": rows, **parts}, file)
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def restore(self, path: Path) -> list[Row]:
+        """The rows of the epochs that are done; none if nothing was saved.
+
+        Raises ConfigError: it was saved under another configuration.
+        """
+        if not path.exists():
+            return []
+        state = torch.load(path, map_location=self.network.head.weight.device, weights_only=True)
+        if state["config"] != self._identity():
+            raise ConfigError(f"{path} was saved under another configuration; start a new run")
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        return list(state["rows"])
+
+    def _parts(self) -> dict[str, Any]:  # Any: torch has no common type of what has a state
+        return {"network": self.network, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule}
+
+    def _identity(self) -> bytes:
+        return msgspec.json.encode(with_paths(self.config, folder=Path(), weights=""))
+
+
+def validate(network: Network, validation: dict[str, Loader], positive: int) -> Row:
+    """AUROC of each split, and specificity and sensitivity where the two logits are equal."""
+    row: Row = {}
+    for split, images in validation.items():
+        margin, truth = margins(network, images, positive)
+        row[f"{split}_auroc"] = float(roc_auc_score(truth, margin))
+        row[f"{split}_specificity"] = float((margin[~truth] < 0).mean())
+        row[f"{split}_sensitivity"] = float((margin[truth] >= 0).mean())
+    return row
 
 
 def margins(network: Network, images: Loader, positive: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -113,16 +162,16 @@ def margins(network: Network, images: Loader, positive: int) -> tuple[npt.NDArra
     return logits[:, positive] - logits[:, 1 - positive], labels == positive
 
 
-def append_row(path: Path, row: dict[str, float]) -> None:
-    new = row["epoch"] == 0
-    with path.open("w" if new else "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def write_history(rows: list[Row], path: Path) -> None:
+    aside = path.with_suffix(".tmp")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    aside.replace(path)
 
 
-def print_row(row: dict[str, float], better: bool) -> None:
+def print_row(row: Row, better: bool) -> None:
     if row["epoch"] == 0:
         print("epoch  seconds    loss  │  AUROC  specificity  sensitivity  │  the same on the shifted validation")
     cells = [
@@ -131,3 +180,7 @@ def print_row(row: dict[str, float], better: bool) -> None:
     ]
     loss = f"{row['train_loss']:6.3f}" if row["epoch"] else "     –"
     print(f"{row['epoch']:5}  {row['seconds']:7.0f}  {loss}  │{'  │'.join(cells)}{'  best' if better else ''}", flush=True)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -1,5 +1,6 @@
 """The model folder from training's side: written whole or not at all, and measured through the service's own classes."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,9 @@ def rewrite_description(folder: Path, description: Description) -> None:
 
 def put_in_place(aside: Path, folder: Path) -> None:
     """Two renames: a kill between them leaves the whole new folder as `.tmp` and the whole old one as `.old`."""
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -1,4 +1,3 @@
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ from torch.utils.data import DataLoader
 from training import backbone, batches, fit
 from training.backbone import Network
 from training.batches import Loader
-from training.config import Augment, Backbone, Config, Fit
+from training.config import Augment, Backbone, Config, ConfigError, Data, Fit
 from training.data import Record
+from training.fit import FineTuning
 from training.progress import track
 
 
@@ -36,18 +36,37 @@ def test_the_head_alone_separates_what_frozen_features_can(positive: int) -> Non
     assert all(torch.equal(value, before[name]) for name, value in network.features.state_dict().items())
 
 
-def test_fine_tuning_lowers_the_loss_and_the_same_seed_gives_the_same_weights() -> None:
-    def tuned() -> tuple[list[float], torch.Tensor]:
-        network = small()
-        config = Config(fit=Fit(epochs=4, learning_rate=1e-3))
-        rows = [row for row, _ in fit.fine_tune(network, bright_and_dark(), config)]
-        return [row["train_loss"] for row in rows[1:]], network.head.weight.detach()
+def tuned(epochs: int) -> FineTuning:
+    tuning = FineTuning(small(), Config(fit=Fit(epochs=4, learning_rate=1e-3)), len(bright_and_dark()))
+    for _ in range(epochs):
+        tuning.run_epoch(bright_and_dark(), "epoch")
+    return tuning
 
-    losses, weight = tuned()
-    again, weight_again = tuned()
+
+def test_fine_tuning_lowers_the_loss() -> None:
+    tuning = tuned(0)
+    losses = [tuning.run_epoch(bright_and_dark(), "epoch")[1] for _ in range(4)]
     assert losses[-1] < losses[0] / 2
-    assert losses == again
-    assert torch.equal(weight, weight_again)
+
+
+def test_what_is_restored_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    tuned(2).save([{"epoch": 0}, {"epoch": 1}], tmp_path / "resume.pt")
+    restored, undisturbed = tuned(0), tuned(4)
+    assert restored.restore(tmp_path / "resume.pt") == [{"epoch": 0}, {"epoch": 1}]
+    for _ in range(2):
+        restored.run_epoch(bright_and_dark(), "epoch")
+    for name, value in undisturbed.average.state_dict().items():
+        assert torch.equal(value, restored.average.state_dict()[name]), name
+    for name, value in undisturbed.network.state_dict().items():
+        assert torch.equal(value, restored.network.state_dict()[name]), name
+
+
+def test_another_configuration_is_not_gone_on_with_but_other_paths_are(tmp_path: Path) -> None:
+    tuned(0).save([], tmp_path / "resume.pt")
+    moved = Config(data=Data(folder="elsewhere"), fit=Fit(epochs=4, learning_rate=1e-3))
+    assert FineTuning(small(), moved, 3).restore(tmp_path / "resume.pt") == []
+    with pytest.raises(ConfigError, match="another configuration"):
+        FineTuning(small(), Config(fit=Fit(epochs=5)), 3).restore(tmp_path / "resume.pt")
 
 
 def test_both_labels_are_drawn_equally_often() -> None:
@@ -74,13 +93,6 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     backbone.save(network, tmp_path / backbone.BEST)
     backbone.save(network, tmp_path / backbone.BEST)
     assert [path.name for path in tmp_path.iterdir()] == [backbone.BEST]
-
-
-def test_the_history_keeps_a_row_for_each_epoch(tmp_path: Path) -> None:
-    for epoch in range(3):
-        fit.append_row(tmp_path / "history.csv", {"epoch": epoch, "train_loss": 0.5})
-    with (tmp_path / "history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
 def test_progress_passes_everything_on() -> None:
