@@ -50,6 +50,8 @@ def run(config: Config, run_dir: Path) -> None:
     network = backbone.place(backbone.build(config.backbone))
     tuning = FineTuning(network, config, len(crops))
     rows = tuning.restore(run_dir / RESUME)
+    print(f"going on after epoch {len(rows) - 1} of {config.fit.epochs}" if rows else "epoch 0 is the head alone")
+    print("epoch  seconds    loss  │  AUROC  specificity  sensitivity  │  the same on the shifted validation")
     for epoch in range(len(rows), config.fit.epochs + 1):
         torch.manual_seed(_epoch_seed(config.seed, epoch))  # whatever was drawn before, and by whom
         start, candidate, loss = time.monotonic(), network, float("nan")
@@ -172,8 +174,6 @@ def write_history(rows: list[Row], path: Path) -> None:
 
 
 def print_row(row: Row, better: bool) -> None:
-    if row["epoch"] == 0:
-        print("epoch  seconds    loss  │  AUROC  specificity  sensitivity  │  the same on the shifted validation")
     cells = [
         f"{row[f'{split}_auroc']:7.4f}  {row[f'{split}_specificity']:11.3f}  {row[f'{split}_sensitivity']:11.3f}"
         for split in ("val", "shifted")
