@@ -32,7 +32,7 @@ expect "capabilities" 0000000000000000 "$(awk '/CapEff/ {print $2}' "$work/insid
 
 step predict
 DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/smoke" training phantoms /smoke/phantoms --count 200
-image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | head -n 1)
+image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | sed -n 1p) # head would close the pipe on sort
 form=$(curl --fail-with-body -sS -F image=@"$image" "$url/predict" | label)
 expect "raw bytes" "$form" "$(curl --fail-with-body -sS --data-binary @"$image" "$url/predict" | label)"
 expect "a text" 415 "$(curl -sS -o /dev/null -w '%{http_code}' --data-binary @README.md "$url/predict")"
