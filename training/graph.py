@@ -96,7 +96,9 @@ def whitening(features: Floats) -> Whitening:
     what is foreign to a network: Lee et al. 2018, arXiv 1807.03888."""
     components = min(NOVELTY_COMPONENTS, (min(features.shape) - 1) // 2)  # leaves directions to measure the noise in
     pca = PCA(components, svd_solver="full").fit(features.astype(np.float64))
-    noise = np.sqrt(pca.noise_variance_)
+    # scikit-learn's mean is over the directions that the images span; with fewer images than features, the others count too.
+    spanned, all_directions = min(features.shape) - components, features.shape[1] - components
+    noise = np.sqrt(pca.noise_variance_ * spanned / all_directions)
     shrink = 1 - noise / np.sqrt(pca.explained_variance_)
     return Whitening(pca.mean_, pca.components_, pca.components_.T * shrink, float(noise))
 

@@ -130,7 +130,7 @@ def test_a_form_needs_one_image(client: httpx.Client, names: list[str]) -> None:
     assert_problem(client.post("/predict", files=files), 400, "form")
 
 
-@pytest.mark.parametrize("file_name", ["../../etc/passwd", "x\r\ny", "a" * 1000, "\udce9.png", ""])
+@pytest.mark.parametrize("file_name", ["../../etc/passwd", "x\r\ny", "a" * 3000, "\udce9.png", ""])
 def test_what_the_file_is_called_does_not_matter(client: httpx.Client, file_name: str) -> None:
     name = file_name.encode("utf-8", "surrogateescape").replace(b"\r\n", b"%0D%0A")
     body = b'--cut\r\nContent-Disposition: form-data; name="image"; filename="%s"\r\n\r\n%s\r\n--cut--\r\n' % (name, PNG)

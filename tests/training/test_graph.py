@@ -23,6 +23,7 @@ SIZE = 96
 SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
 IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
 LABELS = ["NORMAL", "PNEUMONIA"]
+MANY = 1500  # images, more than features: with fewer, scikit-learn's noise is not the maximum of the likelihood
 
 Grey = npt.NDArray[np.uint8]
 
@@ -43,7 +44,7 @@ def make(name: str) -> tuple[Network, onnx.ModelProto]:
             module.get_buffer("running_var").uniform_(0.5, 1.5)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (200, len(weight))))
+    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (MANY, len(weight))))
     exported = graph.export_network(network.features, SIZE)
     return network, graph.assemble(exported, SIZE, weight, bias, novelty, LABELS, "PNEUMONIA")
 
@@ -126,17 +127,17 @@ def test_the_resize_is_pillows_but_for_its_rounding() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 64, 65, 66, 500])
-def test_novelty_keeps_its_order_of_magnitude_however_few_the_images(count: int) -> None:
+def test_novelty_is_about_the_root_of_the_dimension_however_few_the_images(count: int) -> None:
     features = np.random.default_rng(0).normal(0, 3, (count, 128))
     white = graph.whitening(features)
     deviations = np.random.default_rng(1).normal(0, 3, (50, 128)) - white.mean
     distances = np.linalg.norm((deviations - deviations @ white.down.T @ white.up.T) / white.noise, axis=1)
-    assert 0.1 < np.median(distances) / np.sqrt(128) < 10
+    assert 0.5 < np.median(distances) / np.sqrt(128) < 2
 
 
 def test_novelty_is_the_mahalanobis_distance(made: tuple[Network, onnx.ModelProto]) -> None:
     network, model = made
-    features = np.random.default_rng(0).normal(0, 1, (200, 1280))  # what `make` whitened by
+    features = np.random.default_rng(0).normal(0, 1, (MANY, 1280))  # what `make` whitened by
     pca = PCA(graph.NOVELTY_COMPONENTS, svd_solver="full").fit(features)
     transform = batches.plain(SIZE)
     with torch.inference_mode():
