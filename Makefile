@@ -1,16 +1,19 @@
 # make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
 # make test    install everything, run all tests
 # make check   all that CI checks: lint, types, tests
-# make train DATA=path/to/chest_xray [CONFIG=…] [OUT=models/mine] [WEIGHTS=…]
+# make benchmark-training   images a second, and the network's share of the time; writes the README's figures
+# make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
+# make torture a run that is killed at ten random moments ends with the same weights (minutes)
+# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
 # make lock    compile docker/serving.requirements.txt anew from pyproject.toml
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
-CONFIG ?= training/configs/resnet18.toml
+CONFIG ?= balanced
 OUT ?= models/mine
 
-.PHONY: serve test check lint train help data-is-named lock
+.PHONY: serve test check benchmark-training benchmark-novelty torture lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -19,6 +22,15 @@ test: .venv/everything
 	$(BIN)/python -m pytest
 
 check: lint test
+
+benchmark-training: .venv/everything
+	$(BIN)/python -m tests.benchmarks.training
+
+benchmark-novelty: .venv/everything
+	$(BIN)/python -m tests.benchmarks.novelty
+
+torture: .venv/everything
+	$(BIN)/python -m tests.torture
 
 lint: .venv/everything
 	$(BIN)/ruff check

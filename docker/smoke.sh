@@ -38,7 +38,7 @@ expect "raw bytes" "$form" "$(curl --fail-with-body -sS --data-binary @"$image" 
 expect "a text" 415 "$(curl -sS -o /dev/null -w '%{http_code}' --data-binary @README.md "$url/predict")"
 
 step train
-DATA=$work/phantoms MODEL=smoke CONFIG=training/configs/phantom.toml docker compose run --rm --user "$(id -u):$(id -g)" training
+DATA=$work/phantoms MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training
 ls -l models/smoke
 
 step "serve it"

@@ -17,7 +17,7 @@ COPY training training
 # Run folders and downloaded weights; for any user id, so that `--user` can be yours.
 RUN mkdir -m 1777 /runs
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app TORCH_HOME=/runs/torch HOME=/tmp \
-    TRAINING_COMMAND="docker compose run --rm training"
+    TRAINING_COMMAND="DATA=… MODEL=… docker compose run --rm --user \$(id -u):\$(id -g) training"
 WORKDIR /runs
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "training"]

@@ -7,7 +7,7 @@ SHA256SUMS     of model.json and of every variant, in the format of sha256sum
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -39,12 +39,21 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     balanced: Probability
     rule_in: Annotated[float, Meta(ge=0.5, le=1)]
 
+    def leave_open(self, probability: float) -> bool:
+        """Whether the model is `uncertain`."""
+        return self.screening <= probability < self.rule_in
+
 
 class NoveltyCutoffs(msgspec.Struct, frozen=True, kw_only=True):
     """Distances from which an image is `unusual`, and `foreign`."""
 
     unusual: float
     foreign: float
+
+    def level(self, value: float) -> Literal["typical", "unusual", "foreign"]:
+        if value >= self.foreign:
+            return "foreign"
+        return "unusual" if value >= self.unusual else "typical"
 
 
 class Heatmap(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,13 +97,14 @@ def prediction(
     description, output = artefact.description, answer.result
     probabilities = dict(zip(description.labels, output.probabilities.tolist(), strict=True))
     label = max(probabilities, key=lambda name: probabilities[name])
-    novelty = _novelty(description, float(output.novelty))
+    value = float(output.novelty)
+    novelty = Novelty(value=value, level=description.novelty.level(value))
     return Prediction(
         schema_version=SCHEMA_VERSION,
         label=label,
         confidence=probabilities[label],
         probabilities=probabilities,
-        uncertain=description.thresholds.screening <= probabilities[description.positive] < description.thresholds.rule_in,
+        uncertain=description.thresholds.leave_open(probabilities[description.positive]),
         novelty=novelty,
         warnings=_warnings(novelty),
         heatmap=_heatmap(description, output) if with_heatmap else msgspec.UNSET,
@@ -118,12 +119,6 @@ def prediction(
         batch_size=answer.batch_size,
         disclaimer=DISCLAIMER,
     )
-
-
-def _novelty(description: Description, value: float) -> Novelty:
-    if value >= description.novelty.foreign:
-        return Novelty(value=value, level="foreign")
-    return Novelty(value=value, level="unusual" if value >= description.novelty.unusual else "typical")
 
 
 def _warnings(novelty: Novelty) -> list[str]:

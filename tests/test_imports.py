@@ -22,12 +22,19 @@ SERVICE = [
 ]
 TRAINING = [
     {"__main__"},
-    {"audit", "fit", "export", "calibrate", "evaluate", "card"},
-    {"batches", "model_folder"},
-    {"backbone", "graph"},
-    {"data", "phantom"},
-    {"metrics", "progress", "vision"},
+    {"pipeline"},
+    {"audit", "fit", "export", "calibrate", "evaluate", "card", "predict", "compare"},
+    {"gallery", "tuning", "probe", "ablation"},
+    {"validation"},
+    {"predictions", "batches", "plots"},
+    {"heatmaps"},
+    {"model_folder"},
+    {"graph", "anatomy", "odd"},
+    {"backbone", "history", "splits"},
+    {"data", "phantom", "altered"},
+    {"metrics", "progress", "vision", "allocator", "run_folder"},
     {"config"},
+    {"bootstrap", "files"},
 ]
 SERVICE_ROOMS_FOR_TRAINING = {"artefact", "images", "classifier", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}

@@ -16,8 +16,11 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.settings import Settings
+from tests.benchmarks import novelty as novelty_benchmark
+from tests.benchmarks import training as training_benchmark
 from tests.conftest import ROOT, free_port, wait_until_ready
 from training import phantom
 
@@ -50,6 +53,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = sorted((folder / "path/to/chest_xray/train/PNEUMONIA").iterdir())
     shutil.copy(drawn[0], folder / "xray.jpeg")
     shutil.copy(drawn[1], folder / "another.jpeg")
+    shutil.copy(drawn[0], folder / "a.jpeg")
+    Image.open(drawn[1]).save(folder / "b.png")
+    shutil.copytree(folder / "path/to/chest_xray/train", folder / "path/to/labelled")
     return folder
 
 
@@ -123,9 +129,14 @@ def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) ->
     train, serve = next(block for block in blocks("sh") if block.startswith("make train")).splitlines()
     run(draw + " --count 60", clone)
     run(on_phantoms.replace("make", "make --dry-run", 1), clone)  # the same command as the next, but for its folders
-    run(train + " CONFIG=training/configs/phantom.toml", clone)  # the configuration of the README needs a download
+    run(train + " CONFIG=phantom", clone)  # the configuration of the README needs a download
     with serving(serve, clone, free_port()) as url:
         assert httpx.get(f"{url}/model-info", trust_env=False).json()["name"] == "phantom"
+    predict, compare, recalibrate = next(block for block in blocks("sh") if "training predict" in block).splitlines()
+    assert run(predict, clone).splitlines()[1].startswith("b.png")
+    assert "McNemar's exact p" in run(compare, clone)
+    run(recalibrate, clone)
+    assert (clone / "models/ours/model.onnx").exists()
 
 
 def test_the_docker_lines_are_those_of_the_smoke_test() -> None:
@@ -135,9 +146,14 @@ def test_the_docker_lines_are_those_of_the_smoke_test() -> None:
 
 
 def test_every_command_is_tested_here() -> None:
-    known = ("make serve", "make test", "docker compose", "curl ", "make train", ".venv/bin/python -m training phantoms")
+    known = ("make serve", "make test", "docker compose", "curl ", "make train", ".venv/bin/python -m training ")
     for command in COMMANDS:
         assert without_variables(command).startswith(known), command
+
+
+def test_the_figures_are_those_of_the_benchmarks() -> None:
+    assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
+    assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

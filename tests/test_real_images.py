@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from service.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
-from training import config, data, export, model_folder
+from training import audit, config, data, model_folder, splits
 from training.data import Record
 
 CHEST_XRAY = ROOT.parent / "shared/data/chest_xray"
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(not CHEST_XRAY.is_dir(), reason="no real X-rays 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
     """Split as `models/default` was."""
-    choices = config.load_config(ROOT / "training/configs/mobilenet_v2.toml")
-    return data.split(data.scan(CHEST_XRAY), choices.data, choices.seed)
+    choices = config.load_config(config.PRESETS / "best.toml")
+    return splits.split(data.scan(CHEST_XRAY), choices.data, choices.seed)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def description() -> Description:
 
 
 def test_the_splits_of_the_card_come_out_again(records: list[Record], description: Description) -> None:
-    assert export.split_table(records) == description.data["images"]
+    assert audit.summarise(records)["splits"] == description.data["splits"]
 
 
 @pytest.mark.parametrize("split", ["val", "shifted"])

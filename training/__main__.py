@@ -2,37 +2,38 @@
 
 import argparse
 import os
-import shutil
+import shlex
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-from service import artefact
 from service.errors import MedXferError
-from training import audit, backbone, calibrate, card, config, evaluate, export, fit, model_folder, phantom
-from training.config import Config
+from training import ablation, allocator, calibrate, card, compare, config, data, fit, phantom, pipeline, predict, run_folder
+from training.config import Config, ConfigError
 
-STAGES = {
-    "audit": audit.run,
-    "fit": fit.run,
-    "export": export.run,
-    "calibrate": calibrate.run,
-    "evaluate": evaluate.run,
-    "card": card.run,
-}
-CONFIG = "config.json"
-CONFIGS = Path(__file__).parent / "configs"
 INTERRUPTED = 130
 
 EXAMPLE = """
 example:
   python -m training phantoms data/phantoms --count 300
-  python -m training train --data data/phantoms --config training/configs/phantom.toml --out models/phantom
+  python -m training train --data data/phantoms --config phantom --out models/phantom
+  python -m training predict models/phantom data/phantoms/train/NORMAL/*.jpeg
+
+Exit codes: 0 done, 1 a mistake that is named in one line, 2 a wrong option, 130 interrupted.
+"""
+TRAIN_EXAMPLE = """
+examples:
+  python -m training train --data chest_xray --dry-run              what is in the folder, how it would be cut
+  python -m training train --data chest_xray --config best --out models/mine
+  python -m training train --resume runs/1                          after Ctrl-C or a kill, to the same weights
+  python -m training train --resume runs/1 --from calibrate         the later stages again
 """
 
 
 def main() -> int:
     arguments = _parser().parse_args()
+    allocator.keep_memory()
     try:
         arguments.command(arguments)
     except MedXferError as error:
@@ -41,115 +42,148 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nmedxfer: interrupted; what was finished is kept", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """All stages, or from one of them on, in a run folder that keeps what each has finished."""
+def _train(arguments: argparse.Namespace) -> None:
+    if arguments.dry_run:
+        pipeline.dry_run(_choices(arguments))
+        return
     if arguments.out:
-        _check_out(arguments.out)
-    run_dir, choices = _open_run(arguments)
-    names = list(STAGES)
-    for name in names[names.index(arguments.start or names[0]) :]:
-        print(f"— {name}", flush=True)
-        try:
-            STAGES[name](choices, run_dir)
-        except KeyboardInterrupt:
-            print(f"\nstopped in {name}; {_how_to_go_on(name, run_dir, arguments.out)}", file=sys.stderr)
-            raise
-    if arguments.out:
-        install(run_dir, arguments.out)
-
-
-def install(run_dir: Path, out: Path) -> None:
-    """Copy the model folder to where it is served from, whole or not at all."""
-    aside = out.with_name(out.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(run_dir / "model", aside)
-    model_folder.put_in_place(aside, out)
-    print(f"{out}: the model folder, ready to be served")
-
-
-def _check_out(out: Path) -> None:
-    """Before hours of work. Raises ConfigError: nothing can be written there, or what stands there is not a model."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / artefact.DESCRIPTION).exists()):
-        raise config.ConfigError(f"--out {out}: exists and is not a model folder; it would be replaced")
+        pipeline.check_out(arguments.out)
+    if arguments.resume:
+        choices, run_dir = _choices_of_run(arguments), arguments.resume
+        start = arguments.start or run_folder.first_unfinished(run_dir, pipeline.ORDER)
+    elif arguments.start:
+        raise ConfigError("--from needs --resume, the folder of the run to go on with")
+    else:
+        choices = _choices(arguments)
+        run_dir, start = run_folder.create(choices, arguments.run), pipeline.ORDER[0]
+        print(f"run folder {run_dir}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent):
-            pass
-    except OSError as error:
-        raise config.ConfigError(f"--out {out}: cannot write to {out.parent} ({error.strerror})") from error
+        if start:
+            pipeline.run(choices, run_dir, start)
+    except pipeline.Interrupted as stage:
+        program = os.environ.get(
+            "TRAINING_COMMAND", f"{sys.executable} -m training"
+        )  # set in the image, whose paths end with it
+        out = f" --out {shlex.quote(str(arguments.out))}" if arguments.out else ""
+        print(f"\nstopped in {stage}; to go on: {program} train --resume {shlex.quote(str(run_dir))}{out}", file=sys.stderr)
+        raise
+    if arguments.out:
+        pipeline.install(run_dir, arguments.out)
 
 
-def _open_run(arguments: argparse.Namespace) -> tuple[Path, Config]:
-    if arguments.start:
-        if not arguments.run:
-            raise config.ConfigError("--from needs --run, the folder of the run to go on with")
-        return arguments.run, config.read_saved(arguments.run / CONFIG)
-    choices = config.with_paths(config.load_config(arguments.config), folder=arguments.data, weights=arguments.weights)
+def _choices(arguments: argparse.Namespace) -> Config:
+    choices = config.load_config(config.find(arguments.config or Path("balanced")))
+    choices = config.with_paths(choices, folder=arguments.data, weights=arguments.weights)
     if not choices.data.folder:
-        raise config.ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
-    run_dir = arguments.run or _next_run(Path("runs"))
-    try:
-        run_dir.mkdir(parents=True)
-    except FileExistsError:
-        raise config.ConfigError(f"{run_dir} exists; runs are not overwritten") from None
-    except OSError as error:
-        raise config.ConfigError(f"the run folder {run_dir} cannot be made ({error.strerror})") from error
-    config.save_config(choices, run_dir / CONFIG)
-    print(f"run folder {run_dir}")
-    return run_dir, choices
+        raise ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
+    return choices
 
 
-def _next_run(parent: Path) -> Path:
-    taken = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
-    return parent / str(max(taken, default=0) + 1)
-
-
-def _how_to_go_on(stage: str, run_dir: Path, out: Path | None) -> str:
-    """From the stage that was stopped, which itself goes on where it can."""
-    program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # set in the image, whose paths end with it
-    command = f"{program} train --run {run_dir} --from {stage}{f' --out {out}' if out else ''}"
-    usable = stage == "fit" and (run_dir / backbone.BEST).exists()
-    return f"to go on: {command}{' (or, with its best epoch so far, --from export)' if usable else ''}"
+def _choices_of_run(arguments: argparse.Namespace) -> Config:
+    """Those that it began with, but for where the data lie today."""
+    if arguments.run or arguments.config or arguments.weights:
+        raise ConfigError("--resume goes on with what the run began with: no --run, --config or --weights")
+    path = arguments.resume / config.SAVED
+    choices = config.read_saved(path)
+    if arguments.data:
+        data.check_folder(arguments.data)
+        choices = config.with_paths(choices, folder=arguments.data)
+        config.save_config(choices, path)
+    return choices
 
 
 def _stage(arguments: argparse.Namespace) -> None:
-    STAGES[arguments.stage](config.read_saved(arguments.run / CONFIG), arguments.run)
+    choices = config.read_saved(arguments.run / config.SAVED)
+    if arguments.stage == "fit" and arguments.seed is not None:
+        if arguments.seed not in range(choices.fit.seeds):
+            raise ConfigError(f"--seed {arguments.seed}: the run has {choices.fit.seeds} seeds, counted from 0")
+        fit.run_seed(choices, arguments.run, arguments.seed)
+    else:
+        pipeline.run_stage(choices, arguments.run, arguments.stage)
 
 
 def _phantoms(arguments: argparse.Namespace) -> None:
-    phantom.write_data_set(arguments.folder, arguments.count, arguments.seed)
+    if arguments.count < 2 or arguments.seed < 0:
+        raise ConfigError(f"--count {arguments.count} --seed {arguments.seed}: at least 2 images, and no seed below 0")
+    try:
+        phantom.write_data_set(arguments.folder, arguments.count, arguments.seed)
+    except OSError as error:
+        raise ConfigError(f"{arguments.folder}: cannot be written ({error.strerror})") from error
     print(f"{arguments.folder}: {arguments.count} phantoms")
 
 
+def _recalibrate(arguments: argparse.Namespace) -> None:
+    pipeline.check_out(arguments.out)
+    out = arguments.out.resolve()
+    calibrate.recalibrate(arguments.model, arguments.data, out)
+    card.write_recalibrated(out)
+    print(f"{arguments.out}: the model folder, ready to be served")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=as_it_is)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    whole = commands.add_parser("train", help="run all stages: " + ", ".join(STAGES))
+    def command(name: str, document: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        """`document`: its first line for the list of commands, all of it for its own help."""
+        line = document.splitlines()[0]
+        short = line.split(": ", 1)[1] if line.startswith("Stage") else line
+        added = commands.add_parser(name, help=short, description=document, formatter_class=as_it_is)
+        added.set_defaults(command=run)
+        return added
+
+    whole = command("train", "all stages: " + ", ".join(pipeline.ORDER) + "\n" + TRAIN_EXAMPLE, _train)
     whole.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and val and test if there are")
-    whole.add_argument("--config", type=Path, default=CONFIGS / "resnet18.toml", help="default: resnet18.toml, one of ours")
+    config_help = f"a TOML file, or one of ours: {config.presets()} (default: balanced)"
+    whole.add_argument("--config", type=Path, help=config_help)
     whole.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
-    whole.add_argument("--run", type=Path, help="run folder to make, or with --from to go on with; default: runs/N")
-    whole.add_argument("--from", dest="start", choices=STAGES, help="go on with --run from this stage")
+    whole.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
+    whole.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run, from the first stage that is not done")
+    whole.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
     whole.add_argument("--out", type=Path, help="where to leave the model folder, e.g. models/mine")
-    whole.set_defaults(command=train)
+    whole.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
 
-    for name, run in STAGES.items():
-        stage = commands.add_parser(name, help=(sys.modules[run.__module__].__doc__ or "").splitlines()[0].split(": ", 1)[1])
+    for name, run in pipeline.STAGES.items():
+        stage = command(name, _document(sys.modules[run.__module__]), _stage)
+        stage.set_defaults(stage=name)
         stage.add_argument("--run", type=Path, required=True, help="a run folder")
-        stage.set_defaults(command=_stage, stage=name)
+        if name == "fit":
+            stage.add_argument("--seed", type=int, help="this one of `fit.seeds` alone, to share them between machines")
 
-    drawing = commands.add_parser("phantoms", help="draw synthetic chest X-rays to try things with")
+    asking = command("predict", _document(predict), lambda given: predict.run(given.model, given.images, as_csv=given.csv))
+    asking.add_argument("model", type=Path)
+    asking.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    asking.add_argument("--csv", action="store_true", help="as CSV")
+
+    comparing = command("compare", _document(compare), lambda given: compare.run(given.first, given.second, given.data))
+    comparing.add_argument("first", type=Path, metavar="MODEL")
+    comparing.add_argument("second", type=Path, metavar="MODEL")
+    comparing.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+
+    again = command("recalibrate", calibrate.RECALIBRATE, _recalibrate)
+    again.add_argument("model", type=Path)
+    again.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+    again.add_argument("--out", type=Path, required=True, help="where to leave the model folder")
+
+    table = command("ablation", _document(ablation), lambda given: ablation.write(given.runs, sys.stdout))
+    table.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+
+    drawing = command("phantoms", _document(phantom), _phantoms)
     drawing.add_argument("folder", type=Path)
     drawing.add_argument("--count", type=int, default=300)
     drawing.add_argument("--seed", type=int, default=0)
-    drawing.set_defaults(command=_phantoms)
     return parser
+
+
+def _document(module: ModuleType) -> str:
+    return module.__doc__ or ""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Paths that differ from machine to machine (`data.folder`, `backbone.weights`) may also come from the command line.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +11,15 @@ import msgspec
 from msgspec import Meta, field
 
 from service.errors import MedXferError
+from training import files
 
-Positive = Annotated[float, Meta(gt=0)]
+SAVED = "config.json"  # in a run folder
+PRESETS = Path(__file__).parent / "configs"
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -27,6 +34,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Data(Section, frozen=True, kw_only=True):
     """`folds`: parts that the patients are cut into; one is validation and, without a `test` folder, one is test.
     `shifted_fraction`: share of each series, its lowest numbers, held out as the shifted validation.
+    `shifted_series`: one that is held out whole instead, such as `NORMAL2-IM`.
     `source`: what the card says of the data: their name, licence, citation."""
 
     folder: str = ""
@@ -34,35 +42,52 @@ class Data(Section, frozen=True, kw_only=True):
     positive: str = "PNEUMONIA"
     folds: Annotated[int, Meta(ge=3)] = 10
     shifted_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
+    shifted_series: str = ""
 
 
 class Backbone(Section, frozen=True, kw_only=True):
     """`weights`: `imagenet` (torchvision downloads them), `none`, or a .safetensors file in torchvision's names."""
 
-    name: Literal["resnet18", "resnet50", "mobilenet_v2", "densenet121"] = "resnet18"
+    name: Literal["resnet18", "resnet50", "mobilenet_v2", "densenet121"] = "mobilenet_v2"
     weights: str = "imagenet"
-    image_size: Annotated[int, Meta(ge=32, le=1024, multiple_of=32)] = 224
+    image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224
 
 
 class Augment(Section, frozen=True, kw_only=True):
-    """Random crops of `crop_area` of the image (min, max), mirroring, brightness and contrast ± `jitter`."""
+    """Random crops of `crop_area` of the image (min, max), mirroring, brightness and contrast ± `jitter`.
+    `texture`: share of the crops that are blurred, sharpened or made noisy."""
 
-    crop_area: tuple[Positive, Annotated[float, Meta(gt=0, le=1)]] = (0.08, 1.0)
+    crop_area: tuple[Share, Share] = (0.08, 1.0)
     jitter: Fraction = 0.3
+    texture: Probability = 0.4
+
+    def __post_init__(self) -> None:
+        if self.crop_area[0] > self.crop_area[1]:
+            raise ValueError(f"crop_area = {list(self.crop_area)}: the least is greater than the greatest")
 
 
 class Fit(Section, frozen=True, kw_only=True):
-    """`learning_rate`: the peak, at the top of the network; the lowest layer gets `lowest_layer_rate` times as much.
-    `epochs` = 0 keeps the backbone frozen. `ema_decay`: of the weight average, per step."""
+    """`views`: augmented views of each image that the head is first fitted on, beside the plain one.
+    `epochs`: at most; 0 keeps the backbone frozen. `patience`: epochs without a better one after which fitting ends.
+    `learning_rate`: the peak, at the top of the network; the lowest layer gets `lowest_layer_rate` times as much.
+    `ema_decay`: of the weight average, per step.
+    `causes`: weight of the loss of a second head, dropped afterwards, that tells label and cause (bacteria, virus).
+    `seeds`: how often all is repeated; the best by validation is exported.
+    `workers`: processes that decode and augment; by default a quarter of the CPUs, since the network uses them all. A GPU is
+    worth more. What is drawn depends on their number, so the run's own configuration keeps it."""
 
+    seeds: Count = 1
+    views: Annotated[int, Meta(ge=0)] = 0
     epochs: Annotated[int, Meta(ge=0)] = 12
-    batch_size: Annotated[int, Meta(ge=2)] = 32
-    learning_rate: Positive = 5e-4
-    lowest_layer_rate: Annotated[float, Meta(gt=0, le=1)] = 0.2
-    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    patience: Count = 5
+    batch_size: Annotated[int, Meta(ge=2, le=4096)] = 32
+    learning_rate: Share = 5e-4
+    lowest_layer_rate: Share = 0.2
+    weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
     warmup_fraction: Fraction = 0.05
     ema_decay: Fraction = 0.995
-    workers: Annotated[int, Meta(ge=0)] = 2
+    causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
+    workers: Annotated[int, Meta(ge=0, le=256)] = field(default_factory=lambda: CPUS // 4)
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
@@ -73,12 +98,24 @@ class Calibrate(Section, frozen=True, kw_only=True):
 
 class Config(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "medxfer"
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
     data: Data = field(default_factory=Data)
     backbone: Backbone = field(default_factory=Backbone)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
     calibrate: Calibrate = field(default_factory=Calibrate)
+
+
+def find(name: Path) -> Path:
+    """The file of that path, or else the preset of that name. Raises ConfigError: neither is there."""
+    preset = PRESETS / f"{name}.toml"
+    if not name.is_file() and not preset.exists():
+        raise ConfigError(f"configuration {name}: no such file, and none of ours, which are {presets()}")
+    return name if name.is_file() else preset
+
+
+def presets() -> str:
+    return ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
 def load_config(path: Path) -> Config:
@@ -102,7 +139,8 @@ def with_paths(config: Config, *, folder: Path | None = None, weights: str | Non
 
 
 def save_config(config: Config, path: Path) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    with files.whole(path) as aside:
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
 def read_saved(path: Path) -> Config:

@@ -1,25 +1,29 @@
-"""A folder of labelled images: which are there, whose they are, and which split each belongs to.
+"""A folder of labelled images: which are there, and whose they are.
 
 {train,val,test}/{label}/*.jpeg      val and test optional; the labels are the folders' names
 """
 
 import csv
 import hashlib
+import io
+import os
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedGroupKFold
+from PIL import Image
 
 from service import images
 from service.errors import ImageError, MedXferError
-from training.config import Data
+from training import files
+from training.progress import track
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
+MANIFEST, AUDIT = "manifest.csv", "audit.json"  # in a run folder
 MEAN, STD = 0.449, 0.226  # of grey levels in 0–1: ImageNet's three channel means and deviations, averaged
 
 _NORMAL = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-")
@@ -31,8 +35,8 @@ class DataError(MedXferError):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One image file. `patient` is what may never be shared between splits; `split` is ours: train, val, shifted,
-    test, or `duplicate` (left out: the same bytes stand elsewhere)."""
+    """One file. `patient` is what may never be shared between splits; `split` is given by `splits.split`. A file that
+    cannot be decoded has a `problem`, and no size."""
 
     path: str  # relative to the data folder
     label: str
@@ -44,40 +48,82 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     sha256: str
     official_split: str
+    problem: str = ""
     split: str = ""
 
 
 def scan(folder: Path) -> list[Record]:
     """Every image below `folder`, decoded once, in the order of their paths.
 
-    Raises DataError: no such layout, not exactly two labels, or an image that cannot be read (each named).
+    Raises DataError: no such layout, or not exactly two labels.
     """
-    if not (folder / "train").is_dir():
-        raise DataError(f"{folder}: no folder «train» in it; expected train/LABEL/*.jpeg with two labels")
-    records, bad = [], []
-    for path in sorted(p for p in folder.glob("*/*/*") if p.suffix.lower() in SUFFIXES):
-        split, label = path.relative_to(folder).parts[:2]
-        if split not in ("train", "val", "test"):
-            continue
-        try:
-            records.append(_record(folder, path, split, label))
-        except (ImageError, OSError) as error:
-            bad.append(f"  {path.relative_to(folder)}: {error}")
-    if bad:
-        raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
-    labels = sorted({record.label for record in records})
-    if len(labels) != 2:
-        raise DataError(f"{folder}: two label folders with images are needed, found {len(labels)}: {labels}")
+    check_folder(folder)
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
+    records = [_record(folder, path) for path in track(paths, "read images")]
+    _two_labels(records, folder)
     return records
 
 
-def _record(folder: Path, path: Path, split: str, label: str) -> Record:
-    content = path.read_bytes()
-    height, width = images.decode(content).shape
-    series, number, cause, patient = identify(path.name, label)
+def check_folder(folder: Path) -> None:
+    """Raises DataError: nothing of what `scan` reads is there."""
+    if not (folder / "train").is_dir():
+        raise DataError(f"{folder}: no folder «train» in it; expected train/LABEL/*.jpeg with two labels")
+
+
+def other_files(folder: Path) -> dict[str, int]:
+    """What `scan` does not take, by suffix."""
+    others = [path for path in _files(folder) if path.suffix.lower() not in SUFFIXES]
+    return dict(Counter(path.suffix.lower() or path.name for path in others))
+
+
+def scan_labelled(folder: Path) -> list[Record]:
+    """Every readable image of `folder`/LABEL/, for a model that is there already.
+
+    Raises DataError: not two labels, or images that cannot be read or stand there twice (each named).
+    """
+    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES and _is_label(path.parent))
+    records = [_record(folder, path) for path in track(paths, "read images")]
+    if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
+        raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
+    first: dict[str, Record] = {}
+    for record in records:
+        if (other := first.setdefault(record.sha256, record)) is not record:
+            raise DataError(f"{folder}: {record.path} has the same bytes as {other.path}; each image is to stand there once")
+    _two_labels(records, folder)
+    return records
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for split in ("test", "train", "val") for path in (folder / split).glob("*/*") if _is_label(path.parent)]
+
+
+def _is_label(folder: Path) -> bool:
+    return not folder.name.startswith((".", "__"))  # what other programs leave, as .ipynb_checkpoints and __MACOSX
+
+
+def _two_labels(records: Sequence[Record], folder: Path) -> None:
+    labels = sorted({record.label for record in records})
+    if len(labels) != 2:
+        raise DataError(f"{folder}: two label folders with images are needed, found {len(labels)}: {labels}")
+
+
+def _record(folder: Path, path: Path) -> Record:
+    *split, label, name = path.relative_to(folder).parts
+    series, number, cause, patient = identify(name, label)
+    if any("\udc80" <= letter <= "\udcff" for letter in str(path)):  # how Python keeps a byte that is not UTF-8
+        raise DataError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename it")
+    content, height, width, problem = b"", 0, 0, ""
+    if path.exists() and not path.is_file():
+        problem = "not a file"
+    try:
+        content = b"" if problem else path.read_bytes()
+        images.decode(content)
+        width, height = Image.open(io.BytesIO(content)).size  # as stored: `decode` may give less
+    except (ImageError, OSError) as error:
+        problem = problem or str(error)
     return Record(
-        path=str(path.relative_to(folder)), label=label, series=series, number=number, cause=cause, patient=patient,
-        width=width, height=height, sha256=hashlib.sha256(content).hexdigest(), official_split=split,
+        path=path.relative_to(folder).as_posix(), label=label, series=series, number=number, cause=cause, patient=patient,
+        width=width, height=height, sha256=hashlib.sha256(content).hexdigest(), official_split="".join(split), problem=problem,
     )  # fmt: skip
 
 
@@ -93,67 +139,23 @@ def identify(name: str, label: str) -> tuple[str, int, str, str]:
     return label, 0, "", f"{label}/{name}"
 
 
+def series_name(record: Record) -> str:
+    """For people: label, and what is known of series and cause."""
+    series = "" if record.cause else record.series  # where there are causes, the series is one
+    return ", ".join(dict.fromkeys(part for part in (record.label, series, record.cause) if part))
+
+
 def anonymous(records: Sequence[Record]) -> int:
     """How many images have a name that tells no patient, so that nothing can keep two of one patient apart."""
     return sum(record.patient == f"{record.label}/{Path(record.path).name}" for record in records)
 
 
-def split(records: Sequence[Record], choices: Data, seed: int) -> list[Record]:
-    """Cut training, validation, shifted validation and, without an official test split, test, by patient.
-
-    The shifted validation takes the lowest numbers of each series. The official test images of the Kermany data are the lowest
-    numbers of their series too, so a contiguous block next to them shows the shift that a random fold hides.
-    """
-    seen: set[str] = set()
-    assigned: dict[str, str] = {}
-    pool = []
-    for record in records:
-        if record.sha256 in seen:
-            assigned[record.path] = "duplicate"
-        elif record.official_split == "test":
-            assigned[record.path] = "test"
-        else:
-            pool.append(record)
-        seen.add(record.sha256)
-    shifted = _lowest_numbers(pool, choices.shifted_fraction)
-    rest = [record for record in pool if record.patient not in shifted]
-    assigned |= {record.path: "shifted" for record in pool if record.patient in shifted}
-    assigned |= _folds(rest, choices.folds, seed, cut_test="test" not in assigned.values())
-    return [msgspec.structs.replace(record, split=assigned[record.path]) for record in records]
-
-
-def _lowest_numbers(records: Sequence[Record], fraction: float) -> set[str]:
-    by_series = defaultdict(list)
-    for record in records:
-        by_series[record.label, record.series].append(record)
-    shifted: set[str] = set()
-    for members in by_series.values():
-        members.sort(key=lambda record: (record.number, record.path))
-        shifted |= {record.patient for record in members[: round(len(members) * fraction)]}
-    return shifted
-
-
-def _folds(records: Sequence[Record], folds: int, seed: int, cut_test: bool) -> dict[str, str]:
-    strata = [f"{record.label} {record.series} {record.cause}" for record in records]
-    patients = [record.patient for record in records]
-    names = {0: "val", 1: "test"} if cut_test else {0: "val"}
-    assigned: dict[str, str] = {}
-    cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    try:
-        cuts = list(cutter.split(records, strata, patients))
-    except ValueError as error:
-        few = f"{len(records)} images of {len(set(patients))} patients"
-        raise DataError(f"{few} are too few to be cut into data.folds = {folds}") from error
-    for fold, (_, indices) in enumerate(cuts):
-        assigned |= {records[index].path: names.get(fold, "train") for index in indices}
-    return assigned
-
-
-def write_manifest(records: Sequence[Record], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, Record.__struct_fields__)
+def write_table(rows: Sequence[msgspec.Struct], path: Path) -> None:
+    """As CSV; at least one row, all of one type."""
+    with files.whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].__struct_fields__)
         writer.writeheader()
-        writer.writerows(msgspec.structs.asdict(record) for record in records)
+        writer.writerows(msgspec.structs.asdict(row) for row in rows)
 
 
 def read_manifest(path: Path) -> list[Record]:
@@ -183,6 +185,10 @@ def label_names(records: Sequence[Record], positive: str) -> list[str]:
 def read_image(folder: Path, record: Record) -> npt.NDArray[np.uint8]:
     """uint8 [height, width]. Raises DataError: the file has changed, or is gone, since the audit."""
     try:
-        return images.decode((folder / record.path).read_bytes())
+        content = (folder / record.path).read_bytes()
+        image = images.decode(content)
     except (ImageError, OSError) as error:
         raise DataError(f"{folder / record.path}: {error}") from error
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise DataError(f"{folder / record.path}: not the image that was there when the run began")
+    return image

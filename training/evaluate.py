@@ -1,90 +1,141 @@
-"""Stage 5: the exported file, through the service's own classifier, on both validations and, once, on the test fold.
+"""Stage 5: measure the exported file, through the service's own classifier, on both validations and, once, on the test fold.
 
 python -m training evaluate --run runs/1
 """
 
-import datetime
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from service.artefact import Artefact, Description
-from service.classifier import Classifier
-from training import data, metrics, model_folder
+from service.artefact import Description
+from service.classifier import Classifier, Grey, Outputs
+from training import altered, data, gallery, heatmaps, metrics, model_folder, odd, predictions, splits
 from training.config import Config
-from training.data import Record
+from training.data import DataError
+from training.predictions import Answers
 
-TEST_READS = "test_reads.jsonl"
-TEST_RESULT = "test_result.json"
+SAMPLE = 100  # shifted validation images of each label that are altered, and whose heat-maps are checked
 
-
-class TestRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the log: which model read the test fold, and when. `locked`: hash of all that decides its answers."""
-
-    locked: str
-    time: str
-    images: int
-
-
-class TestResult(msgspec.Struct, frozen=True, kw_only=True):
-    locked: str
-    metrics: dict[str, Any]  # Any: as metrics.measure gives them
+Measured: TypeAlias = dict[str, Any]  # Any: a tree of numbers, as model.json keeps it
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Adds `metrics` to `model.json`. A model that has read the test fold keeps that result."""
-    records = data.read_manifest(run_dir / "manifest.csv")
+    """Adds `metrics` to `model.json`; writes `predictions.csv` and `errors.html`.
+
+    Raises DataError: the model is not calibrated, and so not locked.
+    """
+    records = data.read_manifest(run_dir / data.MANIFEST)
     classifier = model_folder.load(run_dir / "model")
     description = classifier.artefact.description
-    results = {name: measure(classifier, config, data.of_split(records, name)) for name in ("val", "shifted")}
-    results["test"] = test_once(classifier, config, data.of_split(records, "test"), run_dir)
+    if "zone" not in description.metrics:
+        raise DataError(f"{run_dir}: the model is not calibrated; run the stage «calibrate» first")
+    answers = predictions.answers(classifier, config, records, run_dir)
+    test, shifted = answers[splits.TEST], answers[splits.SHIFTED]
+
+    results = {split: measure(answer, description) for split, answer in answers.items()}
+    results["test"]["reading"] = predictions.readings(run_dir)
+    strict_paths = {record.path for record in splits.strict_test(records)}
+    strict = test.only(lambda record: record.path in strict_paths)
+    if splits.official_overlap(records) and len(set(strict.truth)) == 2:
+        results["strict_test"] = measure(strict, description)
+    results["subgroups"] = subgroups(test)
+    sample = every_nth(shifted, SAMPLE)
+    images = [data.read_image(Path(config.data.folder), record) for record in sample.records]
+    results["robustness"] = robustness(classifier, images, sample)
+    results["odd"] = oddness(classifier, images, test)
+    results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
+
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})
     model_folder.rewrite_description(run_dir / "model", description)
-    print_table(description)
+    gallery.write(run_dir / "errors.html", classifier, Path(config.data.folder), answers)
+    show(description)
 
 
-def measure(classifier: Classifier, config: Config, records: list[Record]) -> dict[str, Any]:
-    outputs = model_folder.classify(classifier, Path(config.data.folder), records)
-    probability = outputs.probabilities[:, classifier.artefact.description.labels.index(config.data.positive)]
-    truth = np.array([record.label == config.data.positive for record in records])
-    result = metrics.measure(truth, probability.astype(np.float64), [record.patient for record in records])
-    thresholds = classifier.artefact.description.thresholds
-    result["uncertain"] = float(((probability >= thresholds.screening) & (probability < thresholds.rule_in)).mean())
-    result["unusual"] = float((outputs.novelty >= classifier.artefact.description.novelty.unusual).mean())
+def measure(answers: Answers, description: Description) -> Measured:
+    thresholds = msgspec.structs.asdict(description.thresholds)
+    result = metrics.measure(answers.truth, answers.probability, answers.patients, thresholds)
+    unsure = (answers.probability >= thresholds["screening"]) & (answers.probability < thresholds["rule_in"])
+    result["uncertain"] = int(unsure.sum())
+    result["unusual"] = int((answers.novelty >= description.novelty.unusual).sum())
+    result["foreign"] = int((answers.novelty >= description.novelty.foreign).sum())
     return result
 
 
-def test_once(classifier: Classifier, config: Config, records: list[Record], run_dir: Path) -> dict[str, Any]:
-    """Measured, or the result of this very model's earlier reading. The line is logged before the reading, so that one
-    that fails is on record too."""
-    locked, kept = lock(classifier.artefact), run_dir / TEST_RESULT
-    if kept.exists():
-        result = msgspec.json.decode(kept.read_bytes(), type=TestResult)
-        if result.locked == locked:
-            print("this model has read its test fold before: the result stands")
-            return result.metrics
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with (run_dir / TEST_READS).open("a+b") as log:
-        log.seek(0)
-        reading = 1 + len(log.readlines())
-        log.write(msgspec.json.encode(TestRead(locked=locked, time=now, images=len(records))) + b"\n")
-    measured = {**measure(classifier, config, records), "reading": reading}
-    kept.write_bytes(msgspec.json.encode(TestResult(locked=locked, metrics=measured)))
-    return measured
+def subgroups(answers: Answers) -> Measured:
+    """By label, series and cause: the share called right at 0.5, and AUROC against all images of the other label."""
+    names = [data.series_name(record) for record in answers.records]
+    groups = {}
+    for name in sorted(set(names)):
+        inside = np.array([other == name for other in names])
+        positive = bool(answers.truth[inside][0])
+        compared = inside | (answers.truth != positive)
+        right = int(((answers.probability[inside] >= 0.5) == positive).sum())
+        groups[name] = {
+            "images": int(inside.sum()),
+            "right": metrics.proportion(right, int(inside.sum())),
+            "auroc": float(roc_auc_score(answers.truth[compared], answers.probability[compared])),
+        }
+    return groups
 
 
-def lock(artefact: Artefact) -> str:
-    """SHA-256 of the graph (calibration included), the thresholds and the novelty cut-offs."""
-    description = artefact.description
-    return hashlib.sha256(msgspec.json.encode([artefact.sha256, description.thresholds, description.novelty])).hexdigest()
+def robustness(classifier: Classifier, images: Sequence[Grey], answers: Answers) -> Measured:
+    """How the answers change when an image comes altered."""
+    return {
+        name: _changed([change(image) for image in images], classifier, answers)
+        for name, change in {"as they are": _same, **altered.CHANGES}.items()
+    }
 
 
-def print_table(description: Description) -> None:
-    rows = ("auroc", "accuracy", "sensitivity", "specificity", "f1", "ece", "uncertain")
-    print(f"{'at 0.5':12}" + "".join(f"{split:>26}" for split in ("val", "shifted", "test")))
+def oddness(classifier: Classifier, images: Sequence[Grey], good: Answers) -> Measured:
+    """By kind of image that is no good X-ray: how well novelty tells it from the test fold (AUROC), and how it is called."""
+    cutoffs = classifier.artefact.description.novelty
+    result = {}
+    for kind, members in odd.odd_images(images).items():
+        novelty = model_folder.classify_images(classifier, members).novelty.astype(np.float64)
+        truth = np.repeat([False, True], [len(good.novelty), len(novelty)])
+        result[kind] = {
+            "images": len(novelty),
+            "auroc": float(roc_auc_score(truth, np.concatenate([good.novelty, novelty]))),
+            "unusual": float((novelty >= cutoffs.unusual).mean()),
+            "foreign": float((novelty >= cutoffs.foreign).mean()),
+        }
+    return result
+
+
+def every_nth(answers: Answers, each: int) -> Answers:
+    """At most `each` images of each label, evenly spaced."""
+    kept: set[str] = set()
+    for label in (False, True):
+        paths = [record.path for record, truth in zip(answers.records, answers.truth, strict=True) if truth == label]
+        kept |= {paths[index] for index in np.linspace(0, len(paths) - 1, min(each, len(paths))).astype(int)}
+    return answers.only(lambda record: record.path in kept)
+
+
+def show(description: Description) -> None:
+    rows = ("auroc", "accuracy", "sensitivity", "specificity", "f1", "ece")
+    measured = [split for split in ("val", "shifted", "test", "strict_test") if split in description.metrics]
+    print(f"{'at 0.5':12}" + "".join(f"{split:>23}" for split in measured))
     for row in rows:
-        cells = [metrics.text(description.metrics[split][row]) for split in ("val", "shifted", "test")]
-        print(f"{row:12}" + "".join(f"{cell:>26}" for cell in cells))
+        print(f"{row:12}" + "".join(f"{metrics.text(description.metrics[split][row]):>23}" for split in measured))
+
+
+def _same(image: Grey) -> Grey:
+    return image
+
+
+def _changed(images: Sequence[Grey], classifier: Classifier, answers: Answers) -> Measured:
+    outputs: Outputs = model_folder.classify_images(classifier, images)
+    description = classifier.artefact.description
+    probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)
+    count = metrics.counts(answers.truth, probability, 0.5)
+    return {
+        "auroc": float(roc_auc_score(answers.truth, probability)),
+        "sensitivity": metrics.proportion(count["tp"], count["tp"] + count["fn"]),
+        "specificity": metrics.proportion(count["tn"], count["tn"] + count["fp"]),
+        "mean_change": float(np.abs(probability - answers.probability).mean()),
+        "foreign": float((outputs.novelty >= description.novelty.foreign).mean()),
+    }

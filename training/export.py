@@ -5,59 +5,62 @@ python -m training export --run runs/1
 
 import datetime
 import platform
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import onnx
 import onnxruntime
 import torch
-from safetensors.torch import load_file
 
 from service import artefact
 from service.artefact import Description, Heatmap, NoveltyCutoffs, SelfTest, Thresholds, Variant
 from service.classifier import SELF_TEST_FORMULA
-from training import backbone, batches, data, graph, model_folder
+from training import anatomy, backbone, data, graph, history, model_folder, splits
 from training.backbone import Network
-from training.config import Config, ConfigError
-from training.data import Record
+from training.batches import Kinds
+from training.config import Config
 from training.graph import Whitening
 from training.vision import torchvision
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Writes `model/`. Raises ConfigError: `fit` has not finished an epoch in this run folder."""
-    records = data.read_manifest(run_dir / "manifest.csv")
-    labels = data.label_names(records, config.data.positive)
-    network = load_best(config, run_dir)
-    train = data.of_split(records, "train")
-    images = batches.loader(config, train, labels, batches.plain(config.backbone.image_size))
-    network = backbone.place(network)
-    features, _ = batches.outputs(network, network.pooled, images, "features")
-    model = build_graph(network, config, graph.whitening(features), labels)
-    model_folder.write(run_dir / "model", model, describe(config, records, labels, model))
+    """Writes `model/`. Raises ConfigError: `fit` has not finished in this run folder."""
+    records = data.read_manifest(run_dir / data.MANIFEST)
+    kinds = Kinds(records, config.data.positive)
+    network = backbone.load(config.backbone, run_dir / backbone.BEST)
+    exported = graph.export_network(network, config.backbone.image_size)
+    train = data.of_split(records, splits.TRAIN)
+    pooled = model_folder.pooled(graph.pooling(exported, config.backbone.image_size), Path(config.data.folder), train)
+    model = build_graph(network, exported, config, graph.whitening(pooled, network.head.in_features), kinds.labels)
+    before = backbone.load(config.backbone, run_dir / backbone.HEAD)
+    network_changes = anatomy.compare(before, network)
+    description = describe(config, run_dir, kinds.labels, model)
+    metrics = {"fit": fitted(config, run_dir), "anatomy": network_changes}
+    model_folder.write(run_dir / "model", model, msgspec.structs.replace(description, metrics=metrics))
     print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {graph.OPSET}, not yet calibrated")
 
 
-def load_best(config: Config, run_dir: Path) -> Network:
-    network = backbone.build(msgspec.structs.replace(config.backbone, weights="none"))
-    try:
-        network.load_state_dict(load_file(run_dir / backbone.BEST))
-    except OSError as error:
-        raise ConfigError(f"{run_dir / backbone.BEST}: {error}; run the stage «fit» first") from error
-    return network
+def fitted(config: Config, run_dir: Path) -> dict[str, Any]:
+    """The history of each seed, and which of it was kept."""
+    histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
+    return {
+        "epochs": config.fit.epochs,
+        "histories": histories,
+        "kept": [history.best(rows).epoch for rows in histories],
+        "kept_seed": history.best_seed(histories),
+    }
 
 
-def build_graph(network: Network, config: Config, novelty: Whitening, labels: list[str]) -> onnx.ModelProto:
+def build_graph(
+    network: Network, exported: onnx.ModelProto, config: Config, novelty: Whitening, labels: list[str]
+) -> onnx.ModelProto:
     """The served graph of `network`, at temperature 1."""
-    network.cpu().eval()
     positive = labels.index(config.data.positive)
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
-    size = config.backbone.image_size
     return graph.assemble(
-        graph.export_network(network.features, size),
-        size,
+        exported,
+        config.backbone.image_size,
         weight[positive] - weight[1 - positive],
         float(bias[positive] - bias[1 - positive]),
         novelty,
@@ -66,7 +69,7 @@ def build_graph(network: Network, config: Config, novelty: Whitening, labels: li
     )
 
 
-def describe(config: Config, records: Sequence[Record], labels: list[str], model: onnx.ModelProto) -> Description:
+def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
     """What is known before calibration: until then every image counts as foreign and no answer as uncertain."""
     temperature, bias = graph.calibration(model)
     places = config.backbone.image_size // 32  # all four backbones halve the image five times
@@ -87,11 +90,7 @@ def describe(config: Config, records: Sequence[Record], labels: list[str], model
         weights=backbone.name_weights(config.backbone.weights),
         image_size=config.backbone.image_size,
         created=datetime.date.today().isoformat(),
-        data={
-            "source": config.data.source,
-            "images": split_table(records),
-            "without_patient": data.anonymous(records),
-        },
+        data={"source": config.data.source, **msgspec.json.decode((run_dir / data.AUDIT).read_bytes())},
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),
@@ -100,11 +99,3 @@ def describe(config: Config, records: Sequence[Record], labels: list[str], model
             "onnxruntime": onnxruntime.__version__,
         },
     )
-
-
-def split_table(records: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """Images by split and label."""
-    table: dict[str, dict[str, int]] = {}
-    for (split, label), count in sorted(Counter((record.split, record.label) for record in records).items()):
-        table.setdefault(split, {})[label] = count
-    return table

@@ -3,7 +3,7 @@
     images     sequence of uint8 [height, width]      any and different sizes
     probabilities  float32 [N, 2]                     in the order of the labels
     heatmaps       float32 [N, h, w]                  calibrated logits: evidence for the positive label at each place
-    novelty        float32 [N]                        Mahalanobis distance of the pooled features
+    novelty        float32 [N]                        Mahalanobis distance of the features at two depths
 
 Only the network comes from torch's exporter. What stands around it is written out here in ONNX's own text form, since
 its operators were chosen by measurement: `Loop` with a stacked output (`SequenceMap` copies the sequence at every
@@ -23,6 +23,7 @@ from onnx import compose, numpy_helper, parser
 from sklearn.decomposition import PCA
 from torch import nn
 
+from training.backbone import Network
 from training.data import MEAN, STD
 
 OPSET = 18  # the first with antialiased Resize
@@ -54,9 +55,10 @@ preprocessing (seq(uint8[H, W]) images) => (float[N, 1, {size}, {size}] pixels)
 
 HEAD = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
-head (float[N, {channels}, h, w] features) => (float[N, 2] probabilities, float[N, h, w] heatmaps, float[N] novelty)
+head (float[N, {channels}, h, w] features, float[N, {middle}, {half2}, {half2}] middle_features)
+  => (float[N, 2] probabilities, float[N, h, w] heatmaps, float[N] novelty)
 <float temperature = {{1}}, float bias = {{0}},
- int64[1] channel = {{1}}, int64[4] row = {{0, 1, -1, 1}}, int64[3] all = {{1, 2, 3}}>
+ int64[1] channel = {{1}}, int64[4] column = {{0, -1, 1, 1}}, int64[4] row = {{0, 1, -1, 1}}, int64[3] all = {{1, 2, 3}}>
 {{
   evidence = Conv (features, evidence_weight)
   cells = Div (evidence, temperature)
@@ -68,50 +70,88 @@ head (float[N, {channels}, h, w] features) => (float[N, 2] probabilities, float[
   sigmoids = Sigmoid (logits)
   probabilities = Flatten (sigmoids)
 
+  quarters = AveragePool <kernel_shape = [{half}, {half}], strides = [{half}, {half}]> (middle_features)
+  quarters_column = Reshape (quarters, column)
   pooled = GlobalAveragePool (features)
-  deviations = Sub (pooled, novelty_mean)
-  components = Conv (deviations, novelty_down)
-  explained = Conv (components, novelty_up)
-  remaining = Sub (deviations, explained)
-  whitened = Div (remaining, novelty_noise)
-  whitened_row = Reshape (whitened, row)
-  distance = GlobalLpPool <p = 2> (whitened_row)
+  both = Concat <axis = 1> (quarters_column, pooled)
+  deviations = Sub (both, novelty_mean)
+  scaled = Mul (deviations, novelty_scale)
+  scaled_row = Reshape (scaled, row)
+  length = GlobalLpPool <p = 2> (scaled_row)
+  components = Conv (deviations, novelty_components)
+  components_row = Reshape (components, row)
+  explained = GlobalLpPool <p = 2> (components_row)
+  longer = Add (length, explained)
+  shorter = Sub (length, explained)
+  squared = Mul (longer, shorter)
+  distance = Sqrt (squared)
   novelty = Squeeze (distance, all)
 }}
 """
 
 
+POOLED = """
+<ir_version: {ir}, opset_import: ["": {opset}]>
+pool (float[N, {channels}, h, w] features, float[N, {middle}, {half2}, {half2}] middle_features) => (float[N, C] pooled)
+<int64[2] row = {{0, -1}}>
+{{
+  quarters = AveragePool <kernel_shape = [{half}, {half}], strides = [{half}, {half}]> (middle_features)
+  quarters_row = Reshape (quarters, row)
+  means = GlobalAveragePool (features)
+  means_row = Reshape (means, row)
+  pooled = Concat <axis = 1> (quarters_row, means_row)
+}}
+"""
+
+
 class Whitening(NamedTuple):
-    """x ↦ (x − mean − up · down · (x − mean)) / noise, whose length is the Mahalanobis distance of x."""
+    """The Mahalanobis distance of x is √(|scale · (x − mean)|² − |components · (x − mean)|²)."""
 
     mean: Floats  # [C]
-    down: Floats  # [K, C]
-    up: Floats  # [C, K]
-    noise: float
+    scale: Floats  # [C]
+    components: Floats  # [K, C]
 
 
-def whitening(features: Floats) -> Whitening:
-    """Of pooled training features [N, C], under probabilistic PCA: K leading directions with their own variance, one common
-    variance in all others, so that a few thousand images determine it (Tipping & Bishop 1999). As a measure of
-    what is foreign to a network: Lee et al. 2018, arXiv 1807.03888."""
-    components = min(NOVELTY_COMPONENTS, (min(features.shape) - 1) // 2)  # leaves directions to measure the noise in
-    pca = PCA(components, svd_solver="full").fit(features.astype(np.float64))
+def whitening(pooled: Floats, channels: int) -> Whitening:
+    """Of training images' `pooling` [N, C], under probabilistic PCA: K leading directions with their own variance, one common
+    variance in all others, so that a few thousand images determine it (Tipping & Bishop 1999). As a measure of what is
+    foreign to a network: Lee et al. 2018, arXiv 1807.03888.
+
+    Each of the two depths, of which the last has `channels`, is first brought to a variance of 1, on average.
+    """
+    depths = np.split(pooled.var(0, dtype=np.float64), [-channels])
+    block_scale = np.concatenate([np.full(len(variance), variance.mean() ** -0.5) for variance in depths])
+    components = min(NOVELTY_COMPONENTS, (min(pooled.shape) - 1) // 2)  # leaves directions to measure the noise in
+    pca = PCA(components, svd_solver="full").fit(pooled * block_scale)
     # scikit-learn's mean is over the directions that the images span; with fewer images than features, the others count too.
-    spanned, all_directions = min(features.shape) - components, features.shape[1] - components
-    noise = np.sqrt(pca.noise_variance_ * spanned / all_directions)
-    shrink = 1 - noise / np.sqrt(pca.explained_variance_)
-    return Whitening(pca.mean_, pca.components_, pca.components_.T * shrink, float(noise))
+    spanned, all_directions = min(pooled.shape) - components, pooled.shape[1] - components
+    noise = pca.noise_variance_ * spanned / all_directions
+    scale = block_scale * noise**-0.5
+    directions = np.sqrt(1 - noise / pca.explained_variance_)[:, None] * pca.components_
+    return Whitening(pca.mean_ / block_scale, scale, directions * scale)
 
 
-def export_network(features: nn.Module, size: int) -> onnx.ModelProto:
-    """pixels float32 [N, 1, size, size] to features float32 [N, C, h, w], batch norms folded by the exporter."""
+class Maps(nn.Module):
+    """A network's feature maps at two depths."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.network.maps(pixels)
+
+
+def export_network(network: Network, size: int) -> onnx.ModelProto:
+    """pixels float32 [N, 1, size, size] to middle_features float32 [N, B, size / 16, size / 16] and features
+    [N, C, size / 32, size / 32], batch norms folded by the exporter."""
     example = torch.zeros(2, 1, size, size)  # a batch of 1 would make the batch dimension a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own deprecated calls
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            features.cpu().eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["pixels"], output_names=["features"], dynamic_shapes=({0: torch.export.Dim("N")},),
+            Maps(network.cpu().eval()), (example,), dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=["pixels"], output_names=["middle_features", "features"], dynamic_shapes=({0: torch.export.Dim("N")},),
         )  # fmt: skip
     assert program is not None  # dynamo=True returns the program
     model = program.model_proto
@@ -127,25 +167,41 @@ def assemble(
     network: onnx.ModelProto, size: int, weight: Floats, bias: float, novelty: Whitening, labels: list[str], positive: str
 ) -> onnx.ModelProto:
     """The whole graph at temperature 1. `weight` [C]: the head's, positive label less the other; `bias` likewise."""
-    texts = {"ir": IR_VERSION, "opset": OPSET, "size": size, "channels": len(weight)}
     first, second = ("logit", "against") if labels[0] == positive else ("against", "logit")
-    before = parser.parse_model(PREPROCESSING.format(mean=255 * MEAN, deviation=255 * STD, **texts))
-    after = parser.parse_model(HEAD.format(first=first, second=second, **texts))
+    after = parser.parse_model(HEAD.format(first=first, second=second, **_texts(network, size)))
     after.graph.initializer.extend([
         _tensor("evidence_weight", weight.reshape(1, -1, 1, 1)),
         _tensor("novelty_mean", novelty.mean.reshape(1, -1, 1, 1)),
-        _tensor("novelty_down", novelty.down[:, :, None, None]),
-        _tensor("novelty_up", novelty.up[:, :, None, None]),
-        _tensor("novelty_noise", np.array(novelty.noise)),
+        _tensor("novelty_scale", novelty.scale.reshape(1, -1, 1, 1)),
+        _tensor("novelty_components", novelty.components[:, :, None, None]),
     ])  # fmt: skip
-    network = compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
-    model = compose.merge_models(before, network, [("pixels", "pixels")])
-    model = compose.merge_models(model, after, [("features", "features")])
+    model = _between(network, size, after)
     model.graph.name = model.producer_name = "medxfer"
     set_calibration(model, temperature=1, bias=bias)
     describe(model, labels, positive)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def pooling(network: onnx.ModelProto, size: int) -> onnx.ModelProto:
+    """images as above, to `pooled` float32 [N, 4 · middle channels + channels]: what novelty is measured on, the middle map's
+    means over the quarters of the image first."""
+    return _between(network, size, parser.parse_model(POOLED.format(**_texts(network, size))))
+
+
+def _between(network: onnx.ModelProto, size: int, after: onnx.ModelProto) -> onnx.ModelProto:
+    before = parser.parse_model(PREPROCESSING.format(mean=255 * MEAN, deviation=255 * STD, **_texts(network, size)))
+    network = compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
+    model = compose.merge_models(before, network, [("pixels", "pixels")])
+    return compose.merge_models(model, after, [(name, name) for name in ("middle_features", "features")])
+
+
+def _texts(network: onnx.ModelProto, size: int) -> dict[str, int]:
+    channels = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in network.graph.output}
+    return {
+        "ir": IR_VERSION, "opset": OPSET, "size": size, "channels": channels["features"], "middle": channels["middle_features"],
+        "half": size // 32, "half2": size // 16,
+    }  # fmt: skip
 
 
 def set_calibration(model: onnx.ModelProto, temperature: float, bias: float) -> None:

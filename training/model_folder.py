@@ -2,41 +2,87 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import onnx
+import onnxruntime
 
 from service.artefact import DESCRIPTION as DESCRIPTION_FILE
 from service.artefact import Description, read_artefact, write_sums
-from service.classifier import Classifier, Outputs, self_test_image
+from service.classifier import Classifier, Grey, Outputs, self_test_image
 from training import data
+from training.config import CPUS
 from training.data import Record
 from training.progress import track
 
 GRAPH_FILE = "model.onnx"
 FP32 = "fp32"
 BATCH = 16
+OF_THE_NETWORK = ("fit", "anatomy")  # of model.json's `metrics`: what a calibration does not change
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def load(folder: Path) -> Classifier:
-    """Raises ArtefactError, as the service would."""
+    """Raises ArtefactError, as the service would. What a kill left between two renames is put back first."""
+    old = _old(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
     return Classifier(read_artefact(folder, FP32))
 
 
 def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Outputs:
     """Images of a data folder, decoded and classified just as they are served."""
-    batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
-    parts = [classifier.classify([data.read_image(folder, record) for record in batch]) for batch in track(batches, "classify")]
+
+    def answer(batch: Sequence[Record]) -> Outputs:
+        return classifier.classify([data.read_image(folder, record) for record in batch])
+
+    return _joined(_concurrently(answer, records, "classify"))
+
+
+def classify_images(classifier: Classifier, images: Sequence[Grey]) -> Outputs:
+    return _joined(_concurrently(classifier.classify, images, "classify"))
+
+
+def pooled(model: onnx.ModelProto, folder: Path, records: Sequence[Record]) -> npt.NDArray[np.float32]:
+    """The outputs [N, C] of `graph.pooling`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def answer(batch: Sequence[Record]) -> npt.NDArray[np.float32]:
+        [output] = session.run(None, {"images": [data.read_image(folder, record) for record in batch]})
+        return np.asarray(output)
+
+    return np.concatenate(_concurrently(answer, records, "features"))
+
+
+def _concurrently(answer: Callable[[Sequence[T]], R], items: Sequence[T], what: str) -> list[R]:
+    """In batches on as many threads as there are CPUs; each call computes on its own."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    with ThreadPoolExecutor(CPUS) as pool:
+        futures = [pool.submit(answer, batch) for batch in batches]
+        try:
+            return [future.result() for future in track(futures, what)]
+        except BaseException:  # Ctrl-C, too, need not wait for what has not begun
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _joined(parts: Sequence[Outputs]) -> Outputs:
     return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def write(folder: Path, model: onnx.ModelProto, description: Description) -> None:
     """Write graph, description and sums beside `folder`, let the new model set its own self-test, then put it in place."""
-    aside = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = beside(folder)
     aside.mkdir(parents=True)
     (aside / GRAPH_FILE).write_bytes(model.SerializeToString(deterministic=True))
     _write_description(aside, description)
@@ -50,24 +96,35 @@ def write(folder: Path, model: onnx.ModelProto, description: Description) -> Non
 
 def rewrite_description(folder: Path, description: Description) -> None:
     """Change `model.json` alone; the graph stays as it is."""
-    aside = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = beside(folder)
     shutil.copytree(folder, aside)
     _write_description(aside, description)
     put_in_place(aside, folder)
 
 
 def put_in_place(aside: Path, folder: Path) -> None:
-    """Two renames: a kill between them leaves the whole new folder as `.tmp` and the whole old one as `.old`."""
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    old = folder.with_name(folder.name + ".old")
+    """Two renames: a kill between them leaves the whole new folder and the whole old one beside it, under hidden names."""
+    for path in aside.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    old = _old(folder)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     aside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def beside(folder: Path) -> Path:
+    """Where to write what is to become `folder`; nothing is there."""
+    aside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    return aside
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _write_description(folder: Path, description: Description) -> None:

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 
 from training import metrics
-from training.calibrate import find_zone, fit_logistic
+from training.calibrate import cross_fitted, find_zone, fit_logistic
 
 
 def test_a_known_temperature_and_bias_are_found_whatever_the_prior() -> None:
@@ -58,3 +58,13 @@ def test_too_few_images_are_said_to_be_too_few() -> None:
     thresholds, zone = find_zone(*labelled([0.3] + [0.9] * 49, [0.1] * 50), target=0.99)
     assert thresholds.screening == pytest.approx(0.3, abs=1e-5)
     assert zone["sensitivity"] == {"images": 50, "errors": 0, "lower_bound": pytest.approx(0.05 ** (1 / 50)), "reached": False}
+
+
+def test_the_calibration_that_is_reported_did_not_see_the_patients_that_it_is_measured_on() -> None:
+    """One patient whose labels contradict the score: a calibration fitted with him would be less sure of his images."""
+    rng = np.random.default_rng(0)
+    logit = np.concatenate([rng.normal(0, 3, 400), np.full(100, 6.0)])
+    truth = np.concatenate([rng.uniform(size=400) < expit(logit[:400]), np.full(100, False)])
+    patients = [*(str(number) for number in range(400)), *(["odd"] * 100)]
+    temperature, bias = fit_logistic(logit, truth)
+    assert cross_fitted(logit, truth, patients)[-1] > expit(6 / temperature + bias) + 0.05

@@ -5,8 +5,6 @@ import pytest
 from training import config
 from training.config import ConfigError, load_config
 
-CONFIGS = Path(config.__file__).parent / "configs"
-
 
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "run.toml"
@@ -14,7 +12,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(config.PRESETS.glob("*.toml")), ids=lambda path: path.name)
 def test_every_configuration_of_ours_can_be_read(path: Path) -> None:
     load_config(path)
 
@@ -42,7 +40,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_with_a_run_is_what_was_resolved(tmp_path: Path) -> None:
-    choices = config.with_paths(load_config(CONFIGS / "phantom.toml"), folder=tmp_path, weights="none")
+    choices = config.with_paths(load_config(config.PRESETS / "phantom.toml"), folder=tmp_path, weights="none")
     config.save_config(choices, tmp_path / "config.json")
     assert config.read_saved(tmp_path / "config.json") == choices
     assert choices.data.folder == str(tmp_path)

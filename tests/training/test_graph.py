@@ -23,7 +23,7 @@ SIZE = 96
 SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
 IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
 LABELS = ["NORMAL", "PNEUMONIA"]
-MANY = 1500  # images, more than features: with fewer, scikit-learn's noise is not the maximum of the likelihood
+MANY = 2000  # images, more than features: with fewer, scikit-learn's noise is not the maximum of the likelihood
 
 Grey = npt.NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ def run(model: onnx.ModelProto, images: Sequence[Grey]) -> list[npt.NDArray[np.f
     return list(session.run(None, {"images": list(images)}))
 
 
-def make(name: str) -> tuple[Network, onnx.ModelProto]:
+def make(name: str, images: int = 100) -> tuple[Network, onnx.ModelProto]:
     torch.manual_seed(0)
     network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
     for module in network.modules():  # as after training: an untrained norm would hide a wrong fold
@@ -44,21 +44,42 @@ def make(name: str) -> tuple[Network, onnx.ModelProto]:
             module.get_buffer("running_var").uniform_(0.5, 1.5)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (MANY, len(weight))))
-    exported = graph.export_network(network.features, SIZE)
+    exported = graph.export_network(network, SIZE)
+    novelty = graph.whitening(training_features(network, images), len(weight))
     return network, graph.assemble(exported, SIZE, weight, bias, novelty, LABELS, "PNEUMONIA")
+
+
+def blocks(network: Network) -> tuple[int, int]:
+    return at_two_depths(network, torch.zeros(1, 1, SIZE, SIZE)).shape[1] - network.head.in_features, network.head.in_features
+
+
+def at_two_depths(network: Network, images: torch.Tensor) -> npt.NDArray[np.float64]:
+    with torch.inference_mode():
+        middle, last = network.maps(images)
+        quarters = nn.functional.adaptive_avg_pool2d(middle, 2)
+        return torch.cat([quarters.flatten(1), last.mean((2, 3))], 1).double().numpy()
+
+
+def training_features(network: Network, images: int) -> npt.NDArray[np.float64]:
+    """Random ones, the middle ones three times as large."""
+    middle, last = blocks(network)
+    rng = np.random.default_rng(0)
+    return np.hstack([rng.normal(0, 3, (images, middle)), rng.normal(0, 1, (images, last))])
 
 
 @pytest.fixture(scope="module")
 def made() -> tuple[Network, onnx.ModelProto]:
-    return make("mobilenet_v2")
+    return make("mobilenet_v2", MANY)
+
+
+def tensors(images: Sequence[Grey]) -> torch.Tensor:
+    transform = batches.plain(SIZE)
+    return torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in images])
 
 
 def torch_logits(network: Network, images: Sequence[Grey]) -> npt.NDArray[np.float64]:
-    transform = batches.plain(SIZE)
     with torch.inference_mode():
-        squares = torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in images])
-        logits = network(squares).double().numpy()
+        logits = network(tensors(images)).double().numpy()
     return np.asarray(logits[:, 1] - logits[:, 0])
 
 
@@ -90,14 +111,22 @@ def test_the_map_is_the_evidence(made: tuple[Network, onnx.ModelProto]) -> None:
 
 NETWORK = """
 <ir_version: 10, opset_import: ["": 18]>
-network (float[N, 1, 96, 96] pixels) => (float[N, 4, 96, 96] features) {
+network (float[N, 1, 96, 96] pixels) => (float[N, 1, 6, 6] middle_features, float[N, 4, 96, 96] features) {
   features = Concat <axis = 1> (pixels, pixels, pixels, pixels)
+  middle_features = AveragePool <kernel_shape = [16, 16], strides = [16, 16]> (pixels)
 }
 """
 
 
+def test_what_novelty_is_measured_on_is_the_mean_of_two_depths(made: tuple[Network, onnx.ModelProto]) -> None:
+    network = made[0]
+    found = run(graph.pooling(graph.export_network(network, SIZE), SIZE), IMAGES)[0]
+    expected = at_two_depths(network, tensors(IMAGES))
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
 def test_the_order_of_the_labels_is_kept() -> None:
-    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (50, 4)))
+    novelty = graph.whitening(np.random.default_rng(0).normal(0, 1, (50, 8)), 4)
     first, second = (
         run(graph.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, novelty, ["A", "B"], positive), IMAGES[:1])[0]
         for positive in ("A", "B")
@@ -129,20 +158,20 @@ def test_the_resize_is_pillows_but_for_its_rounding() -> None:
 @pytest.mark.parametrize("count", [10, 64, 65, 66, 500])
 def test_novelty_is_about_the_root_of_the_dimension_however_few_the_images(count: int) -> None:
     features = np.random.default_rng(0).normal(0, 3, (count, 128))
-    white = graph.whitening(features)
+    white = graph.whitening(features, 100)
     deviations = np.random.default_rng(1).normal(0, 3, (50, 128)) - white.mean
-    distances = np.linalg.norm((deviations - deviations @ white.down.T @ white.up.T) / white.noise, axis=1)
+    explained = np.linalg.norm(deviations @ white.components.T, axis=1)
+    distances = np.sqrt(np.linalg.norm(white.scale * deviations, axis=1) ** 2 - explained**2)
     assert 0.5 < np.median(distances) / np.sqrt(128) < 2
 
 
 def test_novelty_is_the_mahalanobis_distance(made: tuple[Network, onnx.ModelProto]) -> None:
     network, model = made
-    features = np.random.default_rng(0).normal(0, 1, (MANY, 1280))  # what `make` whitened by
-    pca = PCA(graph.NOVELTY_COMPONENTS, svd_solver="full").fit(features)
-    transform = batches.plain(SIZE)
-    with torch.inference_mode():
-        tensors = torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in IMAGES])
-        deviations = network.pooled(tensors).double().numpy() - pca.mean_
+    features, (middle, last) = training_features(network, MANY), blocks(network)  # what `make` whitened by
+    variance = features.var(0)
+    scale = np.repeat([variance[:middle].mean(), variance[middle:].mean()], [middle, last]) ** -0.5
+    pca = PCA(graph.NOVELTY_COMPONENTS, svd_solver="full").fit(features * scale)
+    deviations = at_two_depths(network, tensors(IMAGES)) * scale - pca.mean_
     expected = np.sqrt(np.einsum("ni,ij,nj->n", deviations, pca.get_precision(), deviations))
     assert np.allclose(run(model, IMAGES)[2], expected, rtol=1e-4)
 

@@ -1,10 +1,14 @@
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from service.errors import ArtefactError
 from tests.conftest import DEFAULT_MODEL
-from training import card, model_folder
+from training import card, data, evaluate, model_folder, phantom
+from training.config import Config
+from training.data import DataError
 
 
 def folder(path: Path, content: str) -> Path:
@@ -15,8 +19,8 @@ def folder(path: Path, content: str) -> Path:
 
 def test_a_folder_is_put_in_place_of_another_whole(tmp_path: Path) -> None:
     old = folder(tmp_path / "model", "old")
-    folder(tmp_path / "model.old", "left over from a kill")
-    model_folder.put_in_place(folder(tmp_path / "model.tmp", "new"), old)
+    folder(tmp_path / ".model.old", "left over from a kill")
+    model_folder.put_in_place(folder(tmp_path / ".model.new", "new"), old)
     assert (old / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -26,6 +30,19 @@ def test_what_the_service_would_refuse_is_not_measured_either(tmp_path: Path) ->
         model_folder.load(tmp_path)
 
 
-def test_the_card_of_the_default_model_is_what_its_description_says() -> None:
-    description = model_folder.load(DEFAULT_MODEL).artefact.description
-    assert card.render(description) == (DEFAULT_MODEL / "README.md").read_text(encoding="utf-8")
+def test_what_a_kill_left_between_two_renames_is_put_back(tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_MODEL, tmp_path / ".model.old")
+    assert model_folder.load(tmp_path / "model").artefact.description.labels == ["NORMAL", "PNEUMONIA"]
+    assert not (tmp_path / ".model.old").exists()
+
+
+def test_a_stage_says_which_one_comes_before_it(tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
+    description = model_folder.load(tmp_path / "model").artefact.description
+    model_folder.rewrite_description(tmp_path / "model", msgspec.structs.replace(description, metrics={}))
+    phantom.write_data_set(tmp_path / "data", 2)
+    data.write_table(data.scan(tmp_path / "data"), tmp_path / data.MANIFEST)
+    with pytest.raises(DataError, match="run the stage «calibrate» first"):
+        evaluate.run(Config(), tmp_path)
+    with pytest.raises(DataError, match="run the stage «evaluate» first"):
+        card.run(Config(), tmp_path)

@@ -2,7 +2,7 @@ import msgspec
 
 from service.artefact import Thresholds, read_artefact
 from tests.conftest import DEFAULT_MODEL
-from training import evaluate
+from training import predictions
 
 
 def test_another_threshold_is_another_model_to_the_log_but_other_figures_are_not() -> None:
@@ -10,7 +10,7 @@ def test_another_threshold_is_another_model_to_the_log_but_other_figures_are_not
     measured = msgspec.structs.replace(artefact.description, metrics={"val": {}})
     moved = msgspec.structs.replace(artefact.description, thresholds=Thresholds(screening=0.1, balanced=0.5, rule_in=0.9))
     locks = [
-        evaluate.lock(msgspec.structs.replace(artefact, description=description))
+        predictions.lock(msgspec.structs.replace(artefact, description=description))
         for description in (artefact.description, measured, moved)
     ]
     assert locks[0] == locks[1] != locks[2]

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from training import config, run_folder
+from training.config import Config, ConfigError
+
+STAGES = ["audit", "fit", "export"]
+
+
+def test_runs_are_numbered_and_keep_choices_and_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [str(run_folder.create(Config(seed=seed), None)) for seed in range(2)] == ["runs/1", "runs/2"]
+    assert config.read_saved(Path("runs/2/config.json")) == Config(seed=1)
+    environment = json.loads(Path("runs/1/environment.json").read_text())
+    assert environment["cpus"] >= 1
+    assert environment["packages"]["torch"]
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    run_folder.create(Config(), tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"mine exists; runs are not overwritten \(to go on with it: train --resume"):
+        run_folder.create(Config(), tmp_path / "mine")
+
+
+def run(folder: Path, *stages: str) -> None:
+    for stage in stages:
+        with run_folder.stage(folder, stage, STAGES):
+            pass
+
+
+def test_a_run_goes_on_from_the_first_stage_that_is_not_done(tmp_path: Path) -> None:
+    assert run_folder.first_unfinished(tmp_path, STAGES) == "audit"
+    run(tmp_path, "audit")
+    assert run_folder.first_unfinished(tmp_path, STAGES) == "fit"
+    run(tmp_path, "fit", "export")
+    assert run_folder.first_unfinished(tmp_path, STAGES) is None
+
+
+def test_a_stage_that_runs_again_undoes_those_after_it(tmp_path: Path) -> None:
+    run(tmp_path, *STAGES, "fit")
+    assert run_folder.first_unfinished(tmp_path, STAGES) == "export"
+
+
+def test_a_stage_that_fails_is_not_done(tmp_path: Path) -> None:
+    run(tmp_path, *STAGES)
+    with pytest.raises(ZeroDivisionError), run_folder.stage(tmp_path, "fit", STAGES):
+        raise ZeroDivisionError
+    assert run_folder.first_unfinished(tmp_path, STAGES) == "fit"

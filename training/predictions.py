@@ -1,0 +1,118 @@
+"""What an exported model answers to the images of a run, and the rule that it reads the test fold once.
+
+`predictions.csv` keeps the answers, `test_reads.jsonl` a line for each reading of the test fold: which model, and when.
+"""
+
+import csv
+import datetime
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from service.artefact import Artefact
+from service.classifier import Classifier
+from training import data, files, model_folder, splits
+from training.config import Config
+from training.data import Record
+from training.metrics import Bools, Floats
+
+TEST_READS = "test_reads.jsonl"
+PREDICTIONS = "predictions.csv"
+MEASURED = (splits.VAL, splits.SHIFTED, splits.TEST)
+
+
+class TestRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the log. `locked`: hash of all that decides the model's answers."""
+
+    locked: str
+    time: str
+    images: int
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `predictions.csv`. `probability`: of the positive label."""
+
+    locked: str
+    split: str
+    path: str
+    probability: float
+    novelty: float
+
+
+class Answers(NamedTuple):
+    """To N images. `probability`: of the positive label."""
+
+    records: list[Record]
+    truth: Bools
+    probability: Floats
+    novelty: Floats
+
+    def only(self, wanted: Callable[[Record], bool]) -> "Answers":
+        index = [number for number, record in enumerate(self.records) if wanted(record)]
+        return Answers([self.records[i] for i in index], self.truth[index], self.probability[index], self.novelty[index])
+
+    @property
+    def patients(self) -> list[str]:
+        return [record.patient for record in self.records]
+
+
+def answers(classifier: Classifier, config: Config, records: Sequence[Record], run_dir: Path) -> dict[str, Answers]:
+    """By split: val, shifted, test. A model that has read the test fold keeps what it answered then."""
+    locked = lock(classifier.artefact)
+    kept = [line for line in _read(run_dir / PREDICTIONS) if line.locked == locked and line.split == splits.TEST]
+    lines = [line for split in (splits.VAL, splits.SHIFTED) for line in _predict(classifier, config, records, split, locked)]
+    if kept:
+        print("this model has read its test fold before: its answers stand")
+    else:  # logged before the reading, so that one that fails is on record too
+        _log_reading(run_dir / TEST_READS, locked, len(data.of_split(records, splits.TEST)))
+        kept = _predict(classifier, config, records, splits.TEST, locked)
+    data.write_table([*lines, *kept], run_dir / PREDICTIONS)
+    known = {record.path: record for record in records}
+    return {split: _answers([line for line in (*lines, *kept) if line.split == split], known, config) for split in MEASURED}
+
+
+def lock(artefact: Artefact) -> str:
+    """SHA-256 of the graph (calibration included), the thresholds and the novelty cut-offs."""
+    description = artefact.description
+    return hashlib.sha256(msgspec.json.encode([artefact.sha256, description.thresholds, description.novelty])).hexdigest()
+
+
+def readings(run_dir: Path) -> int:
+    """How often the test fold was read in this run."""
+    return len((run_dir / TEST_READS).read_text().splitlines())
+
+
+def _predict(classifier: Classifier, config: Config, records: Sequence[Record], split: str, locked: str) -> list[Prediction]:
+    members = data.of_split(records, split)
+    outputs = model_folder.classify(classifier, Path(config.data.folder), members)
+    positive = classifier.artefact.description.labels.index(config.data.positive)
+    return [
+        Prediction(locked=locked, split=split, path=record.path, probability=float(probability), novelty=float(novelty))
+        for record, probability, novelty in zip(members, outputs.probabilities[:, positive], outputs.novelty, strict=True)
+    ]
+
+
+def _answers(lines: Sequence[Prediction], known: dict[str, Record], config: Config) -> Answers:
+    records = [known[line.path] for line in lines]
+    return Answers(
+        records,
+        np.array([record.label == config.data.positive for record in records]),
+        np.array([line.probability for line in lines]),
+        np.array([line.novelty for line in lines]),
+    )
+
+
+def _log_reading(path: Path, locked: str, images: int) -> None:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    files.append_line(path, msgspec.json.encode(TestRead(locked=locked, time=now, images=images)))
+
+
+def _read(path: Path) -> list[Prediction]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return msgspec.convert(list(csv.DictReader(file)), list[Prediction], strict=False)
