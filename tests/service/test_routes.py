@@ -200,5 +200,5 @@ def test_a_client_that_leaves_gives_its_place_back() -> None:
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
     large = encode(Image.new("RGBA", (6300, 6300)), compress_level=1)
-    with running_service(deadline_ms=300) as client:
-        assert_problem(client.post("/predict", content=large), 504, "300 ms")
+    with running_service(deadline_ms=100) as client:
+        assert_problem(client.post("/predict", content=large), 504, "100 ms")
