@@ -171,12 +171,14 @@ def save(network: Network, path: Path) -> None:
 
 
 def load(choices: config.Backbone, path: Path) -> Network:
-    """What `save` wrote. Raises ConfigError: it did not, as yet."""
+    """What `save` wrote. Raises ConfigError: it did not, as yet, or the file is damaged."""
     network = build(msgspec.structs.replace(choices, weights="none"))
     try:
         network.load_state_dict(load_file(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error}; run the stage «fit» first") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"{path} is damaged ({error})") from error
     return network
 
 

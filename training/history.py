@@ -36,13 +36,15 @@ def write(rows: Sequence[Row], folder: Path) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """Raises ConfigError: `fit` has not finished an epoch there."""
+    """Raises ConfigError: `fit` has not finished an epoch there, or the file is damaged."""
     try:
         with (folder / FILE).open(newline="", encoding="utf-8") as file:
             rows = [{name: value or "null" for name, value in row.items()} for row in csv.DictReader(file)]
             return msgspec.convert(rows, list[Row], strict=False)
     except OSError as error:
         raise ConfigError(f"{folder / FILE}: {error.strerror}; run the stage «fit» first") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{folder / FILE} is damaged ({error})") from error
 
 
 def folder(run_dir: Path, seed: int) -> Path:

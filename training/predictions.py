@@ -17,7 +17,7 @@ from service.artefact import Artefact
 from service.classifier import Classifier
 from training import data, files, model_folder, splits
 from training.config import Config
-from training.data import Record
+from training.data import DataError, Record
 from training.metrics import Bools, Floats
 
 TEST_READS = "test_reads.jsonl"
@@ -63,7 +63,7 @@ class Answers(NamedTuple):
 def answers(classifier: Classifier, config: Config, records: Sequence[Record], run_dir: Path) -> dict[str, Answers]:
     """By split: val, shifted, test. A model that has read the test fold keeps what it answered then."""
     locked = lock(classifier.artefact)
-    kept = [line for line in _read(run_dir / PREDICTIONS) if line.locked == locked and line.split == splits.TEST]
+    kept = [line for line in read(run_dir / PREDICTIONS) if line.locked == locked and line.split == splits.TEST]
     lines = [line for split in (splits.VAL, splits.SHIFTED) for line in _predict(classifier, config, records, split, locked)]
     if kept:
         print("this model has read its test fold before: its answers stand")
@@ -84,6 +84,17 @@ def lock(artefact: Artefact) -> str:
 def readings(run_dir: Path) -> int:
     """How often the test fold was read in this run."""
     return len((run_dir / TEST_READS).read_text().splitlines())
+
+
+def read(path: Path) -> list[Prediction]:
+    """None, if there is no such file. Raises DataError: it is damaged."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return msgspec.convert(list(csv.DictReader(file)), list[Prediction], strict=False)
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error})") from error
 
 
 def _predict(classifier: Classifier, config: Config, records: Sequence[Record], split: str, locked: str) -> list[Prediction]:
@@ -109,10 +120,3 @@ def _answers(lines: Sequence[Prediction], known: dict[str, Record], config: Conf
 def _log_reading(path: Path, locked: str, images: int) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     files.append_line(path, msgspec.json.encode(TestRead(locked=locked, time=now, images=images)))
-
-
-def _read(path: Path) -> list[Prediction]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return msgspec.convert(list(csv.DictReader(file)), list[Prediction], strict=False)

@@ -71,3 +71,12 @@ def test_lower_layers_learn_more_slowly() -> None:
     assert rates == sorted(rates, key=float)
     assert (rates[0], rates[-1]) == (pytest.approx(0.1), 1.0)
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_damaged_weights_of_a_run_are_named(tmp_path: Path) -> None:
+    choices = Backbone(name="resnet18", weights="none")
+    backbone.save(backbone.build(choices), tmp_path / "best.safetensors")
+    content = (tmp_path / "best.safetensors").read_bytes()
+    (tmp_path / "best.safetensors").write_bytes(content[:-100])
+    with pytest.raises(ConfigError, match=r"best\.safetensors is damaged"):
+        backbone.load(choices, tmp_path / "best.safetensors")

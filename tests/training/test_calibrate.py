@@ -68,3 +68,11 @@ def test_the_calibration_that_is_reported_did_not_see_the_patients_that_it_is_me
     patients = [*(str(number) for number in range(400)), *(["odd"] * 100)]
     temperature, bias = fit_logistic(logit, truth)
     assert cross_fitted(logit, truth, patients)[-1] > expit(6 / temperature + bias) + 0.05
+
+
+def test_held_out_patients_are_given_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 4, 4000)
+    truth = rng.uniform(size=4000) < expit(logit / 2.5)
+    probability = cross_fitted(logit, truth, [str(number) for number in range(4000)])
+    assert np.abs(probability - expit(logit / 2.5)).max() < 0.06

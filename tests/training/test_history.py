@@ -25,6 +25,14 @@ def test_no_history_is_said_to_be_none(tmp_path: Path) -> None:
         history.read(tmp_path)
 
 
+def test_a_damaged_history_is_named(tmp_path: Path) -> None:
+    history.write(rows(0.5), tmp_path)
+    text = (tmp_path / "history.csv").read_text()
+    (tmp_path / "history.csv").write_text(text[: text.rindex(",") - 5])
+    with pytest.raises(ConfigError, match=r"history\.csv is damaged"):
+        history.read(tmp_path)
+
+
 def test_the_first_of_the_best_is_kept() -> None:
     assert history.best(rows(0.5, 0.7, 0.6, 0.7)).epoch == 1
     assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1

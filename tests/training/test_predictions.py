@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import msgspec
+import pytest
 
 from service.artefact import Thresholds, read_artefact
 from tests.conftest import DEFAULT_MODEL
 from training import predictions
+from training.data import DataError
 
 
 def test_another_threshold_is_another_model_to_the_log_but_other_figures_are_not() -> None:
@@ -14,3 +18,9 @@ def test_another_threshold_is_another_model_to_the_log_but_other_figures_are_not
         for description in (artefact.description, measured, moved)
     ]
     assert locks[0] == locks[1] != locks[2]
+
+
+def test_damaged_predictions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("locked,split,path,probability,novelty\nabc,val,x.jpeg,0.")
+    with pytest.raises(DataError, match=r"predictions\.csv is damaged"):
+        predictions.read(tmp_path / "predictions.csv")

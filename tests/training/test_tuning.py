@@ -73,3 +73,14 @@ def test_a_damaged_file_to_go_on_from_is_named(tmp_path: Path) -> None:
         (tmp_path / "resume.pt").write_bytes(damaged)
         with pytest.raises(ConfigError, match=r"resume\.pt is damaged"):
             tuned(0).restore(tmp_path / "resume.pt")
+
+
+def test_the_cause_is_learned_beside_the_label() -> None:
+    batch, kind = next(iter(bright_and_dark()))
+    losses = {}
+    for causes in (0.0, 2.0):
+        torch.manual_seed(0)
+        tuning = FineTuning(small(), Config(fit=Fit(causes=causes)), 1, KINDS.labels_of)
+        losses[causes] = tuning.loss(batch, kind).item()
+    of_kinds = torch.nn.functional.cross_entropy(tuning.kinds_head(tuning.network.pooled(batch)), kind)
+    assert losses[2.0] - losses[0.0] == pytest.approx(2 * of_kinds.item(), rel=1e-4)
