@@ -49,9 +49,9 @@ def cut(config: Config) -> list[Record]:
                 raise DataError(f"the split «{split}» has no image of «{label}»: the data are too few, or one patient's")
     for label in labels:
         patients = {record.patient for record in records if (record.split, record.label) == (splits.SHIFTED, label)}
-        if len(patients) < 2:
+        if len(patients) < (least := splits.CALIBRATION_PATIENTS):
             raise DataError(
-                f"the split «shifted» has {len(patients)} patient of «{label}», and 2 are needed to calibrate on: "
+                f"the split «shifted» has {len(patients)} patients of «{label}», and {least} are needed to calibrate on: "
                 f"more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
             )
     return records

@@ -24,6 +24,7 @@ from training import data, graph, metrics, model_folder, splits
 from training.config import Calibrate, Config
 from training.data import DataError, Record
 from training.metrics import Bools, Floats
+from training.splits import CALIBRATION_PATIENTS
 
 RECALIBRATE = """temperature, bias, thresholds and novelty cut-offs of a model, anew from your own labelled images
 
@@ -37,7 +38,6 @@ The images are path/to/labelled/LABEL/*.jpeg, under the model's own two labels. 
 UNUSUAL, FOREIGN = 0.98, 0.998
 ROUNDING = 1e-6  # the image at an edge stays on its side in the graph's float32, too
 FULL_STRENGTH = 0.99  # quantile of |evidence| that the heat-map's scale ends at
-FOLDS = 5  # of patients, at most, to measure a calibration on images that it was not fitted on
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -125,17 +125,18 @@ def uncalibrated(folder: Path, model: onnx.ModelProto) -> Classifier:
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
-    """Probabilities [N]; each fold of the patients by a calibration that was fitted on the others.
+    """Probabilities [N]; each fifth of the patients by a calibration that was fitted on the other four.
 
-    Raises DataError: a label has a single patient.
+    Raises DataError: fewer than five patients of a label.
     """
     probability = np.empty(len(logit))
     people = [len({patient for patient, t in zip(patients, truth, strict=True) if t == label}) for label in (True, False)]
-    if min(people) < 2:
+    if min(people) < CALIBRATION_PATIENTS:
         raise DataError(
-            f"{people[0]} patients of the positive and {people[1]} of the other label: at least 2 of each are needed"
+            f"{people[0]} patients of the positive and {people[1]} of the other label: "
+            f"at least {CALIBRATION_PATIENTS} of each are needed"
         )
-    for fit, held_out in StratifiedGroupKFold(min(FOLDS, *people), shuffle=True, random_state=0).split(logit, truth, patients):
+    for fit, held_out in StratifiedGroupKFold(CALIBRATION_PATIENTS, shuffle=True, random_state=0).split(logit, truth, patients):
         temperature, bias = fit_logistic(logit[fit], truth[fit])
         probability[held_out] = expit(logit[held_out] / temperature + bias)
     return probability

@@ -50,8 +50,10 @@ def dry_run(choices: Config) -> None:
 
 def check_out(out: Path) -> None:
     """Before hours of work. Raises ConfigError: nothing can be written there, or what stands there is not a model."""
-    names = {path.name for path in out.iterdir()} if out.is_dir() else None
-    if out.exists() and names != set() and not (names and names >= {artefact.DESCRIPTION, artefact.SUMS}):
+    inside = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    is_model = {artefact.DESCRIPTION, artefact.SUMS} <= inside
+    is_empty = out.is_dir() and not inside
+    if out.exists() and not (is_model or is_empty):
         raise ConfigError(f"--out {out}: exists and is not a model folder; it would be replaced")
     parent = out.resolve().parent
     try:

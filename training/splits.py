@@ -20,6 +20,7 @@ from training.data import DataError, Record
 
 TRAIN, VAL, SHIFTED, TEST = "train", "val", "shifted", "test"
 USED = (TRAIN, VAL, SHIFTED, TEST)
+CALIBRATION_PATIENTS = 5  # of each label, at least; a calibration is measured in as many folds of them
 LEFT_OUT = ("duplicate", "contradictory", "unreadable")
 
 

@@ -51,7 +51,7 @@ TRAIN = ["train", "--data", "data", "--config", "run.toml"]
         (["predict", "nowhere", "text.jpeg"], "nowhere: no such folder"),
         (["compare", MODEL, MODEL, "--data", "nowhere"], "nowhere: two label folders"),
         (["compare", MODEL, MODEL, "--data", "data"], "data: two label folders with images are needed, found 0"),
-        (["recalibrate", MODEL, "--data", "few/train", "--out", "out"], "at least 2 of each are needed"),
+        (["recalibrate", MODEL, "--data", "few/train", "--out", "out"], "at least 5 of each are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),
         ([*TRAIN, "--run", "runs/1"], "runs/1 exists; runs are not overwritten"),
         ([*TRAIN, "--run", "run.toml/1"], "run.toml/1 cannot be made"),
@@ -97,3 +97,15 @@ def test_an_image_that_is_none_is_named_and_the_others_answered(
     assert "text.jpeg: the content is neither" in captured.err
     assert "gone.png: " in captured.err
     assert "2 of 3 images could not be read" in captured.err
+
+
+def test_too_few_patients_to_calibrate_on_are_found_before_fitting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phantom.write_data_set(Path("more"), 60)
+    Path("small.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.05")
+    monkeypatch.setattr(sys, "argv", ["training", "train", "--data", "more", "--config", "small.toml", "--dry-run"])
+    assert main() == 1
+    assert "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in (
+        capsys.readouterr().err
+    )
