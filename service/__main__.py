@@ -1,64 +1,89 @@
-"""python -m service: serve a model folder over HTTP. Configured by environment variables alone (see README)."""
+"""python -m service: serve a model folder over HTTP, or measure a service that runs."""
 
-import contextlib
-import os
+import argparse
 import sys
-from types import FrameType
+from collections.abc import Callable
+from pathlib import Path
 
-import uvicorn
-
-from service.app import create_app
 from service.errors import MedXferError
-from service.health import Lifecycle
-from service.settings import read_settings
-from service.telemetry import configure_logging
 
-CANNOT_START = 3  # uvicorn's exit code for it, too
+INTERRUPTED = 130
 
+BENCH = """
+Posts one image again and again, each connection as soon as it has its answer,
+and prints requests a second and percentiles of the time from the first byte
+sent to the last one read (of the predictions alone, linear interpolation).
+A few requests warm up and are left out. Failures are counted by status. Where
+the service is overloaded (429), a connection waits as Retry-After asks; that is
+counted, but is no failure. A connection that breaks is not opened again.
+Ctrl-C prints what was measured so far.
 
-class Server(uvicorn.Server):
-    """Tells the health routes of a signal at once, before uvicorn begins to close."""
+Run beside the service, the client takes CPU time from it, and says how much.
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
-        super().__init__(config)
-        self.lifecycle = lifecycle
+example:
+  python -m service bench http://localhost:8000 xray.jpeg --seconds 30
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.lifecycle.state = "draining"
-        super().handle_exit(sig, frame)
+Exit codes: 0 all well, 1 a request failed or nothing could be measured,
+2 a wrong option, 130 interrupted.
+"""
 
 
 def main() -> int:
-    lifecycle = Lifecycle()
+    arguments = _parser().parse_args()
+    if arguments.command is None:
+        from service.serve import serve  # here, since each of the two should start without what only the other needs
+
+        return serve()
+    from service import bench
+
     try:
-        settings = read_settings(os.environ)
-        configure_logging(settings.log_level)
-        app = create_app(settings, lifecycle)
+        return bench.run(
+            arguments.url,
+            arguments.image,
+            connections=arguments.connections,
+            seconds=arguments.seconds,
+            requests=arguments.requests,
+        )
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
-        return CANNOT_START
+        return 1
     except KeyboardInterrupt:
-        return 0
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=settings.drain_seconds,
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m service",
+        description="Without a command: serve the model folder MEDXFER_MODEL. Settings: see README.md.",
     )
-    server = Server(config, lifecycle)
-    # uvicorn raises a Ctrl-C again that it has obeyed, and exits by itself where it cannot listen.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run()
-    if not server.started:
-        print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
-        return CANNOT_START
-    return 0
+    commands = parser.add_subparsers(dest="command", title="commands")
+    bench = commands.add_parser(
+        "bench",
+        help="measure a service that runs: throughput and percentiles",
+        description="Measure a service that runs.",
+        epilog=BENCH,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("url", metavar="URL", help="http://localhost:8000, or with a path other than /predict")
+    bench.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG or PNG")
+    bench.add_argument("--connections", type=_number(int, 1, 1000), default=8, metavar="N", help="at once (default 8)")
+    end = bench.add_mutually_exclusive_group()
+    end.add_argument("--seconds", type=_number(float, 0.1, 86_400), default=10.0, metavar="S", help="how long (default 10)")
+    end.add_argument("--requests", type=_number(int, 1, 100_000_000), metavar="N", help="how many, instead of how long")
+    return parser
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = high + 1
+        if not low <= value <= high:  # «not», so that NaN fails
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a number from {low:,} to {high:,}")
+        return value
+
+    return parse
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ import asyncio
 import http
 import logging
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Litestar, Response
@@ -19,15 +19,15 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.types import ASGIApp
 
-from service import health, images, routes
-from service.artefact import read_artefact
+from service import health, images, machine, routes
+from service.artefact import read_folder, read_variant
 from service.batcher import Batcher
 from service.classifier import Classifier
 from service.errors import Overloaded, RequestError
 from service.health import Lifecycle
 from service.routes import Request, Work
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
-from service.settings import Settings, available_cpus
+from service.settings import AUTO, Settings
 from service.telemetry import RequestLog
 
 VERSION = "0.1.0"
@@ -36,23 +36,48 @@ MAX_DETAIL = 300  # characters; Litestar repeats the whole query
 logger = logging.getLogger(__name__)
 
 
+class Choice(NamedTuple):
+    variant: str
+    reason: str
+
+
+def choose_variant(wanted: str, offered: Container[str], int8_instructions: str | None) -> Choice:
+    """int8 where the model has it and the CPU computes it exactly, else fp32; or what the operator says."""
+    if wanted != AUTO:
+        return Choice(wanted, "MEDXFER_VARIANT names it")
+    if "int8" not in offered:
+        return Choice("fp32", "the model has no int8 variant")
+    if int8_instructions is None:
+        return Choice("fp32", "this CPU has no instructions that multiply int8 exactly")
+    return Choice("int8", f"this CPU has {int8_instructions}")
+
+
 def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
     """Verify, load, warm up and self-test the model; answer requests once the server starts the lanes.
 
     Raises ArtefactError: the model folder cannot be trusted.
     """
-    artefact = read_artefact(Path(settings.model), settings.variant)
+    folder = read_folder(Path(settings.model))
+    choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
+    artefact = read_variant(folder, choice.variant)
     classifier = Classifier(artefact)
     classifier.warm_up(settings.max_batch_size)
     classifier.self_test()
-    lanes = settings.lanes or available_cpus()
+    cpus = machine.available_cpus()
+    lanes = settings.lanes or cpus
     batcher = Batcher(
         classifier.classify_each, lanes=lanes, max_batch_size=settings.max_batch_size, queue_limit=settings.queue_limit
     )
     decoders = ThreadPoolExecutor(lanes, thread_name_prefix="decoder")
     work = Work(artefact, batcher, decoders, settings.deadline_ms, settings.max_body_bytes)
     running = Running(
-        variant=artefact.variant, sha256=artefact.sha256, lanes=lanes, limits=_limits(settings), versions=_versions()
+        variant=artefact.variant,
+        variant_reason=choice.reason,
+        sha256=artefact.sha256,
+        cpus=cpus,
+        lanes=lanes,
+        limits=_limits(settings),
+        versions=_versions(),
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
 
@@ -61,7 +86,13 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         batcher.open()
         lifecycle.state = "ready"
         logger.info(
-            "ready model=%s variant=%s sha256=%s lanes=%d", settings.model, artefact.variant, artefact.sha256[:12], lanes
+            'ready model=%s variant=%s reason="%s" sha256=%s cpus=%d lanes=%d',
+            settings.model,
+            artefact.variant,
+            choice.reason,
+            artefact.sha256[:12],
+            cpus,
+            lanes,
         )
         yield
         await asyncio.to_thread(batcher.close)

@@ -22,13 +22,15 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One ONNX file. Its logit for the positive label is mean(evidence) / temperature + bias."""
+    """One ONNX file. Its logit for the positive label is mean(evidence) / temperature + bias. `kept_in_fp32`: layers of a
+    quantised network that are not. `gate`: by split, how far its answers are from those of the fp32 variant."""
 
     file: str
     bytes: int
     temperature: Annotated[float, Meta(gt=0)]
     bias: float
     kept_in_fp32: list[str] = []
+    gate: dict[str, dict[str, float]] = {}
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,13 +66,14 @@ class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
-    """What each variant must answer for `classifier.self_test_image(height, width)`."""
+    """What each variant must answer for `classifier.self_test_image(height, width)`, and how nearly: another CPU adds float32
+    in another order, and where the sum is then rounded to int8 that difference grows."""
 
     height: Annotated[int, Meta(ge=32, le=1024)]
     width: Annotated[int, Meta(ge=32, le=1024)]
     formula: str
     probability: dict[str, Probability]
-    tolerance: Annotated[float, Meta(ge=0, le=0.01)]
+    tolerance: dict[str, Annotated[float, Meta(ge=0, le=0.01)]]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +98,16 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
 
 
+class ModelFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """All its files agree with `sums`, their hashes by name."""
+
+    path: Path
+    description: Description
+    sums: dict[str, str]
+
+
 class Artefact(msgspec.Struct, frozen=True, kw_only=True):
-    """A model folder that has been checked. `graph`: the very bytes that were hashed."""
+    """A variant of a model folder that has been checked. `graph`: the very bytes that were hashed."""
 
     folder: Path
     description: Description
@@ -107,16 +118,28 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_artefact(folder: Path, variant: str) -> Artefact:
     """Raises ArtefactError: a file is missing, differs from its hash, or does not say what it should."""
+    return read_variant(read_folder(folder), variant)
+
+
+def read_folder(folder: Path) -> ModelFolder:
+    """Every variant is checked, whichever is chosen then. Raises ArtefactError, as `read_artefact` does."""
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder, as training leaves one")
     sums = _read_sums(folder)
-    content = _read_verified(folder, DESCRIPTION, sums)
-    description = decode_description(content, folder / DESCRIPTION)
+    description = decode_description(_read_verified(folder, DESCRIPTION, sums), folder / DESCRIPTION)
+    for variant in description.variants.values():
+        _read_verified(folder, variant.file, sums)
+    return ModelFolder(path=folder, description=description, sums=sums)
+
+
+def read_variant(folder: ModelFolder, variant: str) -> Artefact:
+    """Raises ArtefactError, as `read_artefact` does."""
+    path, description = folder.path, folder.description
     if variant not in description.variants:
-        raise ArtefactError(f"{folder}: has no variant «{variant}»; it has {', '.join(description.variants)}")
+        raise ArtefactError(f"{path}: has no variant «{variant}»; it has {', '.join(description.variants)}")
     file = description.variants[variant].file
-    graph = _read_verified(folder, file, sums)
-    return Artefact(folder=folder, description=description, variant=variant, sha256=sums[file], graph=graph)
+    graph = _read_verified(path, file, folder.sums)
+    return Artefact(folder=path, description=description, variant=variant, sha256=folder.sums[file], graph=graph)
 
 
 def decode_description(content: bytes, where: Path) -> Description:

@@ -67,8 +67,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """`cpus`: that this process may use, by affinity and quota."""
+
     variant: str
+    variant_reason: str
     sha256: str
+    cpus: int
     lanes: int
     limits: dict[str, int]
     versions: dict[str, str]

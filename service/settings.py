@@ -1,8 +1,6 @@
 """What an operator may set, each by an environment variable of the same name: `port` is MEDXFER_PORT."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -11,16 +9,18 @@ from msgspec import Meta
 from service.errors import SettingError
 
 PREFIX = "MEDXFER_"
+AUTO = "auto"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
-    """`lanes` = 0: as many as this process may use CPUs. `deadline_ms`: from a request's arrival to its answer.
-    `queue_limit`: requests in work at once; one more is answered 429. `drain_seconds`: for open requests after SIGTERM."""
+    """`variant` = auto: by `app.choose_variant`. `lanes` = 0: as many as this process may use CPUs. `deadline_ms`: from a
+    request's arrival to its answer. `queue_limit`: requests in work at once; one more is answered 429. `drain_seconds`: for
+    open requests after SIGTERM."""
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8000
     model: Annotated[str, Meta(min_length=1)] = "models/default"
-    variant: Annotated[str, Meta(min_length=1)] = "fp32"
+    variant: Annotated[str, Meta(min_length=1)] = AUTO
     lanes: Annotated[int, Meta(ge=0, le=256)] = 0
     max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 8
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
@@ -54,19 +54,3 @@ def _wanted(name: str) -> str:
         return "one of " + ", ".join(get_args(kind))
     base, meta = get_args(kind)
     return f"a whole number from {meta.ge:,} to {meta.le:,}" if base is int else "a text that is not empty"
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, and its container's quota, never the host's count."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _quota()))
-
-
-def _quota() -> int:
-    """CPUs that the control group (version 2) allows, rounded up; a large number where it sets no limit."""
-    unlimited = 1_000_000
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return unlimited
-    return unlimited if quota == "max" else -(-int(quota) // int(period))

@@ -115,10 +115,16 @@ def test_the_curl_lines_print_what_the_readme_shows(served: Path, port: int) -> 
     assert health == {"status": "ready"}
 
 
+def test_the_bench_line_measures(served: Path, port: int) -> None:
+    [line] = [command for command in COMMANDS if "service bench" in command]
+    assert "40 answered, 0 failed" in run(line.replace("localhost:8000", f"127.0.0.1:{port}") + " --requests 40", served)
+
+
 def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -> None:
     names: dict[str, Any] = {}  # Any: whatever the README defines
+    info = httpx.get(f"http://127.0.0.1:{port}/model-info", trust_env=False).json()
     with contextlib.chdir(served):
-        exec(blocks("python")[0], names)
+        exec(blocks("python")[0].replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
     for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=(served / name).read_bytes(), trust_env=False).json()
         assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
@@ -146,7 +152,15 @@ def test_the_docker_lines_are_those_of_the_smoke_test() -> None:
 
 
 def test_every_command_is_tested_here() -> None:
-    known = ("make serve", "make test", "docker compose", "curl ", "make train", ".venv/bin/python -m training ")
+    known = (
+        "make serve",
+        "make test",
+        "docker compose",
+        "curl ",
+        "make train",
+        ".venv/bin/python -m training ",
+        ".venv/bin/python -m service bench ",
+    )
     for command in COMMANDS:
         assert without_variables(command).startswith(known), command
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from service.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
-from training import audit, config, data, model_folder, splits
+from training import audit, config, data, gate, model_folder, splits
 from training.data import Record
 
 CHEST_XRAY = ROOT.parent / "shared/data/chest_xray"
@@ -44,9 +44,17 @@ def test_the_model_does_on_validation_what_its_card_says(records: list[Record], 
     assert roc_auc_score(truth, probability) == pytest.approx(description.metrics[split]["auroc"]["value"], abs=0.001)
 
 
+@pytest.mark.parametrize("split", ["val", "shifted"])
+def test_the_int8_variant_passes_its_gate_again(records: list[Record], description: Description, split: str) -> None:
+    figures = gate.against_fp32(DEFAULT_MODEL, "int8", CHEST_XRAY, data.of_split(records, split))
+    assert gate.passed(figures)
+    assert figures == pytest.approx(description.variants["int8"].gate[split], abs=0.003)  # CPUs differ
+
+
 def test_form_raw_bytes_and_the_graph_alone_give_the_same(client: httpx.Client) -> None:
     paths = [next(iter(sorted((CHEST_XRAY / "train" / label).iterdir()))) for label in ("NORMAL", "PNEUMONIA")]
-    session = onnxruntime.InferenceSession(DEFAULT_MODEL / "model.onnx")
+    served = client.get("/model-info").json()
+    session = onnxruntime.InferenceSession(DEFAULT_MODEL / served["variants"][served["running"]["variant"]]["file"])
     alone = session.run(None, {"images": [np.asarray(Image.open(path).convert("L")) for path in paths]})[0]
     for path, expected in zip(paths, alone, strict=True):
         form, raw = predictions(client, path)

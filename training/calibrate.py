@@ -1,4 +1,4 @@
-"""Stage 4: temperature, bias, thresholds, novelty cut-offs; written, hashed and so locked before a test image is read.
+"""Stage 5: temperature, bias, thresholds, novelty cut-offs; written, hashed and so locked before a test image is read.
 
     python -m training calibrate --run runs/1
 
@@ -19,11 +19,12 @@ from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
 from service.artefact import Description, Heatmap, NoveltyCutoffs, Thresholds, read_artefact
-from service.classifier import Classifier
-from training import data, graph, metrics, model_folder, splits
+from service.classifier import Classifier, Outputs
+from training import data, gate, graph, metrics, model_folder, splits
 from training.config import Calibrate, Config
 from training.data import DataError, Record
 from training.metrics import Bools, Floats
+from training.model_folder import FP32
 from training.splits import CALIBRATION_PATIENTS
 
 RECALIBRATE = """temperature, bias, thresholds and novelty cut-offs of a model, anew from your own labelled images
@@ -41,15 +42,17 @@ FULL_STRENGTH = 0.99  # quantile of |evidence| that the heat-map's scale ends at
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Rewrites `model/` with its calibration; what was measured of the model before is dropped."""
-    records = data.of_split(data.read_manifest(run_dir / data.MANIFEST), splits.SHIFTED)
-    folder = run_dir / "model"
+    """Rewrites `model/` with its calibration, without variants that miss the gate; what was measured before is dropped."""
+    records = data.read_manifest(run_dir / data.MANIFEST)
+    validations = {split: data.of_split(records, split) for split in (splits.VAL, splits.SHIFTED)}
+    folder, images = run_dir / "model", Path(config.data.folder)
     found = model_folder.load(folder).artefact.description.metrics.get("calibration")
-    model, description = calibrate(folder, Path(config.data.folder), records, config.calibrate.target)
+    models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target)
     if found:  # a second time: «before» stays what the network gave by itself
         description.metrics["calibration"]["before"] = found["before"]
-    model_folder.write(folder, model, description)
+    model_folder.write(folder, models, description)
     show(description)
+    gate.check(folder, images, validations)
 
 
 def recalibrate(folder: Path, images: Path, out: Path) -> None:
@@ -61,37 +64,42 @@ def recalibrate(folder: Path, images: Path, out: Path) -> None:
     description = model_folder.load(folder).artefact.description
     if (found := sorted({record.label for record in records})) != sorted(description.labels):
         raise DataError(f"{images}: its labels are {found}, the model's are {description.labels}")
-    model, description = calibrate(folder, images, records, Calibrate().target)
-    model_folder.write(out, model, description)
+    models, description = calibrate(folder, images, records, Calibrate().target)
+    model_folder.write(out, models, description)
     show(description)
+    gate.check(out, images, {"labelled": records})
 
 
-def calibrate(folder: Path, images: Path, records: Sequence[Record], target: float) -> tuple[onnx.ModelProto, Description]:
-    """The model in `folder`, calibrated on `records`."""
-    description, model = model_folder.load(folder).artefact.description, onnx.load(folder / model_folder.GRAPH_FILE)
+def calibrate(
+    folder: Path, images: Path, records: Sequence[Record], target: float
+) -> tuple[dict[str, onnx.ModelProto], Description]:
+    """The variants in `folder`, each calibrated on `records` by itself; thresholds and cut-offs are those of fp32."""
+    description = model_folder.load(folder).artefact.description
     truth = np.array([record.label == description.positive for record in records])
-    outputs = model_folder.classify(uncalibrated(folder, model), images, records)
-    evidence = outputs.heatmaps.astype(np.float64)  # [N, h, w]
-    variant = description.variants[model_folder.FP32]
+    models = {name: onnx.load(folder / variant.file) for name, variant in description.variants.items()}
+    variants, outputs = {}, {}
+    for name, model in models.items():
+        outputs[name] = model_folder.classify(uncalibrated(folder, name, model), images, records)
+        graph.set_calibration(model, *fit_logistic(_evidence(outputs[name]).mean((1, 2)), truth))
+        temperature, bias = graph.calibration(model)  # in float32, as they are computed with
+        variants[name] = msgspec.structs.replace(description.variants[name], temperature=temperature, bias=bias, gate={})
 
+    evidence, plain, fp32 = _evidence(outputs[FP32]), description.variants[FP32], variants[FP32]
     logit = evidence.mean((1, 2))
-    temperature, bias = fit_logistic(logit, truth)
-    thresholds, zone = find_zone(truth, expit(logit / temperature + bias), target)
-    before = metrics.calibration(truth, expit(logit / variant.temperature + variant.bias))
+    thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
+    before = metrics.calibration(truth, expit(logit / plain.temperature + plain.bias))
     after = metrics.calibration(truth, cross_fitted(logit, truth, [record.patient for record in records]))
-
-    graph.set_calibration(model, temperature, bias)
-    temperature, bias = graph.calibration(model)  # in float32, as they are computed with
-    return model, msgspec.structs.replace(
+    novelty = outputs[FP32].novelty
+    return models, msgspec.structs.replace(
         description,
-        variants={model_folder.FP32: msgspec.structs.replace(variant, temperature=temperature, bias=bias)},
+        variants=variants,
         thresholds=thresholds,
-        novelty=NoveltyCutoffs(
-            unusual=float(np.quantile(outputs.novelty, UNUSUAL)), foreign=float(np.quantile(outputs.novelty, FOREIGN))
+        novelty=NoveltyCutoffs(unusual=float(np.quantile(novelty, UNUSUAL)), foreign=float(np.quantile(novelty, FOREIGN))),
+        heatmap=Heatmap(
+            grid=description.heatmap.grid, scale=float(np.quantile(np.abs(evidence), FULL_STRENGTH) / fp32.temperature)
         ),
-        heatmap=Heatmap(grid=description.heatmap.grid, scale=float(np.quantile(np.abs(evidence), FULL_STRENGTH) / temperature)),
         metrics={
-            **{name: description.metrics[name] for name in model_folder.OF_THE_NETWORK if name in description.metrics},
+            **model_folder.of_the_network(description),
             "zone": zone,
             "calibration": {
                 "images": len(records),
@@ -104,7 +112,7 @@ def calibrate(folder: Path, images: Path, records: Sequence[Record], target: flo
 
 
 def show(description: Description) -> None:
-    variant, thresholds = description.variants[model_folder.FP32], description.thresholds
+    variant, thresholds = description.variants[FP32], description.thresholds
     zone, calibration = description.metrics["zone"], description.metrics["calibration"]
     print(f"temperature {variant.temperature:.3f}, bias {variant.bias:+.3f}, on {calibration['images']:,} images")
     print(f"{'':12}     ECE    Brier      NLL")
@@ -117,10 +125,15 @@ def show(description: Description) -> None:
             print(f"  {edge}: {zone[edge]['images']} images cannot show {zone['target']}, only {zone[edge]['lower_bound']:.4f}")
 
 
-def uncalibrated(folder: Path, model: onnx.ModelProto) -> Classifier:
+def _evidence(outputs: Outputs) -> Floats:
+    """[N, h, w] of the `uncalibrated`."""
+    return outputs.heatmaps.astype(np.float64)
+
+
+def uncalibrated(folder: Path, variant: str, model: onnx.ModelProto) -> Classifier:
     """`model` at temperature 1, so that calibrating again gives the same bits."""
     graph.set_calibration(model, temperature=1, bias=0)
-    artefact = read_artefact(folder, model_folder.FP32)
+    artefact = read_artefact(folder, variant)
     return Classifier(msgspec.structs.replace(artefact, graph=model.SerializeToString()))
 
 

@@ -1,4 +1,4 @@
-"""Stage 6: the model card `model/README.md` and `model/report/`, every figure from `model.json`.
+"""Stage 7: the model card `model/README.md` and `model/report/`, every figure from `model.json`.
 
 python -m training card --run runs/1
 """
@@ -15,10 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from service.artefact import Description
-from training import ablation, history, metrics, model_folder, plots
+from training import ablation, gate, history, metrics, model_folder, plots
 from training.config import Config
 from training.data import DataError
 from training.history import Row
+from training.model_folder import FP32, INT8
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT = "report"
@@ -34,7 +35,8 @@ ROWS = {
 }  # fmt: skip
 SECTIONS = {
     "summary": "In short", "figures": "Figures", "thresholds": "Thresholds", "calibration": "Calibration",
-    "subgroups": "Subgroups and robustness", "novelty": "Odd images", "heatmaps": "Heat-maps", "training": "Training",
+    "subgroups": "Subgroups and robustness", "novelty": "Odd images", "heatmaps": "Heat-maps", "variants": "The int8 variant",
+    "training": "Training",
     "ablation": "Why this recipe", "data": "Data",
 }  # fmt: skip
 
@@ -107,7 +109,9 @@ def describe(description: Description) -> dict[str, Any]:
     return {
         "d": description,
         "m": measured,
-        "variant": description.variants[model_folder.FP32],
+        "variant": description.variants[FP32],
+        "quantised": description.variants.get(INT8),
+        "gate": gate.LIMITS,
         "thresholds": msgspec.structs.asdict(description.thresholds),
         "labels": " / ".join(description.labels),
         "negative": negative(description),

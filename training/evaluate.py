@@ -1,4 +1,4 @@
-"""Stage 5: measure the exported file, through the service's own classifier, on both validations and, once, on the test fold.
+"""Stage 6: measure the exported file, through the service's own classifier, on both validations and, once, on the test fold.
 
 python -m training evaluate --run runs/1
 """
@@ -13,9 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from service.artefact import Description
 from service.classifier import Classifier, Grey, Outputs
-from training import altered, data, gallery, heatmaps, metrics, model_folder, odd, predictions, splits
+from training import altered, data, gallery, gate, heatmaps, metrics, model_folder, odd, predictions, splits
 from training.config import Config
-from training.data import DataError
+from training.data import DataError, Record
+from training.model_folder import FP32
 from training.predictions import Answers
 
 SAMPLE = 100  # shifted validation images of each label that are altered, and whose heat-maps are checked
@@ -28,7 +29,7 @@ def run(config: Config, run_dir: Path) -> None:
 
     Raises DataError: the model is not calibrated, and so not locked.
     """
-    records = data.read_manifest(run_dir / data.MANIFEST)
+    records, images_folder = data.read_manifest(run_dir / data.MANIFEST), Path(config.data.folder)
     classifier = model_folder.load(run_dir / "model")
     description = classifier.artefact.description
     if "zone" not in description.metrics:
@@ -44,15 +45,27 @@ def run(config: Config, run_dir: Path) -> None:
         results["strict_test"] = measure(strict, description)
     results["subgroups"] = subgroups(test)
     sample = every_nth(shifted, SAMPLE)
-    images = [data.read_image(Path(config.data.folder), record) for record in sample.records]
+    images = [data.read_image(images_folder, record) for record in sample.records]
     results["robustness"] = robustness(classifier, images, sample)
     results["odd"] = oddness(classifier, images, test)
     results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
 
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})
     model_folder.rewrite_description(run_dir / "model", description)
-    gallery.write(run_dir / "errors.html", classifier, Path(config.data.folder), answers)
+    gallery.write(run_dir / "errors.html", classifier, images_folder, answers)
     show(description)
+    confirm_gate(run_dir, images_folder, data.of_split(records, splits.TEST))
+
+
+def confirm_gate(run_dir: Path, images: Path, test: Sequence[Record]) -> None:
+    """Once for each variant: of one that was confirmed, the figures stand."""
+    folder = run_dir / "model"
+    variants = model_folder.load(folder).artefact.description.variants
+    unconfirmed = [name for name, variant in variants.items() if name != FP32 and splits.TEST not in variant.gate]
+    for name in unconfirmed:
+        predictions.log_reading(run_dir, model_folder.load(folder, name).artefact, len(test))
+    if unconfirmed:
+        gate.check(folder, images, {splits.TEST: test})
 
 
 def measure(answers: Answers, description: Description) -> Measured:

@@ -21,6 +21,7 @@ from training.backbone import Network
 from training.batches import Kinds
 from training.config import Config
 from training.graph import Whitening
+from training.model_folder import FP32
 from training.vision import torchvision
 
 
@@ -37,7 +38,7 @@ def run(config: Config, run_dir: Path) -> None:
     network_changes = anatomy.compare(before, network)
     description = describe(config, run_dir, kinds.labels, model)
     metrics = {"fit": fitted(config, run_dir), "anatomy": network_changes}
-    model_folder.write(run_dir / "model", model, msgspec.structs.replace(description, metrics=metrics))
+    model_folder.write(run_dir / "model", {FP32: model}, msgspec.structs.replace(description, metrics=metrics))
     print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {graph.OPSET}, not yet calibrated")
 
 
@@ -82,10 +83,8 @@ def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.Model
         thresholds=Thresholds(screening=0.5, balanced=0.5, rule_in=0.5),
         novelty=NoveltyCutoffs(unusual=0, foreign=0),
         heatmap=Heatmap(grid=(places, places), scale=1),
-        variants={
-            model_folder.FP32: Variant(file=model_folder.GRAPH_FILE, bytes=model.ByteSize(), temperature=temperature, bias=bias)
-        },
-        self_test=SelfTest(height=128, width=160, formula=SELF_TEST_FORMULA, probability={}, tolerance=0.001),
+        variants={FP32: Variant(file=model_folder.GRAPH_FILE, bytes=model.ByteSize(), temperature=temperature, bias=bias)},
+        self_test=SelfTest(height=128, width=160, formula=SELF_TEST_FORMULA, probability={}, tolerance={}),
         backbone=config.backbone.name,
         weights=backbone.name_weights(config.backbone.weights),
         image_size=config.backbone.image_size,

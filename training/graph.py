@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.floating]
 PREPROCESSING = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
 preprocessing (seq(uint8[H, W]) images) => (float[N, 1, {size}, {size}] pixels)
-<float mean = {{{mean}}}, float deviation = {{{deviation}}}, int64[4] square = {{1, 1, {size}, {size}}},
+<float mean = {{{mean}}}, int64[4] square = {{1, 1, {size}, {size}}},
  int64[2] leading = {{0, 1}}, int64[1] first = {{0}}, bool yes = {{1}}>
 {{
   count = SequenceLength (images)
@@ -48,8 +48,7 @@ preprocessing (seq(uint8[H, W]) images) => (float[N, 1, {size}, {size}] pixels)
                         coordinate_transformation_mode = "half_pixel"> (grey_4d, , , square)
     square_image = Squeeze (stretched, first)
   }}>
-  centred = Sub (squares, mean)
-  pixels = Div (centred, deviation)
+  pixels = Sub (squares, mean)
 }}
 """
 
@@ -143,8 +142,8 @@ class Maps(nn.Module):
 
 
 def export_network(network: Network, size: int) -> onnx.ModelProto:
-    """pixels float32 [N, 1, size, size] to middle_features float32 [N, B, size / 16, size / 16] and features
-    [N, C, size / 32, size / 32], batch norms folded by the exporter."""
+    """pixels float32 [N, 1, size, size], grey levels less their mean, to middle_features float32 [N, B, size / 16, size / 16]
+    and features [N, C, size / 32, size / 32]. The exporter folds the batch norms, and we the deviation of the levels."""
     example = torch.zeros(2, 1, size, size)  # a batch of 1 would make the batch dimension a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own deprecated calls
@@ -160,6 +159,9 @@ def export_network(network: Network, size: int) -> onnx.ModelProto:
         node.ClearField("doc_string")
     del model.graph.value_info[:]
     model.ir_version = IR_VERSION
+    stem = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == stem)
+    weight.CopyFrom(_tensor(stem, numpy_helper.to_array(weight) / (255 * STD)))
     return model
 
 
@@ -190,10 +192,12 @@ def pooling(network: onnx.ModelProto, size: int) -> onnx.ModelProto:
 
 
 def _between(network: onnx.ModelProto, size: int, after: onnx.ModelProto) -> onnx.ModelProto:
-    before = parser.parse_model(PREPROCESSING.format(mean=255 * MEAN, deviation=255 * STD, **_texts(network, size)))
+    before = parser.parse_model(PREPROCESSING.format(mean=255 * MEAN, **_texts(network, size)))
     network = compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
     model = compose.merge_models(before, network, [("pixels", "pixels")])
-    return compose.merge_models(model, after, [(name, name) for name in ("middle_features", "features")])
+    model = compose.merge_models(model, after, [(name, name) for name in ("middle_features", "features")])
+    del model.opset_import[1:]  # merging repeats it, which ONNX Runtime's quantiser refuses
+    return model
 
 
 def _texts(network: onnx.ModelProto, size: int) -> dict[str, int]:

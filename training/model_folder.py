@@ -2,10 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,8 +21,10 @@ from training.config import CPUS
 from training.data import Record
 from training.progress import track
 
-GRAPH_FILE = "model.onnx"
-FP32 = "fp32"
+FP32, INT8 = "fp32", "int8"  # variants
+GRAPH_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
+# Of the self-test. Differences of a few float32 roundings, as between CPUs, move the int8 variant's probability by up to 0.003.
+TOLERANCE = {FP32: 0.001, INT8: 0.01}
 BATCH = 16
 OF_THE_NETWORK = ("fit", "anatomy")  # of model.json's `metrics`: what a calibration does not change
 
@@ -30,12 +32,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: Path, variant: str = FP32) -> Classifier:
     """Raises ArtefactError, as the service would. What a kill left between two renames is put back first."""
     old = _old(folder)
     if old.exists() and not folder.exists():
         old.rename(folder)
-    return Classifier(read_artefact(folder, FP32))
+    return Classifier(read_artefact(folder, variant))
 
 
 def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Outputs:
@@ -53,15 +55,26 @@ def classify_images(classifier: Classifier, images: Sequence[Grey]) -> Outputs:
 
 def pooled(model: onnx.ModelProto, folder: Path, records: Sequence[Record]) -> npt.NDArray[np.float32]:
     """The outputs [N, C] of `graph.pooling`."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = session_of(model)
 
     def answer(batch: Sequence[Record]) -> npt.NDArray[np.float32]:
         [output] = session.run(None, {"images": [data.read_image(folder, record) for record in batch]})
         return np.asarray(output)
 
     return np.concatenate(_concurrently(answer, records, "features"))
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """On one thread, so that several can run at once."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def of_the_network(description: Description) -> dict[str, Any]:
+    """What of the `metrics` does not depend on variants and calibration."""
+    return {name: description.metrics[name] for name in OF_THE_NETWORK if name in description.metrics}
 
 
 def _concurrently(answer: Callable[[Sequence[T]], R], items: Sequence[T], what: str) -> list[R]:
@@ -80,16 +93,19 @@ def _joined(parts: Sequence[Outputs]) -> Outputs:
     return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def write(folder: Path, model: onnx.ModelProto, description: Description) -> None:
-    """Write graph, description and sums beside `folder`, let the new model set its own self-test, then put it in place."""
+def write(folder: Path, models: Mapping[str, onnx.ModelProto], description: Description) -> None:
+    """Write graphs (by variant), description and sums beside `folder`, let each variant set its own self-test, then put all in
+    place."""
     aside = beside(folder)
     aside.mkdir(parents=True)
-    (aside / GRAPH_FILE).write_bytes(model.SerializeToString(deterministic=True))
+    for name, model in models.items():
+        (aside / description.variants[name].file).write_bytes(model.SerializeToString(deterministic=True))
     _write_description(aside, description)
     test = description.self_test
-    probabilities = load(aside).classify([self_test_image(test.height, test.width)]).probabilities[0]
-    expected = float(probabilities[description.labels.index(description.positive)])
-    test = msgspec.structs.replace(test, probability={FP32: expected})
+    image = self_test_image(test.height, test.width)
+    positive = description.labels.index(description.positive)
+    expected = {name: float(load(aside, name).classify([image]).probabilities[0, positive]) for name in models}
+    test = msgspec.structs.replace(test, probability=expected, tolerance={name: TOLERANCE[name] for name in models})
     _write_description(aside, msgspec.structs.replace(description, self_test=test))
     put_in_place(aside, folder)
 

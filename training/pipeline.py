@@ -7,13 +7,14 @@ from pathlib import Path
 import msgspec
 
 from service import artefact
-from training import audit, calibrate, card, evaluate, export, fit, model_folder, run_folder, splits
+from training import audit, calibrate, card, evaluate, export, fit, model_folder, quantise, run_folder, splits
 from training.config import Config, ConfigError
 
 STAGES = {
     "audit": audit.run,
     "fit": fit.run,
     "export": export.run,
+    "quantise": quantise.run,
     "calibrate": calibrate.run,
     "evaluate": evaluate.run,
     "card": card.run,

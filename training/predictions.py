@@ -26,8 +26,9 @@ MEASURED = (splits.VAL, splits.SHIFTED, splits.TEST)
 
 
 class TestRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the log. `locked`: hash of all that decides the model's answers."""
+    """A line of the log. `locked`: hash of all that decides the variant's answers."""
 
+    variant: str
     locked: str
     time: str
     images: int
@@ -68,7 +69,7 @@ def answers(classifier: Classifier, config: Config, records: Sequence[Record], r
     if kept:
         print("this model has read its test fold before: its answers stand")
     else:  # logged before the reading, so that one that fails is on record too
-        _log_reading(run_dir / TEST_READS, locked, len(data.of_split(records, splits.TEST)))
+        log_reading(run_dir, classifier.artefact, len(data.of_split(records, splits.TEST)))
         kept = _predict(classifier, config, records, splits.TEST, locked)
     data.write_table([*lines, *kept], run_dir / PREDICTIONS)
     known = {record.path: record for record in records}
@@ -79,6 +80,12 @@ def lock(artefact: Artefact) -> str:
     """SHA-256 of the graph (calibration included), the thresholds and the novelty cut-offs."""
     description = artefact.description
     return hashlib.sha256(msgspec.json.encode([artefact.sha256, description.thresholds, description.novelty])).hexdigest()
+
+
+def log_reading(run_dir: Path, artefact: Artefact, images: int) -> None:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    read = TestRead(variant=artefact.variant, locked=lock(artefact), time=now, images=images)
+    files.append_line(run_dir / TEST_READS, msgspec.json.encode(read))
 
 
 def readings(run_dir: Path) -> int:
@@ -115,8 +122,3 @@ def _answers(lines: Sequence[Prediction], known: dict[str, Record], config: Conf
         np.array([line.probability for line in lines]),
         np.array([line.novelty for line in lines]),
     )
-
-
-def _log_reading(path: Path, locked: str, images: int) -> None:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    files.append_line(path, msgspec.json.encode(TestRead(locked=locked, time=now, images=images)))

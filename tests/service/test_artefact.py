@@ -8,7 +8,7 @@ from service.artefact import read_artefact, write_sums
 from service.errors import ArtefactError
 from tests.conftest import DEFAULT_MODEL
 
-FILES = ("model.json", "model.onnx", "SHA256SUMS")
+FILES = ("model.json", "model.onnx", "model.int8.onnx", "SHA256SUMS")
 
 
 @pytest.fixture

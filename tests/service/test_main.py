@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -47,6 +48,19 @@ def test_a_wrong_setting_ends_it_with_one_line_and_code_3(name: str, value: str)
     assert errors.startswith("medxfer: ")
     assert value in errors
     assert errors.count("\n") == 1
+
+
+def test_its_log_says_what_the_rule_chose_and_why() -> None:
+    with started() as process:
+        assert process.stderr
+        ready = next(line for line in process.stderr if " ready " in line)
+    assert re.search(r' variant=\w+ reason="[^"]+" sha256=\w{12} cpus=\d+ lanes=\d+$', ready)
+
+
+def test_an_unknown_command_is_refused_with_those_there_are() -> None:
+    process = subprocess.run([sys.executable, "-m", "service", "sreve"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "bench" in process.stderr
 
 
 def test_a_port_in_use_ends_it_with_code_3() -> None:

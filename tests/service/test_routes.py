@@ -42,8 +42,8 @@ def test_a_prediction_has_all_that_was_promised(client: httpx.Client) -> None:
 
 
 def test_the_answer_is_the_models_own(client: httpx.Client) -> None:
-    outputs = Classifier(read_artefact(DEFAULT_MODEL, "fp32")).classify([PIXELS])
     answer = client.post("/predict?heatmap=true", content=PNG).json()
+    outputs = Classifier(read_artefact(DEFAULT_MODEL, answer["model"]["variant"])).classify([PIXELS])
     assert list(answer["probabilities"].values()) == outputs.probabilities[0].tolist()
     assert answer["heatmap"]["values"] == outputs.heatmaps[0].tolist()
     assert answer["novelty"]["value"] == float(outputs.novelty[0])

@@ -17,7 +17,7 @@ from tests.conftest import grey
 from training import backbone, batches, graph
 from training.backbone import Network
 from training.config import Backbone
-from training.data import MEAN, STD
+from training.data import MEAN
 
 SIZE = 96
 SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
@@ -136,10 +136,10 @@ def test_the_order_of_the_labels_is_kept() -> None:
 
 
 def squares(images: Sequence[Grey]) -> npt.NDArray[np.float64]:
-    """Grey levels that the graph's preprocessing gives the network, its normalisation undone."""
-    text = graph.PREPROCESSING.format(ir=graph.IR_VERSION, opset=graph.OPSET, size=SIZE, mean=255 * MEAN, deviation=255 * STD)
+    """Grey levels that the graph's preprocessing gives the network, their mean added again."""
+    text = graph.PREPROCESSING.format(ir=graph.IR_VERSION, opset=graph.OPSET, size=SIZE, mean=255 * MEAN)
     pixels = run(parser.parse_model(text), images)[0].astype(np.float64)
-    return np.asarray(255 * (pixels[:, 0] * STD + MEAN))
+    return np.asarray(pixels[:, 0] + 255 * MEAN)
 
 
 def test_the_resize_is_torchs() -> None:

@@ -1,0 +1,62 @@
+"""The server's process: starts, or says in one line why not; drains at a signal."""
+
+import contextlib
+import os
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.errors import MedXferError
+from service.health import Lifecycle
+from service.settings import read_settings
+from service.telemetry import configure_logging
+
+CANNOT_START = 3  # uvicorn's exit code for it, too
+
+
+class Server(uvicorn.Server):
+    """Tells the health routes of a signal at once, before uvicorn begins to close."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self.lifecycle = lifecycle
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.lifecycle.state = "draining"
+        super().handle_exit(sig, frame)
+
+
+def serve() -> int:
+    """Until a signal ends it; returns the exit code. Configured by environment variables alone (see README)."""
+    lifecycle = Lifecycle()
+    try:
+        settings = read_settings(os.environ)
+        configure_logging(settings.log_level)
+        app = create_app(settings, lifecycle)
+    except MedXferError as error:
+        print(f"medxfer: {error}", file=sys.stderr)
+        return CANNOT_START
+    except KeyboardInterrupt:
+        return 0
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
+    server = Server(config, lifecycle)
+    # uvicorn raises a Ctrl-C again that it has obeyed, and exits by itself where it cannot listen.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        server.run()
+    if not server.started:
+        print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
+        return CANNOT_START
+    return 0

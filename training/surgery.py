@@ -1,0 +1,88 @@
+"""Takes the network out of the served graph, and puts another form of it back.
+
+The network is what lies between `pixels` and the maps at two depths; what stands around it, `graph` wrote.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+from onnx.utils import Extractor
+
+INPUT, MAPS = "pixels", ["middle_features", "features"]
+BLOCK = 2  # of `space_to_depth`: the stride of every stem
+
+
+def network_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """pixels float32 [N, 1, S, S] to both maps. Its nodes have names: convolutions those of their layers in torch."""
+    network: onnx.ModelProto = Extractor(model).extract_model([INPUT], MAPS)
+    for node in network.graph.node:
+        node.name = layer(node) if node.op_type == "Conv" else node.output[0]
+    return network
+
+
+def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with `network` in the place of its own."""
+    own = network_of(model).graph
+    outputs, tensors = {node.output[0] for node in own.node}, {tensor.name for tensor in own.initializer}
+    before = [node for node in model.graph.node if node.output[0] not in outputs]
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    del whole.graph.node[:], whole.graph.initializer[:], whole.graph.value_info[:]
+    at = next(i for i, node in enumerate(model.graph.node) if node.output[0] in outputs)
+    whole.graph.node.extend([*before[:at], *network.graph.node, *before[at:]])
+    whole.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name not in tensors)
+    whole.graph.initializer.extend(network.graph.initializer)
+    whole.graph.value_info.extend(value for value in model.graph.value_info if value.name in (INPUT, *MAPS))
+    onnx.checker.check_model(whole, full_check=True)
+    return whole
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """`model` with these of its float32 values as further outputs."""
+    more = onnx.ModelProto()
+    more.CopyFrom(model)
+    known = {value.name for value in (*model.graph.input, *model.graph.output)}
+    more.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names if name not in known
+    )
+    return more
+
+
+def space_to_depth(network: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function, with a stem of stride 1 on blocks of 2 × 2 pixels, each a channel. With one channel ONNX Runtime's
+    int8 convolution has too little to multiply at a time; in float32 it is no slower."""
+    network = onnx.ModelProto.FromString(network.SerializeToString())
+    stem = next(node for node in network.graph.node if node.op_type == "Conv")
+    weight = next(tensor for tensor in network.graph.initializer if tensor.name == stem.input[1])
+    filters = numpy_helper.to_array(weight)  # [out, 1, side, side]
+    channels, side, margin = len(filters), filters.shape[2], attribute(stem, "pads")[0]
+    before, after = -(-margin // BLOCK), (side - 1 - margin) // BLOCK  # blocks that the filter reaches beyond its own
+    blocks = before + 1 + after
+    first = BLOCK * before - margin
+    wide = np.zeros((channels, blocks * BLOCK, blocks * BLOCK), np.float32)
+    wide[:, first : first + side, first : first + side] = filters[:, 0]
+    deep = wide.reshape(channels, blocks, BLOCK, blocks, BLOCK).transpose(0, 2, 4, 1, 3)  # as SpaceToDepth orders them
+    weight.CopyFrom(numpy_helper.from_array(deep.reshape(channels, BLOCK * BLOCK, blocks, blocks), weight.name))
+    stem.ClearField("attribute")
+    stem.attribute.extend(
+        helper.make_attribute(name, value)
+        for name, value in {
+            "group": 1, "kernel_shape": [blocks, blocks], "pads": [before, before, after, after], "strides": [1, 1],
+        }.items()
+    )  # fmt: skip
+    stem.input[0] = "blocks"
+    network.graph.node.insert(0, helper.make_node("SpaceToDepth", [INPUT], ["blocks"], "blocks", blocksize=BLOCK))
+    return shape_inference.infer_shapes(network)
+
+
+def attribute(node: onnx.NodeProto, name: str) -> Any:  # Any: as ONNX keeps them
+    return next(helper.get_attribute_value(found) for found in node.attribute if found.name == name)
+
+
+def layer(convolution: onnx.NodeProto) -> str:
+    """The layer's name in torch, from that of its weight."""
+    weight: str = convolution.input[1]
+    return weight.removeprefix("network/").removeprefix("network.").removesuffix(".weight")
