@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
@@ -59,16 +57,21 @@ class PredictOperation(Operation):
 @post("/predict", status_code=200, operation_class=PredictOperation)
 async def predict(request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False) -> Prediction:
     """One chest X-ray in, one calibrated prediction out."""
-    arrival, end = time.perf_counter(), asyncio.get_running_loop().time() + work.deadline_ms / 1000
+    arrival, loop = time.perf_counter(), asyncio.get_running_loop()
+    late: RequestError = TooSlow(f"the body was not complete after {work.deadline_ms} ms")
     with work.batcher.admit():
-        async with _until(end, TooSlow(f"the body was not complete after {work.deadline_ms} ms")):
-            body = await _read_body(request, work.max_body_bytes)
-        async with _until(end, DeadlineExceeded(f"no answer after {work.deadline_ms} ms")):
-            start = time.perf_counter()
-            data = _form_image(request, body) if _is_form(request) else body
-            grey = await asyncio.get_running_loop().run_in_executor(work.decoders, images.decode, data)
-            decoded = time.perf_counter()
-            answer = await work.batcher.submit(grey)
+        try:
+            async with asyncio.timeout(work.deadline_ms / 1000):
+                body = await _read_body(request, work.max_body_bytes)
+                late = DeadlineExceeded(f"no answer after {work.deadline_ms} ms")
+                start = time.perf_counter()
+                data = _form_image(request, body) if _is_form(request) else body
+                # Not in the lanes, though they are as many: with threads of its own decoding fills the time that they leave.
+                grey = await loop.run_in_executor(work.decoders, images.decode, data)
+                decoded = time.perf_counter()
+                answer = await work.batcher.submit(grey)
+        except TimeoutError:
+            raise late from None
     return prediction(
         work.artefact,
         answer,
@@ -83,16 +86,6 @@ async def predict(request: Request, work: NamedDependency[Work], heatmap: FromQu
 def model_info(info: NamedDependency[ModelInfo]) -> ModelInfo:
     """What is known of the model, and what of it runs."""
     return info
-
-
-@asynccontextmanager
-async def _until(end: float, error: RequestError) -> AsyncIterator[None]:
-    """`end`: seconds, of the event loop's clock."""
-    try:
-        async with asyncio.timeout_at(end):
-            yield
-    except TimeoutError:
-        raise error from None
 
 
 async def _read_body(request: Request, max_body_bytes: int) -> bytes:

@@ -22,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     model: Annotated[str, Meta(min_length=1)] = "models/default"
     variant: Annotated[str, Meta(min_length=1)] = AUTO
     lanes: Annotated[int, Meta(ge=0, le=256)] = 0
-    max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 8
+    max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 2  # larger ones leave the CPU's cache: tests/benchmarks
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
     deadline_ms: Annotated[int, Meta(ge=10, le=600_000)] = 5_000
     max_body_bytes: Annotated[int, Meta(ge=1_000, le=200_000_000)] = 20_000_000
