@@ -1,6 +1,7 @@
 # make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
 # make test    install everything, run all tests
 # make check   all that CI checks: lint, types, tests
+# make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
 # make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
 # make torture a run that is killed at ten random moments ends with the same weights (minutes)
@@ -13,7 +14,7 @@ BIN := .venv/bin
 CONFIG ?= balanced
 OUT ?= models/mine
 
-.PHONY: serve test check benchmark-training benchmark-novelty torture lint train help data-is-named lock
+.PHONY: serve test check benchmark benchmark-training benchmark-novelty torture lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -22,6 +23,9 @@ test: .venv/everything
 	$(BIN)/python -m pytest
 
 check: lint test
+
+benchmark: .venv/everything
+	$(BIN)/python -m tests.benchmarks.serving
 
 benchmark-training: .venv/everything
 	$(BIN)/python -m tests.benchmarks.training

@@ -109,7 +109,7 @@ def test_a_run_keeps_what_it_was_made_of(folder: Path) -> None:
         "history.csv", "curves.png", "best.safetensors", "last.safetensors", "resume.pt",
     }  # fmt: skip
     stages = [json.loads(line)["stage"] for line in (run / "stages.jsonl").read_text().splitlines()]
-    assert stages == ["audit", "fit", "export", "calibrate", "evaluate", "card"]
+    assert stages == ["audit", "fit", "export", "quantise", "calibrate", "evaluate", "card"]
     assert json.loads((run / "config.json").read_text())["fit"]["weight_decay"] == 0.01  # a default
 
 

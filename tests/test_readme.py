@@ -20,6 +20,7 @@ from PIL import Image
 
 from service.settings import Settings
 from tests.benchmarks import novelty as novelty_benchmark
+from tests.benchmarks import report, results
 from tests.benchmarks import training as training_benchmark
 from tests.conftest import ROOT, free_port, wait_until_ready
 from training import phantom
@@ -155,6 +156,7 @@ def test_every_command_is_tested_here() -> None:
     known = (
         "make serve",
         "make test",
+        "make benchmark",
         "docker compose",
         "curl ",
         "make train",
@@ -166,6 +168,9 @@ def test_every_command_is_tested_here() -> None:
 
 
 def test_the_figures_are_those_of_the_benchmarks() -> None:
+    result = results.read()
+    assert report.headlines(result) in README
+    assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
     assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
 

@@ -1,0 +1,48 @@
+"""What the servers are asked: phantoms, seeded, in the three files of the benchmark."""
+
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from service.classifier import Grey
+from training import phantom
+
+
+class Kind(NamedTuple):
+    name: str
+    file_format: str
+    size: tuple[int, int]  # width, height
+
+    @property
+    def content_type(self) -> str:
+        return f"image/{self.file_format.lower()}"
+
+
+BIG = Kind("JPEG 1300 × 1000", "JPEG", (1300, 1000))
+SMALL = Kind("JPEG 224 × 224", "JPEG", (224, 224))
+PNG = Kind("PNG 2000 × 2500", "PNG", (2000, 2500))
+KINDS = (BIG, SMALL, PNG)
+
+
+def encode(drawing: Grey, kind: Kind) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(drawing).resize(kind.size, Image.Resampling.BICUBIC).save(buffer, kind.file_format, quality=90)
+    return buffer.getvalue()
+
+
+def looks(drawing: Grey) -> Iterator[Grey]:
+    """As drawn, underexposed, and smooth with hard contrast: a model that never saw phantoms is surer of some of these."""
+    image = Image.fromarray(drawing)
+    yield drawing
+    yield np.asarray(ImageEnhance.Brightness(image).enhance(0.5))
+    yield np.asarray(ImageEnhance.Contrast(image.filter(ImageFilter.GaussianBlur(2))).enhance(1.5))
+
+
+def drawings(count: int, seed: int) -> Iterator[Grey]:
+    """Of both labels in turn."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        yield phantom.draw(rng, sick=index % 2 == 1)

@@ -1,0 +1,67 @@
+"""Our batcher and classifier in this process, no HTTP: images a second by lanes and batch size; what a request's work costs."""
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+
+from service import artefact, images
+from service.batcher import Batcher
+from service.classifier import Classifier, Grey, Output
+from tests.benchmarks.images import BIG, SMALL, drawings, encode
+from tests.benchmarks.results import Lanes
+
+LANES, BATCH_SIZES = (1, 2), (1, 2, 4, 8, 16)
+REPEATS = 3
+WORK_RUNS = 100
+
+
+def scaling(model: Path, variant: str, seconds: float) -> list[Lanes]:
+    """Medians of several turns, each of about so many seconds."""
+    classifier = Classifier(artefact.read_artefact(model, variant))
+    classifier.warm_up(max(BATCH_SIZES))
+    grey = images.decode(encode(next(drawings(1, seed=0)), SMALL))
+    count = max(4 * max(BATCH_SIZES), round(seconds / _seconds_alone(classifier, grey)))
+    found: dict[tuple[int, int], list[float]] = {(lanes, size): [] for lanes in LANES for size in BATCH_SIZES}
+    for _ in range(REPEATS):
+        for (lanes, size), rates in found.items():
+            rates.append(_images_per_second(classifier, grey, lanes, size, count))
+    return [
+        Lanes(lanes=lanes, max_batch_size=size, images_per_second=statistics.median(rates))
+        for (lanes, size), rates in found.items()
+    ]
+
+
+def work_cpu_ms(model: Path, variant: str) -> float:
+    """CPU time of decoding the big JPEG and of its inference, one after the other; the median."""
+    classifier = Classifier(artefact.read_artefact(model, variant))
+    classifier.warm_up(1)
+    content = encode(next(drawings(1, seed=0)), BIG)
+    times = []
+    for _ in range(WORK_RUNS):
+        begin = time.process_time()
+        classifier.classify([images.decode(content)])
+        times.append(1000 * (time.process_time() - begin))
+    return statistics.median(times)
+
+
+def _seconds_alone(classifier: Classifier, grey: Grey) -> float:
+    begin = time.perf_counter()
+    for _ in range(10):
+        classifier.classify([grey])
+    return (time.perf_counter() - begin) / 10
+
+
+def _images_per_second(classifier: Classifier, grey: Grey, lanes: int, size: int, count: int) -> float:
+    batcher: Batcher[Grey, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size, queue_limit=count)
+
+    async def answer_all() -> float:
+        begin = time.perf_counter()
+        await asyncio.gather(*(batcher.submit(grey) for _ in range(count)))
+        return count / (time.perf_counter() - begin)
+
+    batcher.open()
+    try:
+        return asyncio.run(answer_all())
+    finally:
+        batcher.close()

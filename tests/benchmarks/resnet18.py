@@ -1,0 +1,31 @@
+"""The benchmark's second model: a ResNet-18, fitted to phantoms once. Minutes on two CPUs.
+
+.benchmarks/models/resnet18
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.benchmarks.environments import BENCHMARKS
+from tests.conftest import ROOT
+
+CONFIG = Path(__file__).with_name("resnet18.toml")
+MODEL = BENCHMARKS / "models" / "resnet18"
+IMAGES = 600
+
+
+def model() -> Path:
+    """The model folder, which is made if it is not there."""
+    if not (MODEL / "model.json").exists():
+        print("training the benchmark's ResNet-18 …", flush=True)
+        data, run = BENCHMARKS / "phantoms", BENCHMARKS / "runs" / "resnet18"
+        shutil.rmtree(run, ignore_errors=True)
+        _training("phantoms", str(data), "--count", str(IMAGES), "--seed", "0")
+        _training("train", "--data", str(data), "--config", str(CONFIG), "--run", str(run), "--out", str(MODEL))
+    return MODEL
+
+
+def _training(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "training", *arguments], cwd=ROOT, check=True)
