@@ -64,17 +64,23 @@ def page(result: Result) -> str:
 
 def headlines(result: Result) -> str:
     """What the README of the project shows: our best variant against each peer, and the figures of its own."""
-    columns = [_headlines(model) for model in result.models if _ours(model)]
+    columns = [_headlines(model, result.cpus) for model in result.models if _ours(model)]
     rows = [
         [name, *(column.get(name, "") for column in columns)] for name in dict.fromkeys(name for c in columns for name in c)
     ]
     return markdown(["", *(title(model) for model in result.models if _ours(model))], rows)
 
 
-def _headlines(model: Model) -> dict[str, str]:
+def _headlines(model: Model, cpus: int) -> dict[str, str]:
     ours, peers = _ours(model)[0], [name for name, peer in model.servers.items() if peer != servers.OURS]
     found = {f"requests/s at 8 connections, of {name}": f"{rate(model, ours) / rate(model, name):.1f} ×" for name in peers}
-    return {**found, **_latencies(model, ours, peers), **_own_figures(model, ours)}
+    possible = {"requests/s, of what decoding and inference alone would allow": _share_of_possible(model, ours, cpus)}
+    return {**found, **possible, **_latencies(model, ours, peers), **_own_figures(model, ours)}
+
+
+def _share_of_possible(model: Model, ours: str, cpus: int) -> str:
+    """Of the rate at which decoding and inference alone would keep all CPUs busy: no server with this engine can be faster."""
+    return f"{rate(model, ours) * model.own.work_cpu_ms / 1000 / cpus:.0%}" if model.own else ""
 
 
 def _latencies(model: Model, ours: str, peers: Sequence[str]) -> dict[str, str]:
