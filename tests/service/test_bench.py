@@ -72,7 +72,7 @@ def test_a_terminal_sees_it_proceed(client: httpx.Client, image: Path) -> None:
 
 
 def test_an_image_that_is_refused_is_not_measured(client: httpx.Client) -> None:
-    done = bench(client.base_url, ROOT / "README.md")
+    done = bench(client.base_url, Path(__file__))
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"medxfer: {client.base_url}: status 415: the content is neither JPEG nor PNG\n"
