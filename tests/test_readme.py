@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from service.settings import Settings
+from tests.benchmarks import headlines, report, results
 from tests.benchmarks import novelty as novelty_benchmark
-from tests.benchmarks import report, results
 from tests.benchmarks import training as training_benchmark
 from tests.conftest import ROOT, free_port, wait_until_ready
 from training import phantom
@@ -169,7 +169,7 @@ def test_every_command_is_tested_here() -> None:
 
 def test_the_figures_are_those_of_the_benchmarks() -> None:
     result = results.read()
-    assert report.headlines(result) in README
+    assert headlines.headlines(result) in README
     assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
     assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README

@@ -6,7 +6,7 @@ python -m tests.benchmarks.report [FOLDER]        again, without measuring
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,16 +14,27 @@ from matplotlib.figure import Figure
 from tests.benchmarks import results, servers, training
 from tests.benchmarks.agreement import LIMIT
 from tests.benchmarks.environments import PEERS
+from tests.benchmarks.headlines import (
+    HEADLINE,
+    LONE,
+    MEGABYTE,
+    cells_of,
+    headlines,
+    markdown,
+    median,
+    p50,
+    p99,
+    rate,
+    start,
+    title,
+)
 from tests.benchmarks.images import BIG, PNG, SMALL
 from tests.benchmarks.lanes import BATCH_SIZES, LANES
-from tests.benchmarks.results import Cell, Model, Own, Result, Split
+from tests.benchmarks.results import Model, Own, Result, Split
 from training.plots import BLUE, GREY, INK, draw
 
 README, PICTURE = "README.md", "serving.png"
 TEMPLATE = Path(__file__).with_suffix(".md")
-MEGABYTE = 1e6
-HEADLINE = (BIG.name, 8)  # image, connections
-LONE = (BIG.name, 1)
 COLUMNS = [LONE, HEADLINE, (BIG.name, 32), (SMALL.name, 8), (PNG.name, 8)]
 
 
@@ -62,54 +73,6 @@ def page(result: Result) -> str:
     )
 
 
-def headlines(result: Result) -> str:
-    """What the README of the project shows: our best variant against each peer, and the figures of its own."""
-    columns = [_headlines(model, result.cpus) for model in result.models if _ours(model)]
-    rows = [
-        [name, *(column.get(name, "") for column in columns)] for name in dict.fromkeys(name for c in columns for name in c)
-    ]
-    return markdown(["", *(title(model) for model in result.models if _ours(model))], rows)
-
-
-def _headlines(model: Model, cpus: int) -> dict[str, str]:
-    ours, peers = _ours(model)[0], [name for name, peer in model.servers.items() if peer != servers.OURS]
-    found = {f"requests/s at 8 connections, of {name}": f"{rate(model, ours) / rate(model, name):.1f} ×" for name in peers}
-    possible = {"requests/s, of what decoding and inference alone would allow": _share_of_possible(model, ours, cpus)}
-    return {**found, **possible, **_latencies(model, ours, peers), **_own_figures(model, ours)}
-
-
-def _share_of_possible(model: Model, ours: str, cpus: int) -> str:
-    """Of the rate at which decoding and inference alone would keep all CPUs busy: no server with this engine can be faster."""
-    return f"{rate(model, ours) * model.own.work_cpu_ms / 1000 / cpus:.0%}" if model.own else ""
-
-
-def _latencies(model: Model, ours: str, peers: Sequence[str]) -> dict[str, str]:
-    if not peers:  # a part of a run
-        return {}
-    original = next((name for name in peers if model.servers[name] == "original"), peers[0])
-    best = min(median(model, name, HEADLINE, p99) for name in peers)
-    return {
-        f"p50 of a lone client, of {original}": f"{median(model, ours, LONE, p50) / median(model, original, LONE, p50):.2f} ×",
-        "p99 at 8 connections, of the best peer's": f"{median(model, ours, HEADLINE, p99) / best:.2f} ×",
-    }
-
-
-def _own_figures(model: Model, ours: str) -> dict[str, str]:
-    cells = [cell for cell in model.cells if cell.server == ours]
-    figures = {
-        "first answer after the process's start": f"{_start(model, ours):.1f} s",
-        "RSS, at most": f"{max(cell.rss for cell in cells) / MEGABYTE:.0f} MB",
-    }
-    if model.own:
-        cpu = median(model, ours, HEADLINE, lambda cell: cell.cpu_ms) / model.own.work_cpu_ms
-        one, two = (max(row.images_per_second for row in model.own.lanes if row.lanes == lanes) for lanes in (1, 2))
-        figures["CPU time a request, of decoding and inference alone"] = f"{cpu:.2f} ×"
-        figures["two lanes, of one"] = f"{two / one:.2f} ×"
-    if model.engines:
-        figures["the int8 network on one thread, of OpenVINO's time"] = f"{model.engines.ours / model.engines.openvino:.2f} ×"
-    return figures
-
-
 def tables(result: Result) -> str:
     return "\n\n".join(f"## {title(model)}\n\n{table(model)}\n\n{loads(model)}" for model in result.models)
 
@@ -121,7 +84,7 @@ def table(model: Model) -> str:
 
 
 def _figures(model: Model, server: str) -> list[str]:
-    cells = _cells(model, server, HEADLINE)
+    cells = cells_of(model, server, HEADLINE)
     return [
         spread(cell.requests_per_second for cell in cells),
         spread(map(p50, cells)),
@@ -129,7 +92,7 @@ def _figures(model: Model, server: str) -> list[str]:
         f"{statistics.median(cell.cpu_ms for cell in cells):.1f}",
         f"{max(cell.rss for cell in cells) / MEGABYTE:.0f}",
         f"{max(cell.pss for cell in cells) / MEGABYTE:.0f}",
-        f"{_start(model, server):.1f}",
+        f"{start(model, server):.1f}",
     ]
 
 
@@ -219,47 +182,10 @@ def bars(result: Result) -> Callable[[Figure], None]:
     return paint
 
 
-def title(model: Model) -> str:
-    return {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}.get(model.backbone, model.backbone)
-
-
-def rate(model: Model, server: str, load: tuple[str, int] = HEADLINE) -> float:
-    return median(model, server, load, lambda cell: cell.requests_per_second)
-
-
-def median(model: Model, server: str, load: tuple[str, int], value: Callable[[Cell], float]) -> float:
-    return statistics.median(map(value, _cells(model, server, load)))
-
-
-def p50(cell: Cell) -> float:
-    return cell.load.p50_ms
-
-
-def p99(cell: Cell) -> float:
-    return cell.load.p99_ms
-
-
 def spread(values: Iterable[float]) -> str:
     found = sorted(values)
     digits = 0 if found[-1] >= 100 else 1
     return f"{statistics.median(found):.{digits}f} ({found[0]:.{digits}f}–{found[-1]:.{digits}f})"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _start(model: Model, server: str) -> float:
-    return statistics.median(start.seconds for start in model.starts if start.server == server)
-
-
-def _cells(model: Model, server: str, load: tuple[str, int]) -> list[Cell]:
-    return [cell for cell in model.cells if (cell.server, cell.image, cell.connections) == (server, *load)]
-
-
-def _ours(model: Model) -> list[str]:
-    return [name for name, peer in model.servers.items() if peer == servers.OURS]
 
 
 def _own(result: Result) -> dict[str, Own]:

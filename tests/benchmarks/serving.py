@@ -25,6 +25,7 @@ from tests.benchmarks import (
     conversion,
     engines,
     environments,
+    headlines,
     lanes,
     own,
     processes,
@@ -67,7 +68,7 @@ def main() -> int:
     folder = TRIAL if arguments.quick or arguments.only else results.FOLDER
     results.write(result, folder)
     report.write(result, folder)
-    print(f"{report.headlines(result)}\n\nwritten to {folder}")
+    print(f"{headlines.headlines(result)}\n\nwritten to {folder}")
     return 0
 
 
