@@ -82,7 +82,8 @@ def test_the_model_has_learned(folder: Path) -> None:
 
 
 def test_the_folder_holds_what_was_promised_and_vouches_for_it(folder: Path) -> None:
-    names = ["README.md", "SHA256SUMS", "model.json", "model.onnx", "report"]
+    variants = json.loads((folder / "model/model.json").read_text())["variants"]  # int8 is there if it passed its gate
+    names = sorted(["README.md", "SHA256SUMS", "model.json", "report", *(variant["file"] for variant in variants.values())])
     assert sorted(path.name for path in (folder / "model").iterdir()) == names
     for line in (folder / "model/SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
@@ -140,20 +141,23 @@ def test_a_run_does_not_go_on_with_other_data(folder: Path) -> None:
 
 def test_the_model_serves(folder: Path) -> None:
     path = next((folder / "data/train/PNEUMONIA").iterdir())
-    session = onnxruntime.InferenceSession(folder / "model/model.onnx")
-    expected = session.run(None, {"images": [np.asarray(Image.open(path).convert("L"))]})[0][0]
     with running_service(model=folder / "model") as client:
         answer = client.post("/predict", files={"image": path.read_bytes()}).raise_for_status().json()
+        file = client.get("/model-info").json()["variants"][answer["model"]["variant"]]["file"]
+    session = onnxruntime.InferenceSession(folder / "model" / file)
+    expected = session.run(None, {"images": [np.asarray(Image.open(path).convert("L"))]})[0][0]
     assert np.abs(np.array(list(answer["probabilities"].values())) - expected).max() < 1e-6
     assert answer["model"]["name"] == "whole-way"
 
 
 def test_the_test_fold_is_read_once_for_a_model(folder: Path) -> None:
-    before = json.loads((folder / "runs/1/model/model.json").read_text())["metrics"]
+    before = json.loads((folder / "runs/1/model/model.json").read_text())
+    readings = (folder / "runs/1/test_reads.jsonl").read_text()
     finished(training(folder, "calibrate", "--run", "runs/1"))  # the same again, which drops what was measured
     assert "read its test fold before" in finished(training(folder, "evaluate", "--run", "runs/1"))
-    assert json.loads((folder / "runs/1/model/model.json").read_text())["metrics"] == before
-    assert len((folder / "runs/1/test_reads.jsonl").read_text().splitlines()) == 1
+    assert json.loads((folder / "runs/1/model/model.json").read_text()) == before
+    assert (folder / "runs/1/test_reads.jsonl").read_text() == readings
+    assert [json.loads(line)["variant"] for line in readings.splitlines()] in (["fp32"], ["fp32", "int8"])
 
 
 def test_stopped_and_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(folder: Path) -> None:

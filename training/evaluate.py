@@ -15,8 +15,7 @@ from service.artefact import Description
 from service.classifier import Classifier, Grey, Outputs
 from training import altered, data, gallery, gate, heatmaps, metrics, model_folder, odd, predictions, splits
 from training.config import Config
-from training.data import DataError, Record
-from training.model_folder import FP32
+from training.data import DataError
 from training.predictions import Answers
 
 SAMPLE = 100  # shifted validation images of each label that are altered, and whose heat-maps are checked
@@ -38,7 +37,7 @@ def run(config: Config, run_dir: Path) -> None:
     test, shifted = answers[splits.TEST], answers[splits.SHIFTED]
 
     results = {split: measure(answer, description) for split, answer in answers.items()}
-    results["test"]["reading"] = predictions.readings(run_dir)
+    results["test"]["reading"] = predictions.reading(run_dir, classifier.artefact)
     strict_paths = {record.path for record in splits.strict_test(records)}
     strict = test.only(lambda record: record.path in strict_paths)
     if splits.official_overlap(records) and len(set(strict.truth)) == 2:
@@ -54,18 +53,7 @@ def run(config: Config, run_dir: Path) -> None:
     model_folder.rewrite_description(run_dir / "model", description)
     gallery.write(run_dir / "errors.html", classifier, images_folder, answers)
     show(description)
-    confirm_gate(run_dir, images_folder, data.of_split(records, splits.TEST))
-
-
-def confirm_gate(run_dir: Path, images: Path, test: Sequence[Record]) -> None:
-    """Once for each variant: of one that was confirmed, the figures stand."""
-    folder = run_dir / "model"
-    variants = model_folder.load(folder).artefact.description.variants
-    unconfirmed = [name for name, variant in variants.items() if name != FP32 and splits.TEST not in variant.gate]
-    for name in unconfirmed:
-        predictions.log_reading(run_dir, model_folder.load(folder, name).artefact, len(test))
-    if unconfirmed:
-        gate.check(folder, images, {splits.TEST: test})
+    gate.confirm(run_dir, images_folder, data.of_split(records, splits.TEST))
 
 
 def measure(answers: Answers, description: Description) -> Measured:

@@ -11,10 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from service.artefact import Description
 from service.classifier import Outputs
-from training import model_folder
+from training import files, model_folder, predictions
 from training.data import Record
 from training.metrics import Bools
 from training.model_folder import FP32
+from training.splits import TEST
+
+CONFIRMED = "confirmed.json"  # in a run folder
 
 # The largest allowed of a loss or shift; the least allowed of a correlation.
 LIMITS = {
@@ -28,16 +31,29 @@ LIMITS = {
 
 def check(folder: Path, images: Path, splits: Mapping[str, Sequence[Record]]) -> None:
     """Writes each variant's figures into `model.json`; takes out those that miss the gate on any of `splits`."""
-    description = model_folder.load(folder).artefact.description
-    for name in [name for name in description.variants if name != FP32]:
+    for name in [name for name in model_folder.load(folder).artefact.description.variants if name != FP32]:
         figures = {split: against_fp32(folder, name, images, records) for split, records in splits.items()}
-        show(name, figures)
-        if all(passed(found) for found in figures.values()):
-            description = with_gate(description, name, figures)
-            model_folder.rewrite_description(folder, description)
-        else:
-            print(f"{name} misses the gate and is left out; {FP32} is served everywhere")
-            description = _without(folder, description, name)
+        _keep_or_leave_out(folder, name, figures)
+
+
+def confirm(run_dir: Path, images: Path, test: Sequence[Record]) -> None:
+    """Once on the test fold, after all is locked: figures of a variant that was confirmed before, in these bits, stand."""
+    folder = run_dir / "model"
+    for name in [name for name in model_folder.load(folder).artefact.description.variants if name != FP32]:
+        artefact = model_folder.load(folder, name).artefact
+        locked, confirmed = predictions.lock(artefact), _confirmed(run_dir)
+        if locked not in confirmed:
+            predictions.log_reading(run_dir, artefact, len(test))
+            confirmed[locked] = against_fp32(folder, name, images, test)
+            with files.whole(run_dir / CONFIRMED) as aside:
+                aside.write_bytes(msgspec.json.encode(confirmed))
+        _keep_or_leave_out(folder, name, {TEST: confirmed[locked]})
+
+
+def _confirmed(run_dir: Path) -> dict[str, dict[str, float]]:
+    """Figures on the test fold, by what was locked."""
+    path = run_dir / CONFIRMED
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, float]]) if path.exists() else {}
 
 
 def against_fp32(folder: Path, variant: str, images: Path, records: Sequence[Record]) -> dict[str, float]:
@@ -79,9 +95,18 @@ def show(variant: str, figures: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name.replace('_', ' '):26}" + "".join(f"{found[name]:10.4f}" for found in figures.values()) + f"{limit:10.3f}")
 
 
-def _without(folder: Path, description: Description, variant: str) -> Description:
+def _keep_or_leave_out(folder: Path, variant: str, figures: dict[str, dict[str, float]]) -> None:
+    show(variant, figures)
+    description = model_folder.load(folder).artefact.description
+    if all(passed(found) for found in figures.values()):
+        model_folder.rewrite_description(folder, with_gate(description, variant, figures))
+    else:
+        print(f"{variant} misses the gate and is left out; {FP32} is served everywhere")
+        _leave_out(folder, description, variant)
+
+
+def _leave_out(folder: Path, description: Description, variant: str) -> None:
     kept = {name: other for name, other in description.variants.items() if name != variant}
     description = msgspec.structs.replace(description, variants=kept)
     models = {name: onnx.load(folder / other.file) for name, other in kept.items()}
     model_folder.write(folder, models, description)
-    return description

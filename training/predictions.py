@@ -88,9 +88,10 @@ def log_reading(run_dir: Path, artefact: Artefact, images: int) -> None:
     files.append_line(run_dir / TEST_READS, msgspec.json.encode(read))
 
 
-def readings(run_dir: Path) -> int:
-    """How often the test fold was read in this run."""
-    return len((run_dir / TEST_READS).read_text().splitlines())
+def reading(run_dir: Path, artefact: Artefact) -> int:
+    """Which of the run's readings of the test fold was that of this variant, counted from 1."""
+    lines = (run_dir / TEST_READS).read_bytes().splitlines()
+    return [msgspec.json.decode(line)["locked"] for line in lines].index(lock(artefact)) + 1
 
 
 def read(path: Path) -> list[Prediction]:

@@ -8,7 +8,7 @@ import pytest
 
 from service.classifier import Outputs
 from tests.conftest import DEFAULT_MODEL
-from training import data, gate, graph, model_folder, phantom
+from training import data, gate, graph, model_folder, phantom, predictions
 from training.data import Record
 from training.model_folder import FP32, INT8
 
@@ -76,6 +76,21 @@ def test_a_variant_that_misses_the_gate_is_not_shipped(tmp_path: Path, labelled:
     assert list(model_folder.load(folder).artefact.description.variants) == [FP32]
     assert not (folder / model_folder.INT8_FILE).exists()
     assert "int8" not in (folder / "SHA256SUMS").read_text()
+
+
+def test_the_test_fold_confirms_the_same_bits_once(tmp_path: Path, labelled: tuple[Path, list[Record]]) -> None:
+    folder = with_variant(tmp_path / "model", temperature=1)
+    gates = []
+    for _ in range(2):
+        gate.confirm(tmp_path, labelled[0], labelled[1])
+        description = model_folder.load(folder).artefact.description
+        gates.append(description.variants[INT8].gate)
+        forgotten = msgspec.structs.replace(description.variants[INT8], gate={})  # as calibrating again does
+        variants = {**description.variants, INT8: forgotten}
+        model_folder.rewrite_description(folder, msgspec.structs.replace(description, variants=variants))
+    assert gates[0] == gates[1]
+    assert gates[0]["test"]["mean_probability_shift"] == 0
+    assert len((tmp_path / predictions.TEST_READS).read_text().splitlines()) == 1
 
 
 def test_one_that_passes_keeps_its_figures(tmp_path: Path, labelled: tuple[Path, list[Record]]) -> None:

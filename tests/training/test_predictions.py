@@ -20,6 +20,13 @@ def test_another_threshold_is_another_model_to_the_log_but_other_figures_are_not
     assert locks[0] == locks[1] != locks[2]
 
 
+def test_a_reading_keeps_its_number_when_others_follow(tmp_path: Path) -> None:
+    fp32, int8 = (read_artefact(DEFAULT_MODEL, variant) for variant in ("fp32", "int8"))
+    for artefact in (fp32, int8):
+        predictions.log_reading(tmp_path, artefact, 10)
+    assert (predictions.reading(tmp_path, fp32), predictions.reading(tmp_path, int8)) == (1, 2)
+
+
 def test_damaged_predictions_are_named(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").write_text("locked,split,path,probability,novelty\nabc,val,x.jpeg,0.")
     with pytest.raises(DataError, match=r"predictions\.csv is damaged"):
