@@ -9,7 +9,21 @@ from pathlib import Path
 from types import ModuleType
 
 from service.errors import MedXferError
-from training import ablation, allocator, calibrate, card, compare, config, data, fit, phantom, pipeline, predict, run_folder
+from training import (
+    ablation,
+    allocator,
+    calibrate,
+    card,
+    compare,
+    config,
+    data,
+    fit,
+    phantom,
+    pipeline,
+    predict,
+    progress,
+    run_folder,
+)
 from training.config import Config, ConfigError
 
 INTERRUPTED = 130
@@ -34,6 +48,7 @@ examples:
 def main() -> int:
     arguments = _parser().parse_args()
     allocator.keep_memory()
+    progress.obey_interrupts()
     try:
         arguments.command(arguments)
     except MedXferError as error:

@@ -1,8 +1,11 @@
 """How far a loop is: a bar with the time left on a terminal, a plain line every half minute elsewhere (logs, CI)."""
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
+from types import FrameType
 from typing import Protocol, TypeVar
 
 from tqdm import tqdm
@@ -12,10 +15,32 @@ LINE_SECONDS = 30
 T = TypeVar("T", covariant=True)
 
 
+_interrupted = threading.Event()
+
+
 class SizedIterable(Sized, Iterable[T], Protocol[T]): ...
 
 
+def obey_interrupts() -> None:
+    """So that no Ctrl-C is lost: one that comes inside the callback of a weak reference, as matplotlib has many, Python only
+    prints. The next turn of a loop raises it again."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, interrupt)
+
+
 def track(items: SizedIterable[T], what: str) -> Iterator[T]:
+    for item in _shown(items, what):
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
+        yield item
+
+
+def _shown(items: SizedIterable[T], what: str) -> Iterator[T]:
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, leave=False, dynamic_ncols=True)
         return
