@@ -23,7 +23,7 @@ class SizedIterable(Sized, Iterable[T], Protocol[T]): ...
 
 def obey_interrupts() -> None:
     """So that no Ctrl-C is lost: one that comes inside the callback of a weak reference, as matplotlib has many, Python only
-    prints. The next turn of a loop raises it again."""
+    prints. The next turn of a loop raises it again instead."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         _interrupted.set()
@@ -31,6 +31,12 @@ def obey_interrupts() -> None:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
         signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = _print_all_but_interrupts
+
+
+def _print_all_but_interrupts(ignored: "sys.UnraisableHookArgs") -> None:
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
 
 
 def track(items: SizedIterable[T], what: str) -> Iterator[T]:
