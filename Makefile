@@ -4,7 +4,9 @@
 # make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
 # make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
-# make torture a run that is killed at ten random moments ends with the same weights (minutes)
+# make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
+# make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
+# make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
 # make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
 # make lock    compile docker/serving.requirements.txt anew from pyproject.toml
 
@@ -13,8 +15,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 CONFIG ?= balanced
 OUT ?= models/mine
+MINUTES ?= 30
 
-.PHONY: serve test check benchmark benchmark-training benchmark-novelty torture lint train help data-is-named lock
+.PHONY: serve test check benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -35,6 +38,12 @@ benchmark-novelty: .venv/everything
 
 torture: .venv/everything
 	$(BIN)/python -m tests.torture
+
+torture-training: .venv/everything
+	$(BIN)/python -m tests.torture.training
+
+soak: .venv/everything
+	$(BIN)/python -m tests.torture.soak $(MINUTES)
 
 lint: .venv/everything
 	$(BIN)/ruff check

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 export PORT=${PORT:-18000} COMPOSE_PROJECT_NAME=medxfer-smoke
 url=http://localhost:$PORT
 work=$(mktemp -d smoke.XXXXXX) # here, so that DATA is a relative path, as people give it
-trap 'docker compose --profile train down --volumes --timeout 5 >/dev/null 2>&1; rm -rf "$work" models/smoke' EXIT
+trap 'docker rm --force "$COMPOSE_PROJECT_NAME-small" >/dev/null 2>&1; docker compose --profile train down --volumes --timeout 5 >/dev/null 2>&1; rm -rf "$work" models/smoke' EXIT
 
 step() { printf '\n— %s\n' "$*"; }
 expect() { # expect WHAT WANTED FOUND
@@ -36,6 +36,29 @@ image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | sed -n 1p) # head wo
 form=$(curl --fail-with-body -sS -F image=@"$image" "$url/predict" | label)
 expect "raw bytes" "$form" "$(curl --fail-with-body -sS --data-binary @"$image" "$url/predict" | label)"
 expect "a text" 415 "$(curl -sS -o /dev/null -w '%{http_code}' --data-binary @README.md "$url/predict")"
+
+step "metrics, and several images"
+curl --fail-with-body -sS "$url/metrics" | grep '^medxfer_requests_total{outcome="answered",route="/predict"}'
+expect "results of a batch" 2 "$(curl --fail-with-body -sS -F images=@"$image" -F images=@README.md "$url/predict/batch" |
+  python3 -c 'import json, sys; print(sum("prediction" in each or "problem" in each for each in json.load(sys.stdin)["results"]))')"
+
+step "an image that takes more memory than there is: killed, started again, the same answer"
+docker run --detach --name "$COMPOSE_PROJECT_NAME-small" --memory 256m --memory-swap 256m --restart unless-stopped --read-only \
+  --publish "127.0.0.1:$((PORT + 1)):8000" medxfer-serving >/dev/null
+small=http://localhost:$((PORT + 1))
+answer_of_small() { curl --fail-with-body -sS --retry 30 --retry-all-errors --retry-delay 1 -F image=@"$image" "$small/predict" | label; }
+expect "before" "$form" "$(answer_of_small)"
+python3 - >"$work/large.png" <<'PNG' # 8,000 × 5,000 RGBA: 160 MB, decoded
+import struct, sys, zlib
+def chunk(name, data): return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+header = struct.pack(">IIBBBBB", 8000, 5000, 8, 6, 0, 0, 0)
+parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(5000 * 32001), 1)), chunk(b"IEND", b""))
+sys.stdout.buffer.write(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+PNG
+curl -sS -o /dev/null -F image=@"$work/large.png" "$small/predict" || echo 'no answer to the large one'
+expect "after" "$form" "$(answer_of_small)"
+echo "restarts: $(docker inspect --format '{{.RestartCount}}' "$COMPOSE_PROJECT_NAME-small")"
+docker rm --force "$COMPOSE_PROJECT_NAME-small" >/dev/null
 
 step train
 DATA=$work/phantoms MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training

@@ -4,34 +4,40 @@ import asyncio
 import http
 import logging
 import platform
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from litestar import Litestar, Response
+from litestar import Litestar, Response, Router
+from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.types import ASGIApp
 
-from service import health, images, machine, routes
+from service import access, health, limits, machine, routes, schemas
+from service.admission import Admission
 from service.artefact import read_folder, read_variant
 from service.batcher import Batcher
-from service.classifier import Classifier
-from service.errors import Overloaded, RequestError
+from service.classifier import Classifier, Grey, Output
+from service.errors import Overloaded, RequestError, Unauthorized
+from service.gate import Gate
 from service.health import Lifecycle
+from service.metrics import Metrics
 from service.routes import Request, Work
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
 from service.settings import AUTO, Settings
-from service.telemetry import RequestLog
+from service.telemetry import Telemetry
+from service.watchdog import Watchdog
 
 VERSION = "0.1.0"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
+BEAT_SECONDS = 0.5  # more often than the watchdog looks
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +71,16 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
     classifier.self_test()
     cpus = machine.available_cpus()
     lanes = settings.lanes or cpus
-    batcher = Batcher(
-        classifier.classify_each, lanes=lanes, max_batch_size=settings.max_batch_size, queue_limit=settings.queue_limit
-    )
+    metrics = Metrics()
+    batcher = Batcher(metrics.timed(classifier.classify_each), lanes=lanes, max_batch_size=settings.max_batch_size)
+    admission = Admission(max_images=settings.queue_limit, max_bytes=settings.queue_bytes)
     decoders = ThreadPoolExecutor(lanes, thread_name_prefix="decoder")
-    work = Work(artefact, batcher, decoders, settings.deadline_ms, settings.max_body_bytes)
+    work = Work(artefact, admission, batcher, decoders, metrics, settings)
+    metrics.model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
+    metrics.gauge("lanes", "Threads that infer", lambda: lanes)
+    metrics.gauge("in_flight_images", "Images in work", lambda: admission.images)
+    metrics.gauge("in_flight_bytes", "Bytes of bodies that arrive or are in work", lambda: admission.bytes)
+    metrics.gauge("queue_depth_images", "Images that wait for a lane", lambda: batcher.waiting)
     running = Running(
         variant=artefact.variant,
         variant_reason=choice.reason,
@@ -80,29 +91,35 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         versions=_versions(),
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
+    info_json = msgspec.json.encode(info)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         batcher.open()
-        lifecycle.state = "ready"
-        logger.info(
-            'ready model=%s variant=%s reason="%s" sha256=%s cpus=%d lanes=%d',
-            settings.model,
-            artefact.variant,
-            choice.reason,
-            artefact.sha256[:12],
-            cpus,
-            lanes,
-        )
-        yield
-        await asyncio.to_thread(batcher.close)
+        with _watched(batcher, settings.watchdog_seconds):
+            lifecycle.state = "ready"
+            logger.info(
+                "ready",
+                extra={
+                    "model": settings.model,
+                    "variant": artefact.variant,
+                    "reason": choice.reason,
+                    "sha256": artefact.sha256[:12],
+                    "cpus": cpus,
+                    "lanes": lanes,
+                },
+            )
+            yield
+            await asyncio.to_thread(batcher.close)
         decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they still do
         logger.info("stopped")
 
+    guards = [access.bearer(settings.token)] if settings.token else []
+    asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics]
     app = Litestar(
-        [health.live, health.ready, routes.model_info, routes.predict],
+        [health.live, health.ready, Router("/", route_handlers=asked, guards=guards)],
         dependencies={
-            "info": Provide(lambda: info, sync_to_thread=False),
+            "info": Provide(lambda: info_json, sync_to_thread=False),
             "lifecycle": Provide(lambda: lifecycle, sync_to_thread=False),
             "work": Provide(lambda: work, sync_to_thread=False),
         },
@@ -111,35 +128,65 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         logging_config=None,
         debug=False,
         request_max_body_size=settings.max_body_bytes,
+        cors_config=CORSConfig(allow_origins=[settings.cors_origin]) if settings.cors_origin else None,
         openapi_config=OpenAPIConfig(
             "MedXfer", VERSION, description=DISCLAIMER, render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()]
         ),
     )
-    return RequestLog(app, draining=lambda: lifecycle.state == "draining")
+    gate = Gate(app, admission, paths={"/predict", "/predict/batch"})
+    return Telemetry(gate, metrics, draining=lambda: lifecycle.state == "draining")
+
+
+@contextmanager
+def _watched(batcher: Batcher[Grey, Output], seconds: int) -> Iterator[None]:
+    """By a watchdog, the lanes and the event loop."""
+    beat = 1
+
+    async def turn() -> None:
+        nonlocal beat
+        while True:
+            beat += 1
+            await asyncio.sleep(BEAT_SECONDS)
+
+    turning = asyncio.create_task(turn())
+    watchdog = Watchdog(lambda: {"event loop": beat, **batcher.runs()}, seconds)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.stop()
+        turning.cancel()
 
 
 def _refused(request: Request, error: RequestError) -> Response[Problem]:
-    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Overloaded) else {}
-    return _problem(request, error.status, error.title, str(error), headers=headers)
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _answer(schemas.problem(error, _request_id(request)), headers)
 
 
 def _refused_by_litestar(request: Request, error: HTTPException) -> Response[Problem]:
-    title = http.HTTPStatus(error.status_code).phrase
-    return _problem(
-        request, error.status_code, title, error.detail[:MAX_DETAIL], extra=error.extra, headers=error.headers or {}
+    problem = Problem(
+        title=http.HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=error.detail[:MAX_DETAIL],
+        request_id=_request_id(request),
+        extra=error.extra,
     )
+    return _answer(problem, error.headers)
 
 
 def _failed(request: Request, error: Exception) -> Response[Problem]:
-    logger.error("failed id=%s", _request_id(request), exc_info=error)
-    return _problem(request, 500, "Internal error", "the service failed; its log has the reason under this request_id")
+    request_id = _request_id(request)
+    logger.error("failed", exc_info=error, extra={"request_id": request_id})
+    detail = "the service failed; its log has the reason under this request_id"
+    return _answer(Problem(title="Internal error", status=500, detail=detail, request_id=request_id))
 
 
-def _problem(
-    request: Request, status: int, title: str, detail: str, *, extra: Any = None, headers: dict[str, str] | None = None
-) -> Response[Problem]:
-    problem = Problem(title=title, status=status, detail=detail, request_id=_request_id(request), extra=extra)
-    return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
+def _answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
+    return Response(problem, status_code=problem.status, media_type="application/problem+json", headers=headers)
 
 
 def _request_id(request: Request) -> str:
@@ -149,16 +196,18 @@ def _request_id(request: Request) -> str:
 def _limits(settings: Settings) -> dict[str, int]:
     return {
         "max_body_bytes": settings.max_body_bytes,
-        "min_side_px": images.MIN_SIDE,
-        "max_side_px": images.MAX_SIDE,
-        "max_pixels": images.MAX_PIXELS,
-        "max_aspect": images.MAX_ASPECT,
+        "min_side_px": limits.MIN_SIDE,
+        "max_side_px": limits.MAX_SIDE,
+        "max_pixels": limits.MAX_PIXELS,
+        "max_aspect": limits.MAX_ASPECT,
         "max_batch_size": settings.max_batch_size,
+        "max_images": settings.max_images,
         "queue_limit": settings.queue_limit,
+        "queue_bytes": settings.queue_bytes,
         "deadline_ms": settings.deadline_ms,
     }
 
 
 def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in ("litestar", "uvicorn", "onnxruntime", "numpy", "pillow")}
+    libraries = {name: version(name) for name in ("litestar", "uvicorn", "onnxruntime", "numpy", "pillow", "pydicom")}
     return {"medxfer": VERSION, "python": platform.python_version(), **libraries}

@@ -6,6 +6,7 @@ SHA256SUMS     of model.json and of every variant, in the format of sha256sum
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,9 @@ from service.errors import ArtefactError
 SCHEMA_VERSION = 1
 DESCRIPTION = "model.json"
 SUMS = "SHA256SUMS"
+
+_LINE = re.compile(r"([0-9a-f]{64})  ([!-~]+)\n")
+_LINES = re.compile(f"({_LINE.pattern})+")
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
@@ -77,7 +81,8 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """`model.json`. `labels`: in the order of the output. `prior`: of the positive label, that the probabilities assume."""
+    """`model.json`. `labels`: in the order of the output. `prior`: of the positive label, that the probabilities assume.
+    `ages`: years, from and to, of the people it learned from, where that is known."""
 
     schema_version: int
     name: str
@@ -93,6 +98,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     image_size: int
     created: str
+    ages: tuple[float, float] | None = None
     data: dict[str, Any] = {}  # Any: for people and reports; the service passes them on unread
     metrics: dict[str, Any] = {}  # Any: as above
     versions: dict[str, str] = {}
@@ -161,11 +167,10 @@ def write_sums(folder: Path, files: list[str]) -> None:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
-    lines = _read(folder / SUMS).decode("utf-8", errors="replace").splitlines()
-    pairs = [line.split(maxsplit=1) for line in lines]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    content = _read(folder / SUMS).decode("latin-1")
+    if not _LINES.fullmatch(content):
         raise ArtefactError(f"{folder / SUMS}: expected lines of «hash  file»")
-    return {file: digest for digest, file in pairs}
+    return {file: digest for digest, file in _LINE.findall(content)}
 
 
 def _read_verified(folder: Path, file: str, sums: dict[str, str]) -> bytes:

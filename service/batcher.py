@@ -5,17 +5,16 @@ back to fill one. It knows neither HTTP nor ONNX.
 """
 
 import asyncio
+import itertools
 import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
-from service.errors import NotReady, Overloaded
+from service.errors import NotReady
 
 logger = logging.getLogger(__name__)
 
@@ -39,18 +38,15 @@ class _Job(NamedTuple, Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Runs `run(items) -> results` (equally long, in order) on `lanes` threads between `open` and `close`."""
 
-    def __init__(
-        self, run: Callable[[list[Item]], Sequence[Result]], *, lanes: int, max_batch_size: int, queue_limit: int
-    ) -> None:
+    def __init__(self, run: Callable[[list[Item]], Sequence[Result]], *, lanes: int, max_batch_size: int) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
-        self._queue_limit = queue_limit
-        self._admitted = 0
-        self._seconds_per_item = 0.0  # moving average, of one lane
         self._queue: deque[_Job[Item, Result]] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._lanes = [threading.Thread(target=self._work, name=f"lane-{lane}", daemon=True) for lane in range(lanes)]
+        self._runs = {f"lane-{lane}": 0 for lane in range(lanes)}
+        self._numbers = itertools.count(1)
+        self._lanes = [threading.Thread(target=self._work, args=(lane,), name=lane, daemon=True) for lane in self._runs]
 
     def open(self) -> None:
         for lane in self._lanes:
@@ -64,20 +60,14 @@ class Batcher(Generic[Item, Result]):
         for lane in self._lanes:
             lane.join()
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold one of `queue_limit` places, to be taken before a body is read. To be called from the event loop alone.
+    @property
+    def waiting(self) -> int:
+        """Items that no lane has taken."""
+        return len(self._queue)
 
-        Raises Overloaded: all places are taken.
-        """
-        if self._admitted >= self._queue_limit:
-            seconds = self._admitted * self._seconds_per_item / len(self._lanes)
-            raise Overloaded(f"{self._queue_limit} requests are in work, the most that are taken", max(1, math.ceil(seconds)))
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
+    def runs(self) -> dict[str, int]:
+        """By lane, the number of the batch that it runs, 0 when it waits."""
+        return dict(self._runs)
 
     async def submit(self, item: Item) -> Answer[Result]:
         """Wait for the result of `item`. A caller that gives up before a lane takes it costs no run.
@@ -92,9 +82,11 @@ class Batcher(Generic[Item, Result]):
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
-    def _work(self) -> None:
+    def _work(self, lane: str) -> None:
         while jobs := self._take():
+            self._runs[lane] = next(self._numbers)
             self._answer(jobs)
+            self._runs[lane] = 0
 
     def _take(self) -> list[_Job[Item, Result]]:
         """Wait for work; empty once the queue is closed and drained."""
@@ -117,14 +109,13 @@ class Batcher(Generic[Item, Result]):
             pairs = list(zip(jobs, results, strict=True))
         except Exception as error:
             if len(jobs) == 1:
-                logger.exception("run_failed")
+                logger.exception("run failed")
                 jobs[0].future.set_exception(error)
                 return
-            logger.warning("batch_failed size=%d error=%r; running it one by one", len(jobs), error)
+            logger.warning("batch failed; running it one by one", extra={"size": len(jobs), "error": repr(error)})
             for job in jobs:
                 self._answer([job])
             return
         seconds = time.perf_counter() - start
-        self._seconds_per_item += 0.1 * (seconds / len(jobs) - self._seconds_per_item)
         for job, result in pairs:
             job.future.set_result(Answer(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))

@@ -5,6 +5,8 @@ MedXferError
 ├── ArtefactError         a model folder cannot be trusted          exit code 3
 └── RequestError          the client can do something about it
     ├── MalformedRequest  400
+    ├── Unauthorized      401
+    ├── UnsupportedEncoding   415
     ├── ImageError        something is wrong with the image
     │   ├── UnsupportedImage   415
     │   ├── UndecodableImage   422
@@ -36,6 +38,16 @@ class RequestError(MedXferError):
 
 class MalformedRequest(RequestError):
     title = "Malformed request"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    title = "Unauthorized"
+
+
+class UnsupportedEncoding(RequestError):
+    status = 415
+    title = "Not a content encoding we take"
 
 
 class ImageError(RequestError):

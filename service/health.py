@@ -6,6 +6,7 @@ from litestar import get
 from litestar.di import NamedDependency
 
 from service.errors import NotReady
+from service.openapi import problems
 from service.schemas import Health
 
 
@@ -16,7 +17,7 @@ class Lifecycle:
         self.state: Literal["starting", "ready", "draining"] = "starting"
 
 
-@get(["/health", "/health/ready"], sync_to_thread=False)
+@get(["/health", "/health/ready"], sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> Health:
     """Answers 200 once the model is verified, warm and self-tested; 503 with the reason otherwise."""
     if lifecycle.state != "ready":

@@ -2,122 +2,187 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 from litestar import Request as LitestarRequest
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.exceptions import InternalServerException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.params import FromQuery
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from litestar.params import FromQuery, HeaderParameter
 
-from service import images
+from service import forms, images, schemas
+from service.admission import Admission
 from service.artefact import Artefact
 from service.batcher import Batcher
 from service.classifier import Grey, Output
-from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, RequestError, TooSlow
-from service.schemas import ModelInfo, Prediction, prediction
+from service.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    MalformedRequest,
+    RequestError,
+    TooSlow,
+    Unauthorized,
+    UnsupportedEncoding,
+)
+from service.metrics import Metrics, outcome
+from service.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation, problems
+from service.schemas import ModelInfo, Prediction, Result, Results, Timing
+from service.settings import Settings
 
-IMAGE_FIELD = "image"
-MAX_PARTS = 4
-
+Made = TypeVar("Made")
 Request: TypeAlias = LitestarRequest[Any, Any, State]  # Any: nobody logs in, so there is no user and no token
+TimeoutMs: TypeAlias = Annotated[
+    int | None,
+    HeaderParameter(name="X-Request-Timeout-Ms", ge=1, description="Milliseconds; shortens the service's deadline."),
+]
 
 
 class Work(NamedTuple):
     """What a prediction needs, put together by `app`."""
 
     artefact: Artefact
+    admission: Admission
     batcher: Batcher[Grey, Output]
     decoders: ThreadPoolExecutor
-    deadline_ms: int
-    max_body_bytes: int
+    metrics: Metrics
+    settings: Settings
 
 
-@dataclass
-class PredictOperation(Operation):
-    """Tells OpenAPI what the handler reads from the request itself."""
-
-    def __post_init__(self) -> None:
-        image = Schema(type="string", format="binary")  # type: ignore[arg-type]  # OpenAPI's own words
-        form = Schema(type="object", properties={IMAGE_FIELD: image}, required=[IMAGE_FIELD])  # type: ignore[arg-type]
-        self.request_body = RequestBody(
-            description="One JPEG or PNG: a form with the field «image», or the bytes as they are",
-            content={"multipart/form-data": OpenAPIMediaType(schema=form), "image/*": OpenAPIMediaType(schema=image)},
-            required=True,
-        )
-
-
-@post("/predict", status_code=200, operation_class=PredictOperation)
-async def predict(request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False) -> Prediction:
+@post("/predict", status_code=200, operation_class=PredictOperation, responses=PROBLEMS)
+async def predict(
+    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, timeout_ms: TimeoutMs = None
+) -> Prediction:
     """One chest X-ray in, one calibrated prediction out."""
-    arrival, loop = time.perf_counter(), asyncio.get_running_loop()
-    late: RequestError = TooSlow(f"the body was not complete after {work.deadline_ms} ms")
-    with work.batcher.admit():
+    content_type = request.headers.get("content-type", "")
+    async with _body(request, work, timeout_ms) as body:
+
+        def image() -> bytes:
+            return forms.images(body, content_type, IMAGE_FIELD, 1)[0] if forms.is_form(content_type) else body
+
+        return await _predict(request, work, image, with_heatmap=heatmap)
+
+
+@post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS)
+async def predict_batch(
+    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, timeout_ms: TimeoutMs = None
+) -> Results:
+    """Several chest X-rays in; each is answered, or refused, by itself."""
+    content_type, request_id = request.headers.get("content-type", ""), request.scope["state"]["request_id"]
+
+    async def answer(image: bytes) -> Result:
         try:
-            async with asyncio.timeout(work.deadline_ms / 1000):
-                body = await _read_body(request, work.max_body_bytes)
-                late = DeadlineExceeded(f"no answer after {work.deadline_ms} ms")
-                start = time.perf_counter()
-                data = _form_image(request, body) if _is_form(request) else body
-                # Not in the lanes, though they are as many: with threads of its own decoding fills the time that they leave.
-                grey = await loop.run_in_executor(work.decoders, images.decode, data)
-                decoded = time.perf_counter()
-                answer = await work.batcher.submit(grey)
+            return Result(prediction=await _predict(request, work, lambda: image, with_heatmap=heatmap))
+        except RequestError as error:
+            return Result(problem=schemas.problem(error, request_id))
+
+    async with _body(request, work, timeout_ms) as body:
+        most = work.settings.max_images
+        found = await _in_thread(work, lambda: forms.images(body, content_type, IMAGES_FIELD, most))
+        async with asyncio.TaskGroup() as group:
+            answers = [group.create_task(answer(image)) for image in found]
+    request.scope["state"]["timing"].clear()  # which the images share
+    return Results(results=[task.result() for task in answers], request_id=request_id)
+
+
+@get("/model-info", sync_to_thread=False, responses=problems(Unauthorized))
+def model_info(info: NamedDependency[bytes]) -> Response[ModelInfo]:
+    """What is known of the model, and what of it runs."""
+    return Response(info, media_type="application/json")  # type: ignore[arg-type]  # encoded once
+
+
+@get(
+    "/metrics",
+    media_type="text/plain; version=0.0.4; charset=utf-8",
+    sync_to_thread=False,
+    responses=problems(Unauthorized),
+)
+def read_metrics(work: NamedDependency[Work]) -> bytes:
+    """For Prometheus."""
+    return work.metrics.read()
+
+
+@asynccontextmanager
+async def _body(request: Request, work: Work, timeout_ms: int | None) -> AsyncIterator[bytes]:
+    """Within the bounds of admission, and with one deadline for the body and for what is done with it."""
+    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+        raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
+    deadline_ms = min(timeout_ms or work.settings.deadline_ms, work.settings.deadline_ms)
+    late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
+    size = _declared_size(request, work.settings.max_body_bytes)
+    work.admission.check(size, deadline_ms / 1000)
+    with work.admission.body() as arrived:
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                body = await _read(request, arrived.grow)
+                late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
+                yield body
         except TimeoutError:
             raise late from None
-    return prediction(
-        work.artefact,
-        answer,
-        with_heatmap=heatmap,
-        request_id=request.scope["state"]["request_id"],
-        decode_ms=1000 * (decoded - start),
-        total_ms=1000 * (time.perf_counter() - arrival),
-    )
+        except RequestEntityTooLarge:
+            raise BodyTooLarge(f"the body is larger than {work.settings.max_body_bytes:,} bytes") from None
 
 
-@get("/model-info", sync_to_thread=False)
-def model_info(info: NamedDependency[ModelInfo]) -> ModelInfo:
-    """What is known of the model, and what of it runs."""
-    return info
+def _declared_size(request: Request, most: int) -> int:
+    """In bytes; of a body that comes in chunks nobody knows, so the most that it may have.
+
+    Raises BodyTooLarge.
+    """
+    size = request.content_length
+    if size is None:
+        return most
+    if size > most:
+        raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
+    return size
 
 
-async def _read_body(request: Request, max_body_bytes: int) -> bytes:
+async def _read(request: Request, note: Callable[[int], None]) -> bytes:
+    chunks = []
     try:
-        return await request.body()
-    except RequestEntityTooLarge:
-        raise BodyTooLarge(f"the body is larger than {max_body_bytes:,} bytes") from None
+        async for chunk in request.stream():
+            note(len(chunk))
+            chunks.append(chunk)
     except InternalServerException:  # Litestar's word for a client that has gone
         raise MalformedRequest("the client left before the body was complete") from None
+    return b"".join(chunks)
 
 
-def _is_form(request: Request) -> bool:
-    return bool(parse_options_header(request.headers.get("content-type", ""))[0] == "multipart/form-data")
-
-
-def _form_image(request: Request, body: bytes) -> bytes:
-    """Only here is the content type believed; names and types inside the form are not."""
-    boundary = parse_options_header(request.headers["content-type"])[1].get("boundary", "")
-    found: list[bytes] = []
+async def _predict(request: Request, work: Work, read: Callable[[], bytes], *, with_heatmap: bool) -> Prediction:
+    """`read`: makes the image's bytes, in the thread that decodes them."""
+    state = request.scope["state"]
     try:
-        # Its events, since MultipartParser, built upon them, takes three times as long: it copies in pieces of 64 KB. As
-        # latin-1 any byte is a character: no file name is refused, and none is used.
-        with PushMultipartParser(boundary, header_charset="latin-1", max_segment_count=MAX_PARTS) as parser:
-            is_image = False
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    is_image = event.name == IMAGE_FIELD
-                    if is_image:
-                        found.append(b"")
-                elif event and is_image:
-                    found[-1] += event
-    except MultipartError as error:
-        raise MalformedRequest(f"the form cannot be read: {error.args[0]}") from error
-    if len(found) != 1:
-        raise MalformedRequest(f"the form needs the field «{IMAGE_FIELD}» once, it has it {len(found)} times")
-    return found[0]
+        with work.admission.image():
+            start = time.perf_counter()
+            # Not in the lanes, though they are as many: with threads of its own decoding fills the time that they leave.
+            image = await _in_thread(work, lambda: images.decode(read()))
+            decode_ms = 1000 * (time.perf_counter() - start)
+            answer = await work.batcher.submit(image.grey)
+    except RequestError as error:
+        work.metrics.images.labels(outcome(error.status)).inc()
+        raise
+    parts = {"decode": decode_ms, "queue": answer.queue_ms, "inference": answer.run_ms}
+    state["timing"].update(parts)
+    parts["total"] = 1000 * (time.perf_counter() - state["start"])
+    timing = Timing(**{name: round(value, 3) for name, value in parts.items()})
+    prediction = schemas.prediction(
+        work.artefact, image, answer, with_heatmap=with_heatmap, request_id=state["request_id"], timing=timing
+    )
+    _count(work, prediction)
+    return prediction
+
+
+def _count(work: Work, prediction: Prediction) -> None:
+    metrics, timing = work.metrics, prediction.timing_ms
+    metrics.images.labels(outcome(200)).inc()
+    metrics.decode_seconds.observe(timing.decode / 1000)
+    metrics.queue_wait_seconds.observe(timing.queue / 1000)
+    metrics.predictions.labels(prediction.label, prediction.novelty.level).inc()
+    metrics.positive_probability.observe(prediction.probabilities[work.artefact.description.positive])
+
+
+async def _in_thread(work: Work, function: Callable[[], Made]) -> Made:
+    return await asyncio.get_running_loop().run_in_executor(work.decoders, function)

@@ -7,6 +7,8 @@ import msgspec
 from service.artefact import Artefact, Description
 from service.batcher import Answer
 from service.classifier import Output
+from service.errors import RequestError
+from service.images import Decoded
 
 SCHEMA_VERSION = 1  # of a prediction
 DISCLAIMER = "For education and research only. Not a medical device; never use it to decide about a person."
@@ -95,8 +97,28 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: Any = None  # Any: what Litestar says of a parameter that is wrong
 
 
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one image: either."""
+
+    prediction: Prediction | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """`results`: one for each image, in their order."""
+
+    schema_version: int = SCHEMA_VERSION
+    results: list[Result]
+    request_id: str
+    disclaimer: str = DISCLAIMER
+
+
+def problem(error: RequestError, request_id: str) -> Problem:
+    return Problem(title=error.title, status=error.status, detail=str(error), request_id=request_id)
+
+
 def prediction(
-    artefact: Artefact, answer: Answer[Output], *, with_heatmap: bool, request_id: str, decode_ms: float, total_ms: float
+    artefact: Artefact, image: Decoded, answer: Answer[Output], *, with_heatmap: bool, request_id: str, timing: Timing
 ) -> Prediction:
     description, output = artefact.description, answer.result
     probabilities = dict(zip(description.labels, output.probabilities.tolist(), strict=True))
@@ -110,25 +132,25 @@ def prediction(
         probabilities=probabilities,
         uncertain=description.thresholds.leave_open(probabilities[description.positive]),
         novelty=novelty,
-        warnings=_warnings(novelty),
+        warnings=[*image.warnings, *_warnings(description, image.age_years, novelty)],
         heatmap=_heatmap(description, output) if with_heatmap else msgspec.UNSET,
         model=Model(name=description.name, variant=artefact.variant, sha256=artefact.sha256),
         request_id=request_id,
-        timing_ms=Timing(
-            decode=round(decode_ms, 3),
-            queue=round(answer.queue_ms, 3),
-            inference=round(answer.run_ms, 3),
-            total=round(total_ms, 3),
-        ),
+        timing_ms=timing,
         batch_size=answer.batch_size,
         disclaimer=DISCLAIMER,
     )
 
 
-def _warnings(novelty: Novelty) -> list[str]:
-    if novelty.level == "typical":
-        return []
-    return [f"the image is {novelty.level}: unlike the chest X-rays the model learned from, so its answer may mean nothing"]
+def _warnings(description: Description, age: float | None, novelty: Novelty) -> list[str]:
+    warnings = []
+    if description.ages and age is not None and not description.ages[0] <= age <= description.ages[1]:
+        youngest, oldest = description.ages
+        warnings.append(f"the model learned from people of {youngest:g} to {oldest:g} years; this image is of another age")
+    if novelty.level != "typical":
+        unlike = "unlike the chest X-rays the model learned from, so its answer may mean nothing"
+        warnings.append(f"the image is {novelty.level}: {unlike}")
+    return warnings
 
 
 def _heatmap(description: Description, output: Output) -> Heatmap:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import sys
 from types import FrameType
 
@@ -10,10 +11,13 @@ import uvicorn
 from service.app import create_app
 from service.errors import MedXferError
 from service.health import Lifecycle
+from service.log import configure_logging
+from service.protocol import with_deadline
 from service.settings import read_settings
-from service.telemetry import configure_logging
 
 CANNOT_START = 3  # uvicorn's exit code for it, too
+KEEP_ALIVE_SECONDS = 5
+MOST_CONNECTIONS = 65_536
 
 
 class Server(uvicorn.Server):
@@ -40,10 +44,13 @@ def serve() -> int:
         return CANNOT_START
     except KeyboardInterrupt:
         return 0
+    _allow_connections()
     config = uvicorn.Config(
         app,
+        http=with_deadline(settings.deadline_ms / 1000),
         host=settings.host,
         port=settings.port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -60,3 +67,11 @@ def serve() -> int:
         print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
         return CANNOT_START
     return 0
+
+
+def _allow_connections() -> None:
+    """As many descriptors as the system lets us have: at the usual 1,024, as many slow clients would shut all others out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

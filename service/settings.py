@@ -10,12 +10,15 @@ from service.errors import SettingError
 
 PREFIX = "MEDXFER_"
 AUTO = "auto"
+SECRET = "MEDXFER_TOKEN"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
-    """`variant` = auto: by `app.choose_variant`. `lanes` = 0: as many as this process may use CPUs. `deadline_ms`: from a
-    request's arrival to its answer. `queue_limit`: requests in work at once; one more is answered 429. `drain_seconds`: for
-    open requests after SIGTERM."""
+    """`variant` = auto: by `app.choose_variant`. `lanes` = 0: as many as this process may use CPUs. `queue_limit`,
+    `queue_bytes`: images, and bytes of bodies, in work at once; one more is answered 429. `deadline_ms`: from a request's
+    arrival to its answer. `max_images`: of one batch. `drain_seconds`: for open requests after SIGTERM.
+    `watchdog_seconds`: after which what makes no progress is stuck. `token`: what clients must bear; `cors_origin`: one
+    whose pages may ask; empty, none."""
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8000
@@ -24,9 +27,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     lanes: Annotated[int, Meta(ge=0, le=256)] = 0
     max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 2  # larger ones leave the CPU's cache: tests/benchmarks
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    queue_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000_000)] = 200_000_000
     deadline_ms: Annotated[int, Meta(ge=10, le=600_000)] = 5_000
     max_body_bytes: Annotated[int, Meta(ge=1_000, le=200_000_000)] = 20_000_000
+    max_images: Annotated[int, Meta(ge=1, le=256)] = 16
     drain_seconds: Annotated[int, Meta(ge=1, le=600)] = 20
+    watchdog_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30
+    token: Annotated[str, Meta(pattern=r"^[!-~]*$", description="printable ASCII without spaces")] = ""
+    cors_origin: Annotated[
+        str, Meta(pattern=r"^(https?://[^/*\s]+)?$", description="an origin, such as https://example.org")
+    ] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -41,9 +51,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         settings.host.encode("idna")
     except msgspec.ValidationError as error:
         name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingError(f"{name}={environment[name]!r}: must be {_wanted(name)}") from error
+        value = "…" if name == SECRET else repr(environment[name])
+        raise SettingError(f"{name}={value}: must be {_wanted(name)}") from error
     except UnicodeError as error:
         raise SettingError(f"{PREFIX}HOST={settings.host!r}: must be an address or the name of a host") from error
+    if settings.queue_bytes < settings.max_body_bytes:
+        raise SettingError(
+            f"{PREFIX}QUEUE_BYTES={settings.queue_bytes}: must be at least {PREFIX}MAX_BODY_BYTES, {settings.max_body_bytes}"
+        )
     return settings
 
 
@@ -53,4 +68,4 @@ def _wanted(name: str) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
     base, meta = get_args(kind)
-    return f"a whole number from {meta.ge:,} to {meta.le:,}" if base is int else "a text that is not empty"
+    return f"a whole number from {meta.ge:,} to {meta.le:,}" if base is int else meta.description or "a text that is not empty"

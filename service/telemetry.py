@@ -1,67 +1,122 @@
-"""One log line and one id for every request. Never logged: bodies, file names, paths that are not ours, query strings."""
+"""Around the whole app: an id and one log line for every request, metrics, timing, and the headers that every answer has.
 
+Never logged: bodies, file names, paths that are not ours, query strings.
+"""
+
+import asyncio
 import logging
+import os
 import re
 import time
-import uuid
-import warnings
 from collections.abc import Callable
 
+import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from service.metrics import Metrics, outcome
+from service.protocol import CLIENT_LEFT
+from service.schemas import Problem
+
 logger = logging.getLogger(__name__)
 
-_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # https://www.w3.org/TR/trace-context/
+_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
 
 
-def configure_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines hold what EXIF says of a patient
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # an image can hold thousands of reasons for one
+class Telemetry:
+    """ASGI. Leaves in `scope["state"]`: `request_id`, `start` (seconds, time.perf_counter), and `timing`, milliseconds by name
+    that the routes fill in. While draining, it tells clients not to come again on the same connection."""
 
-
-class RequestLog:
-    """ASGI, around the whole app: accepts or makes `X-Request-ID`, sends it back, logs the outcome. While draining, it tells
-    clients not to come again on the same connection."""
-
-    def __init__(self, app: ASGIApp, draining: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self.app = app
+        self.metrics = metrics
         self.draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await self._logged(scope, receive, send)
+            await self._observed(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _logged(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        start, status, request_id = time.perf_counter(), 0, _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+    async def _observed(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        start, status, headers = time.perf_counter(), 0, dict(scope["headers"])
+        request_id, trace = _request_id(headers), _TRACE.fullmatch(headers.get(b"traceparent", b""))
+        timing: dict[str, float] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, start=start, timing=timing)
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                leave = [(b"connection", b"close")] if self.draining() else []
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode()), *leave]
+                own = [*message.get("headers", []), (b"x-request-id", request_id.encode()), _server_timing(timing, start)]
+                if trace:
+                    own.append((b"traceparent", trace[0]))
+                if self.draining():
+                    own.append((b"connection", b"close"))
+                names = {name for name, _ in own}
+                message["headers"] = own + [header for header in _HEADERS if header[0] not in names]
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_headers)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (CLIENT_LEFT,) and not status:  # the time to drain is over
+                await _send_stopping(send_with_headers, request_id)
         finally:
-            milliseconds = 1000 * (time.perf_counter() - start)
-            route = scope.get("path_template", "-")  # the path itself could be a file name (curl -T)
-            logger.info(
-                "request method=%s route=%s status=%d ms=%.1f id=%s",
-                scope["method"][:10],
-                route,
-                status,
-                milliseconds,
-                request_id,
-            )
+            self._note(scope, status, time.perf_counter() - start, trace[1].decode() if trace else None)
+
+    def _note(self, scope: HTTPScope, status: int, seconds: float, trace_id: str | None) -> None:
+        route = scope.get("path_template", "-")  # the path itself could be a file name (curl -T)
+        self.metrics.requests.labels(route, outcome(status)).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
+        # Probes, and what overload turns away by the thousand: metrics count them.
+        level = logging.DEBUG if route.startswith("/health") or status == 429 else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        logger.log(
+            level,
+            "request",
+            extra={
+                "method": scope["method"][:10],
+                "route": route,
+                "status": status,
+                "outcome": outcome(status),
+                "ms": round(1000 * seconds, 1),
+                "request_id": scope["state"]["request_id"],
+                **({"trace_id": trace_id} if trace_id else {}),
+                **{f"{name}_ms": round(value, 1) for name, value in scope["state"]["timing"].items()},
+            },
+        )
 
 
-def _request_id(scope: HTTPScope) -> str:
-    offered = dict(scope["headers"]).get(b"x-request-id", b"")
-    return offered.decode() if _ACCEPTABLE_ID.fullmatch(offered) else uuid.uuid4().hex
+async def _send_stopping(send: Send, request_id: str) -> None:
+    problem = Problem(title="Not ready", status=503, detail="the service had to stop before the answer", request_id=request_id)
+    body = msgspec.json.encode(problem)
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes]:
+    parts = {**timing, "total": 1000 * (time.perf_counter() - start)}
+    return b"server-timing", ", ".join(f"{name};dur={value:.2f}" for name, value in parts.items()).encode()
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    offered = headers.get(b"x-request-id", b"")
+    return offered.decode() if _ID.fullmatch(offered) else os.urandom(16).hex()

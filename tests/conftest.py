@@ -16,6 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 ROOT = Path(__file__).parent.parent
 DEFAULT_MODEL = ROOT / "models" / "default"
@@ -23,18 +27,50 @@ START_SECONDS = 30
 
 
 def grey(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """uint8 [height, width]: two dark ovals on a lighter, noisy ground, a bright mark at the top left."""
+    """uint8 [height, width]: two dark ovals on lighter, noisy ground, dark beside it, a bright mark at the top left."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + (y / 0.6) ** 2) ** 2)) for side in (-0.45, 0.45))
     mark = 100 * ((x < -0.75) & (y < -0.7))
+    air = 100 * np.clip(5 * np.abs(x) - 3.75, 0, 1)
     noise = np.random.default_rng(seed).normal(0, 8, (height, width))
-    return np.asarray(np.clip(130 - 90 * lungs + mark + noise, 0, 255), dtype=np.uint8)
+    return np.asarray(np.clip(130 - 90 * lungs - air + mark + noise, 0, 255), dtype=np.uint8)
 
 
 def encode(image: Image.Image | npt.NDArray[np.generic], file_format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def dicom_of(
+    pixels: npt.NDArray[np.generic], syntax: UID = ExplicitVRLittleEndian, frame: bytes = b"", /, **elements: object
+) -> bytes:
+    """A chest X-ray of a patient with a name. `elements` by keyword; without one where its value is None. `frame`: the pixels,
+    compressed."""
+    bits = 8 * pixels.itemsize
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = syntax
+    image.SOPClassUID = DigitalXRayImageStorageForPresentation
+    image.SOPInstanceUID = "1.2.3"
+    usual = {
+        "PatientName": "Secret^Person", "PatientID": "4711", "PatientAge": "004Y", "Modality": "DX", "ViewPosition": "PA",
+        "BodyPartExamined": "CHEST", "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": pixels.shape[0], "Columns": pixels.shape[1], "BitsAllocated": bits, "BitsStored": bits,
+        "PixelRepresentation": int(pixels.dtype.kind == "i"),
+    }  # fmt: skip
+    for keyword, value in (usual | elements).items():
+        if value is not None:
+            setattr(image, keyword, value)
+    if "BitsStored" in image:
+        image.HighBit = elements.get("HighBit", image.BitsStored - 1)
+    plain = pixels.astype(pixels.dtype.newbyteorder("<" if syntax.is_little_endian else ">")).tobytes()
+    image.add_new(
+        "PixelData", "OB" if frame or bits == 8 else "OW", encapsulate([frame]) if frame else plain + bytes(len(plain) % 2)
+    )
+    buffer = io.BytesIO()
+    dcmwrite(buffer, image, enforce_file_format=True)
     return buffer.getvalue()
 
 

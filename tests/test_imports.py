@@ -15,10 +15,15 @@ SERVICE = [
     {"__main__"},
     {"serve", "bench"},
     {"app"},
-    {"routes", "health"},
-    {"schemas", "telemetry"},
+    {"routes", "health", "access", "telemetry", "gate"},
+    {"openapi", "protocol"},
+    {"schemas"},
     {"batcher", "images", "classifier"},
-    {"artefact", "settings", "machine"},
+    {"dicom"},
+    {"dicom_greys"},
+    {"dicom_pixels"},
+    {"dicom_header", "admission", "forms", "metrics", "watchdog", "log"},
+    {"artefact", "settings", "machine", "limits", "isolated"},
     {"errors"},
 ]
 TRAINING = [
@@ -39,7 +44,10 @@ TRAINING = [
 ]
 SERVICE_ROOMS_FOR_TRAINING = {"artefact", "images", "classifier", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
-FRAMEWORK_FREE = ["artefact", "images", "classifier", "errors", "batcher", "settings", "machine", "bench"]
+FRAMEWORK_FREE = [
+    *("artefact", "images", "classifier", "errors", "batcher", "settings", "machine", "bench", "admission", "forms"),
+    *("dicom", "limits", "log", "metrics", "watchdog"),
+]
 
 
 def imported(path: Path) -> set[str]:

@@ -92,9 +92,8 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
     for split, what in WHAT.items():
         _print_files(what, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
     if others := data.other_files(folder):
-        print(
-            "note: left aside, as neither JPEG nor PNG: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items())
-        )
+        aside = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+        print(f"note: left aside, as neither JPEG nor PNG nor DICOM: {aside}")
     if unknown := summary["without_patient"]:
         print(f"note: {unknown:,} names tell no patient, as IM-0115-0001 and person1_virus_6 do: each is taken for its own")
     if shared := splits.official_overlap(records):

@@ -35,10 +35,12 @@ class Data(Section, frozen=True, kw_only=True):
     """`folds`: parts that the patients are cut into; one is validation and, without a `test` folder, one is test.
     `shifted_fraction`: share of each series, its lowest numbers, held out as the shifted validation.
     `shifted_series`: one that is held out whole instead, such as `NORMAL2-IM`.
-    `source`: what the card says of the data: their name, licence, citation."""
+    `source`: what the card says of the data: their name, licence, citation. `ages`: years, from and to, of the people on the
+    images, where they are known; the service warns of DICOM files of others."""
 
     folder: str = ""
     source: str = ""
+    ages: tuple[float, float] | None = None
     positive: str = "PNEUMONIA"
     folds: Annotated[int, Meta(ge=3)] = 10
     shifted_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1

@@ -5,7 +5,6 @@
 
 import csv
 import hashlib
-import io
 import os
 import re
 from collections import Counter
@@ -15,14 +14,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from service import images
 from service.errors import ImageError, MedXferError
 from training import files
 from training.progress import track
 
-SUFFIXES = {".jpeg", ".jpg", ".png"}
+SUFFIXES = {".jpeg", ".jpg", ".png", ".dcm", ".dicom"}
 MANIFEST, AUDIT = "manifest.csv", "audit.json"  # in a run folder
 MEAN, STD = 0.449, 0.226  # of grey levels in 0–1: ImageNet's three channel means and deviations, averaged
 
@@ -117,8 +115,7 @@ def _record(folder: Path, path: Path) -> Record:
         problem = "not a file"
     try:
         content = b"" if problem else path.read_bytes()
-        images.decode(content)
-        width, height = Image.open(io.BytesIO(content)).size  # as stored: `decode` may give less
+        width, height = images.decode(content).size
     except (ImageError, OSError) as error:
         problem = problem or str(error)
     return Record(
@@ -186,7 +183,7 @@ def read_image(folder: Path, record: Record) -> npt.NDArray[np.uint8]:
     """uint8 [height, width]. Raises DataError: the file has changed, or is gone, since the audit."""
     try:
         content = (folder / record.path).read_bytes()
-        image = images.decode(content)
+        image = images.decode(content).grey
     except (ImageError, OSError) as error:
         raise DataError(f"{folder / record.path}: {error}") from error
     if hashlib.sha256(content).hexdigest() != record.sha256:

@@ -89,6 +89,7 @@ def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.Model
         weights=backbone.name_weights(config.backbone.weights),
         image_size=config.backbone.image_size,
         created=datetime.date.today().isoformat(),
+        ages=config.data.ages,
         data={"source": config.data.source, **msgspec.json.decode((run_dir / data.AUDIT).read_bytes())},
         versions={
             "python": platform.python_version(),

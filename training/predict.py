@@ -43,7 +43,7 @@ def run(model: Path, paths: Sequence[Path], *, as_csv: bool) -> None:
 
 def answer(classifier: Classifier, path: Path) -> tuple[str, float, bool, str]:
     """Label, its probability, whether it is uncertain, level of novelty. Raises ImageError, OSError."""
-    [output] = classifier.classify_each([images.decode(path.read_bytes())])
+    [output] = classifier.classify_each([images.decode(path.read_bytes()).grey])
     description = classifier.artefact.description
     best = int(output.probabilities.argmax())
     positive = float(output.probabilities[description.labels.index(description.positive)])

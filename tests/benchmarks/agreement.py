@@ -41,7 +41,7 @@ def questions(model: Path) -> list[Question]:
     for number in chosen:
         for kind in KINDS:
             content = encode(drawn[number], kind)
-            grey = images.decode(content)
+            grey = images.decode(content).grey
             request = client.request(f"phantom {number}, {kind.name}", content, kind.content_type)
             asked.append(Question(request, grey, float(probabilities(classifier, [grey])[0])))
     return asked

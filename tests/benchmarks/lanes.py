@@ -20,7 +20,7 @@ def scaling(model: Path, variant: str, seconds: float) -> list[Lanes]:
     """Medians of several turns, each of about so many seconds."""
     classifier = Classifier(artefact.read_artefact(model, variant))
     classifier.warm_up(max(BATCH_SIZES))
-    grey = images.decode(encode(next(drawings(1, seed=0)), SMALL))
+    grey = images.decode(encode(next(drawings(1, seed=0)), SMALL)).grey
     count = max(4 * max(BATCH_SIZES), round(seconds / _seconds_alone(classifier, grey)))
     found: dict[tuple[int, int], list[float]] = {(lanes, size): [] for lanes in LANES for size in BATCH_SIZES}
     for _ in range(REPEATS):
@@ -40,7 +40,7 @@ def work_cpu_ms(model: Path, variant: str) -> float:
     times = []
     for _ in range(WORK_RUNS):
         begin = time.process_time()
-        classifier.classify([images.decode(content)])
+        classifier.classify([images.decode(content).grey])
         times.append(1000 * (time.process_time() - begin))
     return statistics.median(times)
 
@@ -53,7 +53,7 @@ def _seconds_alone(classifier: Classifier, grey: Grey) -> float:
 
 
 def _images_per_second(classifier: Classifier, grey: Grey, lanes: int, size: int, count: int) -> float:
-    batcher: Batcher[Grey, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size, queue_limit=count)
+    batcher: Batcher[Grey, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size)
 
     async def answer_all() -> float:
         begin = time.perf_counter()

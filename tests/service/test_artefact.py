@@ -29,6 +29,15 @@ def test_one_flipped_bit_is_refused(folder: Path, file: str) -> None:
         read_artefact(folder, "fp32")
 
 
+def test_a_flipped_bit_anywhere_in_the_sums_is_refused(folder: Path) -> None:
+    sums = (folder / "SHA256SUMS").read_bytes()
+    for place in range(len(sums)):
+        for bit in (0, 5):
+            (folder / "SHA256SUMS").write_bytes(sums[:place] + bytes([sums[place] ^ 1 << bit]) + sums[place + 1 :])
+            with pytest.raises(ArtefactError, match=r"model\.|SHA256SUMS"):
+                read_artefact(folder, "fp32")
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_missing_empty_or_other_file_is_refused_by_name(folder: Path, file: str, content: bytes | None) -> None:

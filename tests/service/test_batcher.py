@@ -1,13 +1,12 @@
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
 from service.batcher import Batcher
-from service.errors import NotReady, Overloaded
+from service.errors import NotReady
 
 
 class Doubler:
@@ -29,8 +28,8 @@ class Doubler:
 
 
 @contextmanager
-def opened(run: Doubler, lanes: int = 1, max_batch_size: int = 4, queue_limit: int = 100) -> Iterator[Batcher[int, int]]:
-    batcher = Batcher(run, lanes=lanes, max_batch_size=max_batch_size, queue_limit=queue_limit)
+def opened(run: Doubler, lanes: int = 1, max_batch_size: int = 4) -> Iterator[Batcher[int, int]]:
+    batcher = Batcher(run, lanes=lanes, max_batch_size=max_batch_size)
     batcher.open()
     try:
         yield batcher
@@ -113,7 +112,7 @@ def test_one_bad_item_fails_alone() -> None:
 
 def test_a_wrong_number_of_results_ends_no_lane() -> None:
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(lambda items: [], lanes=1, max_batch_size=4, queue_limit=9)
+        batcher: Batcher[int, int] = Batcher(lambda items: [], lanes=1, max_batch_size=4)
         batcher.open()
         for _ in range(3):
             with pytest.raises(ValueError, match="shorter"):
@@ -140,37 +139,30 @@ def test_a_cancelled_caller_costs_no_run() -> None:
     assert run.batches == [[0]]
 
 
-def test_more_than_the_limit_is_refused_and_told_when_to_return() -> None:
-    batcher = Batcher(Doubler(), lanes=1, max_batch_size=1, queue_limit=2)
-    with batcher.admit(), batcher.admit(), pytest.raises(Overloaded, match="2 requests") as refusal, batcher.admit():
-        pass
-    assert refusal.value.retry_after_seconds == 1
+def test_what_waits_and_what_runs_can_be_seen() -> None:
+    run = Doubler()
 
+    async def scenario() -> None:
+        with opened(run, max_batch_size=1) as batcher:
+            assert batcher.runs() == {"lane-0": 0}
+            run.go.clear()
+            jobs = [asyncio.ensure_future(batcher.submit(item)) for item in (0, 1, 2)]
+            await _entered(run)
+            first = batcher.runs()["lane-0"]
+            assert first
+            assert batcher.waiting == 2
+            run.go.set()
+            await asyncio.gather(*jobs)
+            assert batcher.waiting == 0
+            run.go.clear()
+            job = asyncio.ensure_future(batcher.submit(3))
+            for _ in range(3):
+                await _entered(run)
+            assert batcher.runs()["lane-0"] > first
+            run.go.set()
+            await job
 
-def test_when_to_return_follows_from_the_rate() -> None:
-    def slow(items: list[int]) -> list[int]:
-        time.sleep(0.02)
-        return items
-
-    async def scenario() -> Batcher[int, int]:
-        batcher = Batcher(slow, lanes=1, max_batch_size=1, queue_limit=200)
-        batcher.open()
-        await asyncio.gather(*(batcher.submit(item) for item in range(20)))
-        batcher.close()
-        return batcher
-
-    batcher = asyncio.run(scenario())
-    with ExitStack() as places, pytest.raises(Overloaded) as refusal:
-        for _ in range(201):
-            places.enter_context(batcher.admit())
-    assert refusal.value.retry_after_seconds >= 200 * 0.02 * 0.8  # at least: `sleep` never ends early
-
-
-def test_a_place_is_free_again_after_a_failure() -> None:
-    batcher = Batcher(Doubler(), lanes=1, max_batch_size=1, queue_limit=1)
-    for _ in range(3):
-        with pytest.raises(KeyError), batcher.admit():
-            raise KeyError
+    asyncio.run(scenario())
 
 
 def test_closing_answers_what_was_accepted_and_refuses_the_rest() -> None:

@@ -4,17 +4,22 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from service import images
 from service.errors import ImageError, ImageOutOfRange, UndecodableImage, UnsupportedImage
-from service.images import decode
 from tests.conftest import encode, grey
 
 PIXELS = grey(200, 120)
 SHORT, RATIONAL, DOUBLE = 3, 5, 12  # types of EXIF values
+
+
+def decode(data: bytes) -> npt.NDArray[np.uint8]:
+    return images.decode(data).grey
 
 
 def exif(*entries: tuple[int, int, int, int]) -> bytes:
@@ -121,6 +126,48 @@ def test_a_shrunken_image_looks_the_same() -> None:
     assert np.abs(np.asarray(found).astype(int) - np.asarray(expected)).max() <= 4
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "CMYK", "LA", "RGBA", "I;16"])
+def test_an_upright_grey_x_ray_needs_no_warning_in_any_mode(file_format: str, mode: str) -> None:
+    if (file_format, mode) in {("PNG", "CMYK"), *(("JPEG", other) for other in ("P", "LA", "RGBA", "I;16"))}:
+        return  # there is no such thing
+    large = Image.fromarray(grey(1000, 900))
+    image = Image.fromarray(np.asarray(large).astype(np.uint16) * 257) if mode == "I;16" else large.convert(mode)
+    found = images.decode(encode(image, file_format))
+    assert (found.warnings, found.size, found.age_years) == ((), (1000, 900), None)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(300, 280), (1000, 900)])
+def test_a_photograph_is_warned_of(file_format: str, size: tuple[int, int]) -> None:
+    levels = grey(*size)
+    photograph = np.stack([levels, levels // 2 + 60, levels // 4 + 20], axis=2)
+    [warning] = images.decode(encode(photograph, file_format)).warnings
+    assert "in colour" in warning
+
+
+def test_a_coloured_mark_makes_no_photograph() -> None:
+    marked = np.stack([grey(400, 400)] * 3, axis=2)
+    marked[10:60, 10:60] = 255, 0, 0
+    assert images.decode(encode(marked)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "warning"),
+    [
+        (255 - grey(400, 400), "inverted"),
+        (grey(223, 300), "tiny, 223 × 300 px"),
+        (grey(601, 300), "601 × 300 px, an unusual shape"),
+        (np.zeros((300, 300), np.uint8), "nearly no contrast"),
+        (np.full((300, 300), 255, np.uint8), "nearly no contrast"),
+    ],
+    ids=["inverted", "tiny", "long", "black", "white"],
+)
+def test_what_is_unlike_a_chest_x_ray_is_warned_of_once(pixels: npt.NDArray[np.uint8], warning: str) -> None:
+    [found] = images.decode(encode(pixels)).warnings
+    assert warning in found
+
+
 @pytest.mark.parametrize(
     ("size", "reason"),
     [
@@ -156,7 +203,7 @@ def test_an_animated_png_is_refused() -> None:
 
 @pytest.mark.parametrize("file_format", ["GIF", "BMP", "TIFF", "WEBP"])
 def test_other_formats_are_refused_by_content(file_format: str) -> None:
-    with pytest.raises(UnsupportedImage, match="neither JPEG nor PNG"):
+    with pytest.raises(UnsupportedImage, match="neither JPEG nor PNG nor DICOM"):
         decode(encode(PIXELS, file_format))
 
 

@@ -1,8 +1,8 @@
 """The process: how it starts, refuses to start, and stops."""
 
 import contextlib
+import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -35,7 +35,7 @@ def port_of(process: "subprocess.Popen[str]") -> int:
     assert process.stderr
     while "Uvicorn running on" not in (line := process.stderr.readline()):
         assert line, "the service did not start"
-    return int(line.split(":")[-1].split()[0])
+    return int(json.loads(line)["message"].split(":")[-1].split()[0])
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_a_wrong_setting_ends_it_with_one_line_and_code_3(name: str, value: str)
 def test_its_log_says_what_the_rule_chose_and_why() -> None:
     with started() as process:
         assert process.stderr
-        ready = next(line for line in process.stderr if " ready " in line)
-    assert re.search(r' variant=\w+ reason="[^"]+" sha256=\w{12} cpus=\d+ lanes=\d+$', ready)
+        ready = next(line for line in map(json.loads, process.stderr) if line["message"] == "ready")
+    assert {"model", "variant", "reason", "sha256", "cpus", "lanes"} <= set(ready)
 
 
 def test_an_unknown_command_is_refused_with_those_there_are() -> None:
@@ -71,15 +71,29 @@ def test_a_port_in_use_ends_it_with_code_3() -> None:
     assert errors.splitlines()[-1].startswith("medxfer: cannot listen on MEDXFER_HOST=127.0.0.1, MEDXFER_PORT=")
 
 
-def test_a_damaged_model_is_not_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["model.json", "model.onnx", "model.int8.onnx", "SHA256SUMS"])
+def test_a_damaged_model_is_not_served(tmp_path: Path, file: str) -> None:
     folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
-    content = bytearray((folder / "model.onnx").read_bytes())
-    content[-1] ^= 1
-    (folder / "model.onnx").write_bytes(content)
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 3] ^= 1
+    (folder / file).write_bytes(content)
     with started(MEDXFER_MODEL=str(folder)) as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 3
-    assert "model.onnx: its SHA-256 is" in errors
+    assert errors.startswith("medxfer: ")
+    assert errors.count("\n") == 1
+    assert file in errors
+
+
+def test_a_model_folder_that_is_replaced_has_no_effect_on_what_runs(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    image = encode(grey(300, 260))
+    with started(MEDXFER_MODEL=str(folder)) as process:
+        url = f"http://127.0.0.1:{port_of(process)}/predict"
+        before = httpx.post(url, content=image, trust_env=False).json()
+        shutil.rmtree(folder)
+        after = httpx.post(url, content=image, trust_env=False).json()
+    assert (after["probabilities"], after["model"]) == (before["probabilities"], before["model"])
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
@@ -105,7 +119,7 @@ def test_what_exif_says_of_a_patient_is_not_logged(level: str) -> None:
         httpx.post(f"{url}/SECRET.jpg", content=data, trust_env=False)
         process.terminate()
         _, errors = process.communicate(timeout=30)
-    assert "status=404" in errors
+    assert '"status":404' in errors
     assert "SECRET" not in errors
 
 
@@ -143,3 +157,17 @@ def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: in
     assert "stopped" in rest
     assert "Traceback" not in rest
     assert process.returncode == code
+
+
+def test_what_is_not_done_when_the_time_to_drain_ends_is_told_so() -> None:
+    with started(MEDXFER_DRAIN_SECONDS="1", MEDXFER_DEADLINE_MS="60000") as process:
+        port = port_of(process)
+        with socket.create_connection(("127.0.0.1", port), 30) as stuck:
+            stuck.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).raise_for_status()  # it was read before
+            process.send_signal(signal.SIGTERM)
+            answer = stuck.recv(4096)
+        _, rest = process.communicate(timeout=30)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"application/problem+json" in answer
+    assert "Traceback" not in rest

@@ -1,9 +1,9 @@
 """The HTTP interface, from outside: the real service with the real model on a real socket."""
 
+import gzip
 import json
-import socket
-import time
-import uuid
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -12,10 +12,11 @@ from PIL import Image
 
 from service.artefact import read_artefact
 from service.classifier import Classifier
-from tests.conftest import DEFAULT_MODEL, encode, grey, running_service
+from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey, running_service
 
 PIXELS = grey(260, 300)
 PNG = encode(PIXELS)
+SLOW = encode(Image.new("RGBA", (6300, 6300)), compress_level=1)  # a third of a second to decode
 
 
 def assert_problem(answer: httpx.Response, status: int, words: str) -> None:
@@ -93,8 +94,8 @@ def test_openapi_describes_the_body(client: httpx.Client) -> None:
     ("content", "status", "words"),
     [
         (b"", 415, "0 bytes"),
-        (b"hello", 415, "neither JPEG nor PNG"),
-        (encode(PIXELS, "GIF"), 415, "neither JPEG nor PNG"),
+        (b"hello", 415, "neither JPEG nor PNG nor DICOM"),
+        (encode(PIXELS, "GIF"), 415, "neither JPEG nor PNG nor DICOM"),
         (PNG[:-100], 422, "damaged"),
         (encode(Image.new("L", (20, 20))), 422, "20 × 20"),
         (encode(Image.new("L", (500, 100))), 422, "4 times"),
@@ -156,49 +157,178 @@ def test_a_wrong_address_is_a_problem_too(client: httpx.Client, method: str, pat
 def test_a_request_id_is_accepted_and_an_odd_one_replaced(client: httpx.Client) -> None:
     assert client.get("/health", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     replaced = client.get("/health", headers={"x-request-id": "a b"}).headers["x-request-id"]
-    assert uuid.UUID(replaced)
-
-
-def open_request(client: httpx.Client, body_sent: int) -> socket.socket:
-    """A POST whose body stops after `body_sent` bytes, and which holds its place when this returns."""
-    connection = socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20)
-    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PNG)}\r\n\r\n"
-    connection.sendall(head.encode() + PNG[:body_sent])
-    # A connection made later is served later, and one already open might be served before.
-    httpx.get(f"{client.base_url}/health", trust_env=False).raise_for_status()
-    return connection
+    assert re.fullmatch("[0-9a-f]{32}", replaced)
 
 
 def test_limits_are_kept_and_said() -> None:
-    with running_service(max_body_bytes=len(PNG), queue_limit=1, deadline_ms=2000) as client:
+    with running_service(max_body_bytes=len(PNG), queue_bytes=len(PNG)) as client:
         assert client.post("/predict", content=PNG).status_code == 200
         assert_problem(client.post("/predict", content=PNG + b"x"), 413, f"{len(PNG):,} bytes")
         chunked = client.post("/predict", content=iter([PNG, b"x"]))
         assert_problem(chunked, 413, f"{len(PNG):,} bytes")
 
-        with open_request(client, body_sent=100) as slow:
-            busy = client.post("/predict", content=PNG)
-            assert_problem(busy, 429, "1 requests")
-            assert int(busy.headers["retry-after"]) >= 1
+
+def test_a_full_service_says_when_to_come_again_and_its_health_answers() -> None:
+    with running_service(queue_limit=1, lanes=1) as client, ThreadPoolExecutor() as threads:
+        first = threads.submit(httpx.post, f"{client.base_url}/predict", content=SLOW, trust_env=False)
+        while not metric(client, "medxfer_in_flight_images"):
+            assert not first.done()
+        answers = []
+        while not first.done():
+            answers.append(client.post("/predict", content=PNG))
             assert client.get("/health").status_code == 200
-            assert b" 408 " in slow.recv(4096)
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert refused
+        assert_problem(refused[0], 429, "1 images are in work")
+        assert int(refused[0].headers["retry-after"]) >= 1
+        assert first.result().status_code == 200
         assert client.post("/predict", content=PNG).status_code == 200
 
 
-def test_a_client_that_leaves_gives_its_place_back() -> None:
-    with running_service(queue_limit=1, deadline_ms=600_000) as client:
-        for body_sent in (0, 100):
-            with open_request(client, body_sent):
-                assert client.post("/predict", content=PNG).status_code == 429
-            for _ in range(200):  # the service sees a connection go in its own time
-                if client.post("/predict", content=PNG).status_code == 200:
-                    break
-                time.sleep(0.02)
-            else:
-                raise AssertionError("the place was never given back")
+def test_a_client_may_shorten_the_deadline_and_not_lengthen_it() -> None:
+    with running_service(deadline_ms=100) as client:
+        for timeout_ms, limit_ms in ((50, 50), (100_000, 100)):
+            answer = client.post("/predict", content=SLOW, headers={"x-request-timeout-ms": str(timeout_ms)})
+            assert_problem(answer, 504, f"no answer after {limit_ms} ms")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5", "", "99999999999999999999999999"])
+def test_a_timeout_that_makes_no_sense_is_refused(client: httpx.Client, value: str) -> None:
+    answer = client.post("/predict", content=PNG, headers={"x-request-timeout-ms": value})
+    assert answer.status_code in ({400} if value != "99999999999999999999999999" else {200, 400}), answer.text
+
+
+def test_a_batch_answers_or_refuses_each_image_by_itself_in_order(client: httpx.Client) -> None:
+    contents = [PNG, b"no image", encode(grey(300, 200)), PNG[:-100]]
+    batch = client.post("/predict/batch?heatmap=true", files=[("images", content) for content in contents]).raise_for_status()
+    results = batch.json()["results"]
+    assert [list(result) for result in results] == [["prediction"], ["problem"], ["prediction"], ["problem"]]
+    assert [results[index]["problem"]["status"] for index in (1, 3)] == [415, 422]
+    for index in (0, 2):
+        alone = client.post("/predict?heatmap=true", content=contents[index]).json()
+        assert results[index]["prediction"]["probabilities"] == alone["probabilities"]
+        assert results[index]["prediction"]["heatmap"] == alone["heatmap"]
+    assert {inner["request_id"] for result in results for inner in result.values()} == {batch.headers["x-request-id"]}
+
+
+def test_a_batch_is_bounded_and_a_form(client: httpx.Client) -> None:
+    most = client.get("/model-info").json()["running"]["limits"]["max_images"]
+    assert len(client.post("/predict/batch", files=[("images", PNG)] * most).json()["results"]) == most
+    assert_problem(client.post("/predict/batch", files=[("images", PNG)] * (most + 1)), 400, f"1 to {most} times")
+    assert_problem(client.post("/predict/batch", files=[("image", PNG)]), 400, "0 times")
+    assert_problem(client.post("/predict/batch", content=PNG), 400, "form")
+
+
+def test_images_of_a_batch_take_places_as_others_do() -> None:
+    with running_service(queue_limit=2, lanes=1) as client:
+        results = client.post("/predict/batch", files=[("images", PNG)] * 4).json()["results"]
+        assert [list(result) for result in results] == [["prediction"], ["prediction"], ["problem"], ["problem"]]
+        assert results[3]["problem"]["status"] == 429
+
+
+def test_the_same_image_alone_and_among_sixteen_gives_the_same_bits(client: httpx.Client) -> None:
+    contents = [encode(grey(200 + 10 * index, 260, seed=index)) for index in range(16)]
+    alone = [client.post("/predict?heatmap=true", content=content).json() for content in contents]
+    together = client.post("/predict/batch?heatmap=true", files=[("images", content) for content in contents]).json()["results"]
+    for key in ("probabilities", "heatmap", "novelty"):
+        assert [answer["prediction"][key] for answer in together] == [answer[key] for answer in alone]
+
+
+def test_the_same_image_as_png_sixteen_bits_and_dicom_gives_the_same(client: httpx.Client) -> None:
+    wide = PIXELS.astype(np.uint16) * 257
+    forms = [
+        PNG,
+        encode(wide),
+        dicom_of(PIXELS),
+        dicom_of(wide),
+        dicom_of(255 - PIXELS, PhotometricInterpretation="MONOCHROME1"),
+    ]
+    answers = [client.post("/predict", content=content).raise_for_status().json() for content in forms]
+    confidences = [answer["confidence"] for answer in answers]
+    assert max(confidences) - min(confidences) < 0.001
+
+
+def test_a_patient_of_another_age_is_warned_of_and_not_echoed(client: httpx.Client) -> None:
+    answer = client.post("/predict", content=dicom_of(PIXELS, PatientAge="063Y", PatientName="SECRET"))
+    assert any("1 to 5 years" in warning for warning in answer.json()["warnings"])
+    assert "63" not in " ".join(answer.json()["warnings"])
+    assert "SECRET" not in answer.text
+
+
+def test_a_compressed_body_is_refused_not_unpacked(client: httpx.Client) -> None:
+    answer = client.post("/predict", content=gzip.compress(PNG), headers={"content-encoding": "gzip"})
+    assert_problem(answer, 415, "Content-Encoding is 'gzip'")
+
+
+def test_who_lacks_the_token_is_refused_and_health_needs_none() -> None:
+    with running_service(token="s3cret-token") as client:
+        for offered in ({}, {"authorization": "Bearer s3cret"}, {"authorization": "Basic s3cret-token"}):
+            for answer in (client.post("/predict", content=PNG, headers=offered), client.get("/metrics", headers=offered)):
+                assert_problem(answer, 401, "Bearer")
+                assert answer.headers["www-authenticate"] == "Bearer"
+        bearing = {"authorization": "Bearer s3cret-token"}
+        assert client.post("/predict", content=PNG, headers=bearing).status_code == 200
+        assert client.get("/health").status_code == 200
+
+
+def test_pages_from_elsewhere_may_ask_only_where_the_operator_says_so(client: httpx.Client) -> None:
+    asking = {"origin": "https://example.org"}
+    assert "access-control-allow-origin" not in client.post("/predict", content=PNG, headers=asking).headers
+    with running_service(cors_origin="https://example.org") as open_client:
+        answer = open_client.post("/predict", content=PNG, headers=asking)
+        assert answer.headers["access-control-allow-origin"] == "https://example.org"
+        other = open_client.post("/predict", content=PNG, headers={"origin": "https://example.com"})
+        assert other.headers.get("access-control-allow-origin") != "https://example.com"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/health"), ("GET", "/nowhere"), ("POST", "/predict"), ("GET", "/metrics")]
+)
+def test_every_answer_is_timed_and_behind_safe_headers(client: httpx.Client, method: str, path: str) -> None:
+    headers = client.request(method, path).headers
+    assert re.search(r"\btotal;dur=\d+\.\d\d$", headers["server-timing"])
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
+
+
+def test_a_predictions_parts_are_timed(client: httpx.Client) -> None:
+    timing = client.post("/predict", content=PNG).headers["server-timing"]
+    assert re.fullmatch(r"decode;dur=[\d.]+, queue;dur=[\d.]+, inference;dur=[\d.]+, total;dur=[\d.]+", timing)
+
+
+def test_a_trace_is_passed_on_and_an_odd_one_is_not(client: httpx.Client) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert client.get("/health", headers={"traceparent": trace}).headers["traceparent"] == trace
+    assert "traceparent" not in client.get("/health", headers={"traceparent": "00-x"}).headers
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def test_metrics_count_what_happened(client: httpx.Client) -> None:
+    names = [
+        'medxfer_requests_total{outcome="answered",route="/predict"}',
+        'medxfer_images_total{outcome="refused"}',
+        "medxfer_predictions_total",
+        "medxfer_positive_probability_count",
+        "medxfer_inference_seconds_count",
+    ]
+    before = [metric(client, name) for name in names]
+    client.post("/predict", content=PNG)
+    client.post("/predict", content=b"no image")
+    assert [metric(client, name) - was for name, was in zip(names, before, strict=True)] == [1, 1, 1, 1, 1]
+    text = client.get("/metrics").text
+    assert 'medxfer_model_info{name="chest-xray-best"' in text
+    assert "medxfer_in_flight_images 0.0" in text
+    assert "process_resident_memory_bytes" in text
 
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
-    large = encode(Image.new("RGBA", (6300, 6300)), compress_level=1)
     with running_service(deadline_ms=100) as client:
-        assert_problem(client.post("/predict", content=large), 504, "100 ms")
+        assert_problem(client.post("/predict", content=SLOW), 504, "100 ms")

@@ -7,7 +7,8 @@ import pytest
 from service.artefact import Artefact, NoveltyCutoffs, Thresholds, read_artefact
 from service.batcher import Answer
 from service.classifier import Output
-from service.schemas import Prediction, prediction
+from service.images import Decoded
+from service.schemas import Prediction, Timing, prediction
 from tests.conftest import DEFAULT_MODEL
 
 
@@ -23,10 +24,12 @@ def artefact() -> Artefact:
     return msgspec.structs.replace(artefact, description=description)
 
 
-def answered(artefact: Artefact, positive: float, novelty: float = 0) -> Prediction:
+def answered(artefact: Artefact, positive: float, novelty: float = 0, age_years: float | None = None) -> Prediction:
     probabilities = np.array([1 - positive, positive], dtype=np.float32)
     output = Output(probabilities, np.zeros((7, 7), np.float32), np.float32(novelty))
-    return prediction(artefact, Answer(output, 1, 0, 0), with_heatmap=False, request_id="", decode_ms=0, total_ms=0)
+    image = Decoded(np.zeros((300, 300), np.uint8), age_years=age_years)
+    timing = Timing(decode=0, queue=0, inference=0, total=0)
+    return prediction(artefact, image, Answer(output, 1, 0, 0), with_heatmap=False, request_id="", timing=timing)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,12 @@ def test_an_image_unlike_the_others_is_said_to_be_so(artefact: Artefact, value: 
     answer = answered(artefact, 0.5, value)
     assert answer.novelty.level == level
     assert bool(answer.warnings) == (level != "typical")
+
+
+@pytest.mark.parametrize(("age_years", "warned"), [(None, False), (0.5, True), (1, False), (5, False), (40, True)])
+def test_an_image_of_another_age_than_those_learned_from_is_said_to_be_so(
+    artefact: Artefact, age_years: float | None, warned: bool
+) -> None:
+    warnings = answered(artefact, 0.5, age_years=age_years).warnings
+    assert [str(age_years) in warning for warning in warnings] == [False] * warned
+    assert all("1 to 5 years" in warning for warning in warnings)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import encode, grey
+from tests.conftest import dicom_of, encode, grey
 from training import data, phantom, splits
 from training.config import Data
 from training.data import DataError, Record
@@ -73,6 +73,16 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         pytest.skip("this file system takes no such name")
     with pytest.raises(DataError, match=r"xff\.jpeg': the name is not UTF-8"):
         data.scan(tmp_path)
+
+
+def test_dicom_files_are_images_too(tmp_path: Path) -> None:
+    for label, name in (("NORMAL", "a.dcm"), ("PNEUMONIA", "b.DICOM")):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "train" / label / name).write_bytes(dicom_of(grey(1000, 900, seed=len(label))))
+    records = data.scan(tmp_path)
+    assert [(record.problem, record.width, record.height) for record in records] == [("", 1000, 900)] * 2
+    assert data.read_image(tmp_path, records[0]).shape == (450, 500)
+    assert data.other_files(tmp_path) == {}
 
 
 def test_an_image_that_has_changed_since_the_audit_is_not_read(tmp_path: Path) -> None:

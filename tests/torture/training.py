@@ -1,6 +1,6 @@
 """A run that is killed at ten random moments ends with the same bytes as one that was left alone.
 
-make torture        (some minutes; on phantoms, in a temporary folder)
+python -m tests.torture.training [SEED]        (some minutes; on phantoms, in a temporary folder)
 """
 
 import os
@@ -21,7 +21,7 @@ KILLS = 10
 
 def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(10**6)
-    print(f"seed {seed} (python -m tests.torture {seed} to have these moments again)")
+    print(f"seed {seed} (python -m tests.torture.training {seed} to have these moments again)")
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,0 +1,21 @@
+"""Who may ask: whoever bears the token, where the operator has set one."""
+
+import hmac
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard
+
+from service.errors import Unauthorized
+
+
+def bearer(token: str) -> Guard:
+    """A guard that raises Unauthorized. How long it takes tells nothing of the token but its length."""
+    expected = f"Bearer {token}".encode()
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `routes.Request`
+        if not hmac.compare_digest(connection.headers.get("authorization", "").encode("latin-1", "replace"), expected):
+            raise Unauthorized("this service wants «Authorization: Bearer …» with its token")
+
+    return guard

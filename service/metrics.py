@@ -1,0 +1,82 @@
+"""What Prometheus reads: seconds and bytes, as its conventions have it, and labels of few values, none from a client."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+
+OUTCOMES = {408: "late", 429: "overloaded", 503: "unready", 504: "late"}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def outcome(status: int) -> str:
+    """Of a request or image, by the status of its answer; 0: its client has left."""
+    if not status:
+        return "left"
+    return OUTCOMES.get(status, "answered" if status < 400 else "refused" if status < 500 else "failed")
+
+
+class Metrics:
+    """Those of one service. Its process's own (memory, CPU time, descriptors) stand beside them, on Linux."""
+
+    def __init__(self) -> None:
+        # The time at which each series was made would be one more series, for each, that nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = self._counter("requests", "Requests answered, or left by their clients", "route", "outcome")
+        self.request_seconds = self._histogram("request_seconds", "From a request's head to its answer", SECONDS, "route")
+        self.images = self._counter("images", "Images answered or refused, each of a batch by itself", "outcome")
+        self.decode_seconds = self._histogram("decode_seconds", "Decoding of an image, and its wait for a thread", SECONDS)
+        self.queue_wait_seconds = self._histogram("queue_wait_seconds", "From an image's decoding to its run", SECONDS)
+        self.inference_seconds = self._histogram("inference_seconds", "One run, of a whole batch", SECONDS)
+        self.batch_size = self._histogram("batch_size", "Images of one run", BATCH_SIZES)
+        self.predictions = self._counter("predictions", "Predictions", "label", "novelty")
+        self.positive_probability = self._histogram(
+            "positive_probability", "Of the positive label: where this drifts, so do the images", TENTHS
+        )
+
+    def read(self) -> bytes:
+        """All of them, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """`value` is asked when Prometheus reads."""
+        Gauge(f"medxfer_{name}", what, registry=self._registry).set_function(value)
+
+    def model(self, **facts: str) -> None:
+        Info("medxfer_model", "The model that answers", registry=self._registry).info(facts)
+
+    def timed(self, run: Callable[[list[Item]], Sequence[Result]]) -> Callable[[list[Item]], Sequence[Result]]:
+        """`run`, measured."""
+
+        def measured(items: list[Item]) -> Sequence[Result]:
+            start = time.perf_counter()
+            results = run(items)
+            self.inference_seconds.observe(time.perf_counter() - start)
+            self.batch_size.observe(len(items))
+            return results
+
+        return measured
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"medxfer_{name}", what, labels, registry=self._registry)
+
+    def _histogram(self, name: str, what: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"medxfer_{name}", what, labels, buckets=buckets, registry=self._registry)

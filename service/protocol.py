@@ -1,0 +1,167 @@
+"""uvicorn's HTTP/1.1 with what it lacks: a deadline for everything that is waited for, a limit for heads, and an end to the
+work for a client that has left.
+
+uvicorn's one timer runs between requests. Without more, a connection that sends nothing, or half a request, or never reads
+its answer, stays for ever (Kludex/uvicorn#157).
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.schemas import Problem
+
+HEAD_SECONDS = 5.0  # from the connection, or the first byte of a later request, to the end of its head
+GRACE_SECONDS = 1.0  # for the app to answer 408 itself; for the last bytes after a close
+ANSWER_SECONDS = 10.0  # after the deadline, to be read in
+LINGER_SECONDS = 0.3  # of an idle connection, once the service is stopping
+MAX_HEAD_BYTES = 32_768
+MAX_HEADERS = 100
+CLIENT_LEFT = "the client left"
+
+MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
+TOO_SLOW = (408, "The request came too slowly", f"its head was not complete after {HEAD_SECONDS:g} s")
+TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers")
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """One connection. `deadline_seconds`: the app's, from a head to its answer. One timer, that is rarely set anew: it looks
+    whether the connection has expired, and sleeps for what is left."""
+
+    deadline_seconds: float
+
+    # A connection's events
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        super().connection_made(transport)
+        self._task: asyncio.Task[None] | None = None  # of the request in work
+        self._in_head = False
+        self._body_is_due = False
+        self._head_bytes = 0
+        self._refusal = MALFORMED
+        self._refused = False
+        self._allow(HEAD_SECONDS)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:  # thrown away: closed with bytes unread, the connection would be reset before the refusal is read
+            return
+        in_head = self._in_head
+        super().data_received(data)
+        if in_head and self._in_head and not self._refused:
+            self._head_bytes += len(data)  # a name or value that never ends is no event of the parser's
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(TOO_LARGE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._timer.cancel()
+        if self._task and self._is_working():
+            self._task.cancel(CLIENT_LEFT)
+
+    def shutdown(self) -> None:
+        """As uvicorn does, but that a client which is about to ask again is told in its answer that this was the last."""
+        if self._is_working():
+            super().shutdown()
+        else:
+            self.loop.call_later(LINGER_SECONDS, super().shutdown)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal)
+
+    # The parser's events
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._body_is_due, self._head_bytes = True, True, 0
+        if not self._is_working():
+            self._allow(HEAD_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._body_is_due = False
+        if self._is_working():
+            self.flow.resume_reading()  # as uvicorn does with the answer; without, nobody sees the client leave until then
+            self._allow(self.deadline_seconds + ANSWER_SECONDS)
+
+    # A request's
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._allow(self.deadline_seconds + (GRACE_SECONDS if cycle.more_body else ANSWER_SECONDS))
+        self._task = self.loop.create_task(cycle.run_asgi(app))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
+
+    def on_response_complete(self) -> None:
+        if not self._body_is_due:  # what an early answer left unread is thrown away until its deadline
+            self._allow(self.timeout_keep_alive + GRACE_SECONDS)
+        super().on_response_complete()
+
+    def _allow(self, seconds: float) -> None:
+        self._expires = self.loop.time() + seconds
+
+    def _look(self) -> None:
+        left = self._expires - self.loop.time()
+        if left <= 0:
+            left = GRACE_SECONDS
+            self._expire()
+        self._look_after(left)
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._look)
+
+    def _expire(self) -> None:
+        if self.transport.is_closing() or self._refused or self._is_working():
+            self.transport.abort()
+        elif self._in_head:
+            self._refuse(TOO_SLOW)
+        else:
+            self.transport.close()
+
+    def _is_working(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _count(self, size: int) -> None:
+        """Raises HttpParserError, by which `data_received` refuses the request."""
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refusal = TOO_LARGE
+            raise httptools.HttpParserError
+
+    def _refuse(self, refusal: tuple[int, str, str]) -> None:
+        """What is no request cannot reach the app. Whose earlier request is in work must not read this as its answer."""
+        self._refused = True
+        if self._is_working() and (self._in_head or self.pipeline or self.cycle.response_started):
+            self.cycle.keep_alive = False
+            return
+        if self._task:
+            self._task.cancel(CLIENT_LEFT)  # its body went wrong
+        status, title, detail = refusal
+        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail))
+        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.write_eof()
+        self._allow(GRACE_SECONDS)
+        self._look_after(GRACE_SECONDS)
+
+
+def with_deadline(seconds: float) -> type[HttpToolsProtocol]:
+    attributes: dict[str, Any] = {"deadline_seconds": seconds}  # Any: as `type` wants it
+    return type("Protocol", (DeadlineProtocol,), attributes)
