@@ -6,7 +6,7 @@ place from those that do not. For the event loop alone.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Overloaded
@@ -38,13 +38,22 @@ class Admission:
             raise self._overloaded(f"{self._max_images:,} images are in work, the most that are taken")
 
     @contextmanager
-    def body(self) -> Iterator["Body"]:
-        """Count what arrives, until the answer is made."""
-        body = Body(self)
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Until the answer is made. Yields what counts bytes as they arrive, and raises Overloaded if others have taken the
+        room since `check`."""
+        arrived = 0
+
+        def note(size: int) -> None:
+            nonlocal arrived
+            arrived += size
+            self.bytes += size
+            if self.bytes > self._max_bytes:
+                raise self._overloaded(f"over {self._max_bytes:,} bytes are in work, the most that are taken")
+
         try:
-            yield body
+            yield note
         finally:
-            self.bytes -= body.bytes
+            self.bytes -= arrived
 
     @contextmanager
     def image(self) -> Iterator[None]:
@@ -73,16 +82,3 @@ class Admission:
 
     def _overloaded(self, reason: str) -> Overloaded:
         return Overloaded(reason, max(1, math.ceil(self._wait())))
-
-
-class Body:
-    def __init__(self, admission: Admission) -> None:
-        self.bytes = 0
-        self._admission = admission
-
-    def grow(self, size: int) -> None:
-        """Raises Overloaded: others have taken the room since `check`."""
-        self._admission.bytes += size
-        self.bytes += size
-        if self._admission.bytes > self._admission._max_bytes:
-            raise self._admission._overloaded(f"over {self._admission._max_bytes:,} bytes are in work, the most that are taken")

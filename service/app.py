@@ -128,7 +128,9 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         logging_config=None,
         debug=False,
         request_max_body_size=settings.max_body_bytes,
-        cors_config=CORSConfig(allow_origins=[settings.cors_origin]) if settings.cors_origin else None,
+        cors_config=CORSConfig(allow_origins=[settings.cors_origin], expose_headers=["Retry-After", "X-Request-ID"])
+        if settings.cors_origin
+        else None,
         openapi_config=OpenAPIConfig(
             "MedXfer", VERSION, description=DISCLAIMER, render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()]
         ),

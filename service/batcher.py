@@ -62,7 +62,7 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """Items that no lane has taken."""
+        """Items that no lane has taken, those whose callers have gone included."""
         return len(self._queue)
 
     def runs(self) -> dict[str, int]:

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from service import dicom_header, dicom_pixels
 from service.dicom_greys import greys
 from service.dicom_header import content, number, text
-from service.errors import ImageError, ImageOutOfRange, UndecodableImage
+from service.errors import ImageOutOfRange, RequestError, UndecodableImage
 
 RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities
 OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}  # to be named
@@ -44,7 +44,7 @@ class Radiograph(NamedTuple):
 
 
 def decode(data: bytes) -> Radiograph:
-    """Raises UnsupportedImage, ImageOutOfRange, UndecodableImage, and nothing else."""
+    """Raises UnsupportedImage, ImageOutOfRange, UndecodableImage, NotReady, and nothing else."""
     try:
         stream, syntax = dicom_header.open_file(data)
         dicom_pixels.check_syntax(syntax)
@@ -54,7 +54,7 @@ def decode(data: bytes) -> Radiograph:
         levels = greys(header, form)
         grey = levels[dicom_pixels.stored(data, header, form, syntax)]
         return Radiograph(grey, tuple(_warnings(header)), _age_years(header))
-    except ImageError:
+    except RequestError:
         raise
     except Exception:  # from parsers of a hundred kinds of values; what it says could quote them
         raise UndecodableImage("the DICOM file is damaged, or has no image") from None

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import struct
+import subprocess
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydicom.encaps import generate_fragments
 
 from service import isolated, limits
 from service.dicom_header import PIXELS, Stream, number, raw
-from service.errors import ImageOutOfRange, UndecodableImage, UnsupportedImage
+from service.errors import ImageOutOfRange, NotReady, UndecodableImage, UnsupportedImage
 
 PLAIN = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
@@ -126,7 +127,12 @@ def _decompress(frame: bytes, form: Form, syntax: uid.UID) -> Stored:
         with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
             limits.check_size(*image.size)
             return np.asarray(image)
-    decoded = isolated.decode(frame, syntax, form.rows, form.columns, form.bits_allocated, precision)
+    try:
+        decoded = isolated.decode(frame, syntax, form.rows, form.columns, form.bits_allocated, precision)
+    except subprocess.TimeoutExpired:
+        raise UndecodableImage(f"the image took over {isolated.TIMEOUT_SECONDS} s to decode") from None
+    except OSError as error:
+        raise NotReady("the system has no process for decoding this image") from error
     pixels: Stored = np.frombuffer(decoded, f"<u{form.bits_allocated // 8}")
     if syntax in JPEG_2000:  # of which Pillow shifts the highest bit to the top,
         pixels = np.right_shift(pixels, form.bits_allocated - precision)

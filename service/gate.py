@@ -2,13 +2,12 @@
 these, and each takes time from an answer. In this way it is half of what it was.
 """
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.admission import Admission
 from service.errors import Overloaded
-from service.schemas import problem
+from service.problems import send_problem
 
 
 class Gate:
@@ -20,22 +19,22 @@ class Gate:
         self.paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST" and scope["path"] in self.paths:
+        if (
+            scope["type"] == ScopeType.HTTP
+            and scope["method"] == "POST"
+            and scope["path"] in self.paths
+            and not _is_page(scope)
+        ):
             try:
                 self.admission.check_places()
             except Overloaded as error:
                 scope["path_template"] = scope["path"]
-                await _refuse(scope, send, error)
+                later = (b"retry-after", str(error.retry_after_seconds).encode())
+                await send_problem(send, error, scope["state"]["request_id"], later)
                 return
         await self.app(scope, receive, send)
 
 
-async def _refuse(scope: Scope, send: Send, error: Overloaded) -> None:
-    body = msgspec.json.encode(problem(error, scope["state"]["request_id"]))
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(error.retry_after_seconds).encode()),
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def _is_page(scope: Scope) -> bool:
+    """Those need Litestar's CORS headers to read even a refusal; the app checks for itself."""
+    return any(name == b"origin" for name, _ in scope["headers"])

@@ -21,6 +21,7 @@ class Unblocking(logging.Handler):
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._dropped = 0
+        self._torn = False  # the last line, after its first pieces
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -32,11 +33,13 @@ class Unblocking(logging.Handler):
             self.handleError(record)
 
     def _write(self, line: str) -> bool:
-        data = line.encode(errors="replace") + b"\n"
+        data = b"\n" * self._torn + line.encode(errors="replace") + b"\n"
         for start in range(0, len(data), PIECE):
             if not self._poll.poll(0):
+                self._torn |= start > 0
                 return False
             os.write(self._descriptor, data[start : start + PIECE])
+        self._torn = False
         return True
 
 
@@ -51,6 +54,5 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for quiet in ("PIL", "pydicom"):  # their lines may hold what a file says of a patient
-        logging.getLogger(quiet).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")  # an image can hold thousands of reasons for one
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines hold what EXIF says of a patient
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # an image can hold thousands of reasons for one

@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 
 
 def outcome(status: int) -> str:
-    """Of a request or image, by the status of its answer; 0: its client has left."""
+    """Of a request, by the status of its answer; 0: its client has left. Of an image too, but one that is given up is not
+    counted."""
     if not status:
         return "left"
     return OUTCOMES.get(status, "answered" if status < 400 else "refused" if status < 500 else "failed")
@@ -41,7 +42,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.requests = self._counter("requests", "Requests answered, or left by their clients", "route", "outcome")
-        self.request_seconds = self._histogram("request_seconds", "From a request's head to its answer", SECONDS, "route")
+        self.request_seconds = self._histogram(
+            "request_seconds", "From a request's head to its answer, or to its client's leaving", SECONDS, "route"
+        )
         self.images = self._counter("images", "Images answered or refused, each of a batch by itself", "outcome")
         self.decode_seconds = self._histogram("decode_seconds", "Decoding of an image, and its wait for a thread", SECONDS)
         self.queue_wait_seconds = self._histogram("queue_wait_seconds", "From an image's decoding to its run", SECONDS)

@@ -21,6 +21,7 @@ ANSWER_SECONDS = 10.0  # after the deadline, to be read in
 LINGER_SECONDS = 0.3  # of an idle connection, once the service is stopping
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
+MAX_PIPELINED = 16  # requests that a client sends ahead of the answer to the first
 CLIENT_LEFT = "the client left"
 
 MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
@@ -39,9 +40,11 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
         self._task: asyncio.Task[None] | None = None  # of the request in work
+        self._running: RequestResponseCycle | None = None
         self._in_head = False
         self._body_is_due = False
         self._head_bytes = 0
+        self._silent_bytes = 0  # since the parser last said anything
         self._refusal = MALFORMED
         self._refused = False
         self._allow(HEAD_SECONDS)
@@ -50,18 +53,16 @@ class DeadlineProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:  # thrown away: closed with bytes unread, the connection would be reset before the refusal is read
             return
-        in_head = self._in_head
+        self._silent_bytes += len(data)
         super().data_received(data)
-        if in_head and self._in_head and not self._refused:
-            self._head_bytes += len(data)  # a name or value that never ends is no event of the parser's
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(TOO_LARGE)
+        # A name or value that never ends, of a head or of what may follow a body in chunks, is no event of the parser's.
+        if self._silent_bytes > MAX_HEAD_BYTES and not self._refused:
+            self._refuse(TOO_LARGE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._timer.cancel()
-        if self._task and self._is_working():
-            self._task.cancel(CLIENT_LEFT)
+        self._give_up()
 
     def shutdown(self) -> None:
         """As uvicorn does, but that a client which is about to ask again is told in its answer that this was the last."""
@@ -90,13 +91,19 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise httptools.HttpParserError  # those before it are answered
         super().on_headers_complete()
+        self._in_head, self._silent_bytes = False, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._body_is_due = False
-        if self._is_working():
+        self._body_is_due, self._silent_bytes = False, 0
+        if self._is_working() and not self.pipeline:
             self.flow.resume_reading()  # as uvicorn does with the answer; without, nobody sees the client leave until then
             self._allow(self.deadline_seconds + ANSWER_SECONDS)
 
@@ -104,6 +111,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._allow(self.deadline_seconds + (GRACE_SECONDS if cycle.more_body else ANSWER_SECONDS))
+        self._running = cycle
         self._task = self.loop.create_task(cycle.run_asgi(app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
@@ -121,7 +129,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         if left <= 0:
             left = GRACE_SECONDS
             self._expire()
-        self._look_after(left)
+        self._look_after(min(left, HEAD_SECONDS))  # by then it may have been allowed less
 
     def _look_after(self, seconds: float) -> None:
         self._timer.cancel()
@@ -138,9 +146,16 @@ class DeadlineProtocol(HttpToolsProtocol):
     def _is_working(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _give_up(self) -> None:
+        """The request in work is for nobody."""
+        if self._task and self._running and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn tells only the newest
+            self._task.cancel(CLIENT_LEFT)
+
     def _count(self, size: int) -> None:
         """Raises HttpParserError, by which `data_received` refuses the request."""
         self._head_bytes += size
+        self._silent_bytes = 0
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refusal = TOO_LARGE
             raise httptools.HttpParserError
@@ -151,8 +166,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._is_working() and (self._in_head or self.pipeline or self.cycle.response_started):
             self.cycle.keep_alive = False
             return
-        if self._task:
-            self._task.cancel(CLIENT_LEFT)  # its body went wrong
+        self._give_up()  # what has a body that went wrong
         status, title, detail = refusal
         body = msgspec.json.encode(Problem(title=title, status=status, detail=detail))
         head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -109,16 +109,16 @@ def read_metrics(work: NamedDependency[Work]) -> bytes:
 @asynccontextmanager
 async def _body(request: Request, work: Work, timeout_ms: int | None) -> AsyncIterator[bytes]:
     """Within the bounds of admission, and with one deadline for the body and for what is done with it."""
-    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+    if (encoding := request.headers.get("content-encoding", "identity")).lower() != "identity":
         raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
     deadline_ms = min(timeout_ms or work.settings.deadline_ms, work.settings.deadline_ms)
     late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
     size = _declared_size(request, work.settings.max_body_bytes)
     work.admission.check(size, deadline_ms / 1000)
-    with work.admission.body() as arrived:
+    with work.admission.body() as note:
         try:
             async with asyncio.timeout(deadline_ms / 1000):
-                body = await _read(request, arrived.grow)
+                body = await _read(request, note)
                 late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
                 yield body
         except TimeoutError:
@@ -161,8 +161,8 @@ async def _predict(request: Request, work: Work, read: Callable[[], bytes], *, w
             image = await _in_thread(work, lambda: images.decode(read()))
             decode_ms = 1000 * (time.perf_counter() - start)
             answer = await work.batcher.submit(image.grey)
-    except RequestError as error:
-        work.metrics.images.labels(outcome(error.status)).inc()
+    except Exception as error:
+        work.metrics.images.labels(outcome(error.status if isinstance(error, RequestError) else 500)).inc()
         raise
     parts = {"decode": decode_ms, "queue": answer.queue_ms, "inference": answer.run_ms}
     state["timing"].update(parts)
@@ -185,4 +185,8 @@ def _count(work: Work, prediction: Prediction) -> None:
 
 
 async def _in_thread(work: Work, function: Callable[[], Made]) -> Made:
-    return await asyncio.get_running_loop().run_in_executor(work.decoders, function)
+    waiting = [function]  # a call that is given up stays in the pool's queue for a while: without what it holds, the body
+    try:
+        return await asyncio.get_running_loop().run_in_executor(work.decoders, lambda: waiting.pop()())
+    finally:
+        waiting.clear()

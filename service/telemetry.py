@@ -5,18 +5,18 @@ Never logged: bodies, file names, paths that are not ours, query strings.
 
 import asyncio
 import logging
-import os
+import random
 import re
 import time
 from collections.abc import Callable
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from service.errors import NotReady
 from service.metrics import Metrics, outcome
+from service.problems import send_problem
 from service.protocol import CLIENT_LEFT
-from service.schemas import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Telemetry:
             await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (CLIENT_LEFT,) and not status:  # the time to drain is over
-                await _send_stopping(send_with_headers, request_id)
+                await send_problem(send_with_headers, NotReady("the service had to stop before the answer"), request_id)
         finally:
             self._note(scope, status, time.perf_counter() - start, trace[1].decode() if trace else None)
 
@@ -104,14 +104,6 @@ class Telemetry:
         )
 
 
-async def _send_stopping(send: Send, request_id: str) -> None:
-    problem = Problem(title="Not ready", status=503, detail="the service had to stop before the answer", request_id=request_id)
-    body = msgspec.json.encode(problem)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
 def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes]:
     parts = {**timing, "total": 1000 * (time.perf_counter() - start)}
     return b"server-timing", ", ".join(f"{name};dur={value:.2f}" for name, value in parts.items()).encode()
@@ -119,4 +111,4 @@ def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     offered = headers.get(b"x-request-id", b"")
-    return offered.decode() if _ID.fullmatch(offered) else os.urandom(16).hex()
+    return offered.decode() if _ID.fullmatch(offered) else f"{random.getrandbits(128):032x}"

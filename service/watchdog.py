@@ -46,7 +46,10 @@ class Watchdog:
                     self._end(name)
 
     def _end(self, name: str) -> None:
-        logger.critical("stuck", extra={"what": name, "seconds": self._seconds})
-        threading.Thread(target=faulthandler.dump_traceback, args=(sys.stderr,), daemon=True).start()  # may block, too
+        threading.Thread(target=self._tell, args=(name,), daemon=True).start()  # which may be stuck, too
         self._ended.wait(1)
         os._exit(STUCK)
+
+    def _tell(self, name: str) -> None:
+        logger.critical("stuck", extra={"what": name, "seconds": self._seconds})
+        faulthandler.dump_traceback(sys.stderr)

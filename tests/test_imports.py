@@ -16,7 +16,7 @@ SERVICE = [
     {"serve", "bench"},
     {"app"},
     {"routes", "health", "access", "telemetry", "gate"},
-    {"openapi", "protocol"},
+    {"openapi", "protocol", "problems"},
     {"schemas"},
     {"batcher", "images", "classifier"},
     {"dicom"},

@@ -27,8 +27,8 @@ def test_more_images_than_the_limit_are_refused_before_and_after_their_body() ->
 
 def test_a_body_that_would_be_one_byte_too_many_is_refused_before_it_is_read() -> None:
     admission = Admission(max_images=2, max_bytes=10)
-    with admission.body() as body:
-        body.grow(6)
+    with admission.body() as note:
+        note(6)
         admission.check(4, 10)
         with pytest.raises(Overloaded, match="6 bytes are in work; with 5 more"):
             admission.check(5, 10)
@@ -38,9 +38,9 @@ def test_a_body_that_would_be_one_byte_too_many_is_refused_before_it_is_read() -
 def test_bodies_that_grow_past_the_limit_together_are_refused() -> None:
     admission = Admission(max_images=2, max_bytes=10)
     with admission.body() as one:
-        one.grow(6)
+        one(6)
         with pytest.raises(Overloaded, match="over 10 bytes"), admission.body() as other:
-            other.grow(5)
+            other(5)
         assert admission.bytes == 6
     assert admission.bytes == 0
 

@@ -32,3 +32,19 @@ def test_a_long_line_comes_whole() -> None:
     assert os.read(reader, 100_000).decode() == "é" * 10_000 + "\n"
     os.close(reader)
     os.close(writer)
+
+
+def test_a_long_line_that_breaks_off_does_not_tear_the_next() -> None:
+    reader, writer = os.pipe()
+    handler = Unblocking(writer)
+    for _ in range(20):
+        handler.emit(record("x" * 10_000))
+    os.set_blocking(reader, False)
+    os.read(reader, 10_000_000)
+    handler.emit(record("again"))
+    rest, lost, last = os.read(reader, 10_000).split(b"\n")[:3]
+    assert rest == b""
+    assert json.loads(lost)["count"] > 0
+    assert last == b"again"
+    os.close(reader)
+    os.close(writer)

@@ -97,7 +97,7 @@ def test_a_model_folder_that_is_replaced_has_no_effect_on_what_runs(tmp_path: Pa
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
-    with started() as process:
+    with started(MEDXFER_DEADLINE_MS="60000", MEDXFER_DRAIN_SECONDS="60") as process:
         port = port_of(process)
         with socket.create_connection(("127.0.0.1", port)) as stuck:
             stuck.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
@@ -105,7 +105,7 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
             for _ in range(2):
                 process.send_signal(signal.SIGINT)
                 time.sleep(0.3)
-            process.communicate(timeout=30)
+            process.communicate(timeout=15)
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
@@ -146,8 +146,8 @@ def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: in
         httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).raise_for_status()  # they were read before it
         process.send_signal(stop)
         assert process.stderr
-        while "Waiting for" not in process.stderr.readline():  # until it has begun to close
-            pass
+        while "Waiting for" not in (line := process.stderr.readline()):  # until it has begun to close
+            assert line
         for client in clients:
             client.sendall(image[-1:])
         answers = [client.recv(4096) for client in clients]
