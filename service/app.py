@@ -20,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.types import ASGIApp
 
-from service import access, health, limits, machine, routes, schemas
+from service import access, health, limits, machine, pages, routes, schemas
 from service.admission import Admission
 from service.artefact import read_folder, read_variant
 from service.batcher import Batcher
@@ -81,6 +81,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
     metrics.gauge("in_flight_images", "Images in work", lambda: admission.images)
     metrics.gauge("in_flight_bytes", "Bytes of bodies that arrive or are in work", lambda: admission.bytes)
     metrics.gauge("queue_depth_images", "Images that wait for a lane", lambda: batcher.waiting)
+    web, report_files = pages.read_files(pages.WEB), pages.read_files(artefact.folder / pages.REPORT)
     running = Running(
         variant=artefact.variant,
         variant_reason=choice.reason,
@@ -88,6 +89,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         cpus=cpus,
         lanes=lanes,
         limits=_limits(settings),
+        report=pages.INDEX in report_files,
         versions=_versions(),
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
@@ -115,12 +117,14 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> ASGIApp:
         logger.info("stopped")
 
     guards = [access.bearer(settings.token)] if settings.token else []
-    asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics]
+    asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics, pages.report, pages.report_file]
     app = Litestar(
-        [health.live, health.ready, Router("/", route_handlers=asked, guards=guards)],
+        [health.live, health.ready, pages.page, pages.page_file, Router("/", route_handlers=asked, guards=guards)],
         dependencies={
             "info": Provide(lambda: info_json, sync_to_thread=False),
             "lifecycle": Provide(lambda: lifecycle, sync_to_thread=False),
+            "report_files": Provide(lambda: report_files, sync_to_thread=False),
+            "web": Provide(lambda: web, sync_to_thread=False),
             "work": Provide(lambda: work, sync_to_thread=False),
         },
         exception_handlers={RequestError: _refused, HTTPException: _refused_by_litestar, Exception: _failed},

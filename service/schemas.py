@@ -69,7 +69,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """`cpus`: that this process may use, by affinity and quota."""
+    """`cpus`: that this process may use, by affinity and quota. `report`: whether the model folder has one, at `/report`."""
 
     variant: str
     variant_reason: str
@@ -77,6 +77,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     lanes: int
     limits: dict[str, int]
+    report: bool
     versions: dict[str, str]
 
 

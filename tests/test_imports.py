@@ -15,6 +15,7 @@ SERVICE = [
     {"__main__"},
     {"serve", "bench"},
     {"app"},
+    {"pages"},
     {"routes", "health", "access", "telemetry", "gate"},
     {"openapi", "protocol", "problems"},
     {"schemas"},

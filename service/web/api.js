@@ -1,0 +1,55 @@
+// Talks to the service, and to nobody else. Bodies are the image's bytes alone, so that no file name leaves.
+
+let token = ""; // in memory only
+
+export function setToken(value) {
+  token = value;
+}
+
+// What the service refused (RFC 9457), or why it could not be asked: status 0.
+export class Problem extends Error {
+  constructor(status, detail, { title = "", requestId = "", retryAfter = 1, bytes = 0 } = {}) {
+    super(detail);
+    Object.assign(this, { status, detail, title, requestId, retryAfter, bytes });
+  }
+}
+
+export const isReady = () => ask("/health/ready");
+export const modelInfo = () => ask("/model-info");
+
+export function predict(image, { heatmap = false, signal } = {}) {
+  return ask(`/predict?heatmap=${heatmap}`, {
+    method: "POST",
+    body: image,
+    headers: { "Content-Type": "application/octet-stream" },
+    signal,
+  });
+}
+
+async function ask(path, options = {}) {
+  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "the service does not answer");
+  }
+  if (response.ok) return response.json();
+  const said = await response.json().catch(() => ({}));
+  throw new Problem(response.status, said.detail ?? response.statusText, {
+    title: said.title,
+    requestId: said.request_id ?? response.headers.get("X-Request-ID") ?? "",
+    retryAfter: Number(response.headers.get("Retry-After")) || 1,
+  });
+}
+
+export function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const end = setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(end);
+      reject(new DOMException("given up", "AbortError"));
+    });
+  });
+}
