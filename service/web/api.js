@@ -6,6 +6,8 @@ export function setToken(value) {
   token = value;
 }
 
+export const hasToken = () => Boolean(token);
+
 // What the service refused (RFC 9457), or why it could not be asked: status 0.
 export class Problem extends Error {
   constructor(status, detail, { title = "", requestId = "", retryAfter = 1, bytes = 0 } = {}) {
@@ -24,6 +26,13 @@ export function predict(image, { heatmap = false, signal } = {}) {
     headers: { "Content-Type": "application/octet-stream" },
     signal,
   });
+}
+
+// As a Blob; for what a link cannot fetch, since it cannot bear the token.
+export async function file(path) {
+  const response = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
+  if (!response.ok) throw new Problem(response.status, response.statusText);
+  return response.blob();
 }
 
 async function ask(path, options = {}) {

@@ -72,7 +72,7 @@ function words(borrowed) {
     frozen: borrowed && frozen?.val_auroc ? `Here: with everything frozen but the head, the area under the ROC curve on validation images was ${frozen.val_auroc.toFixed(3)}; after fine-tuning it is ${info.metrics.val.auroc.value.toFixed(3)}.` : "",
     "caption-stages": anatomy?.stages?.length ? `${number(total)} weights in ${anatomy.stages.length} stages, from the image (left) to the head. Fill: how far fine-tuning moved each. Only the head, ${number(head)} weights, is new.` : "",
     "caption-filters": filterWords(anatomy, borrowed),
-    "caption-data": info.data?.splits ? `${number(splitNames().flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${info.data.patients ? `, cut by patient: nobody is in two rows` : ""}.` : "",
+    "caption-data": info.data?.splits ? `${number(splitNames().flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${info.data.patients && !info.data.without_patient ? ", cut by patient: nobody is in two rows" : ""}.` : "",
     "caption-reliability": test?.reliability ? `Dots on the line would be perfect. ${test.images} test images in ${test.reliability.length} groups; expected calibration error ${(100 * test.ece).toFixed(1)} points.` : "",
     "caption-scores": test?.histogram ? `Scores of ${test.images} test images. Most lie at the ends; ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",
     "how-often": oftenWords(test, negative),
@@ -91,7 +91,7 @@ function oftenWords(test, negative) {
   if (!test?.at) return "How often it is right was not measured.";
   const { tp, fn, fp, tn } = test.at.balanced;
   const positive = lower(info.positive);
-  return `Of 100 test images with ${positive} it calls ${percent(tp / (tp + fn))} ${positive}; of 100 ${lower(negative)} ones it calls ${percent(fp / (fp + tn))} so, wrongly (n = ${test.images}). Area under the ROC curve: ${test.auroc.value.toFixed(3)} (${test.auroc.interval.map((end) => end.toFixed(3)).join("–")}).`;
+  return `Of 100 test images with ${positive} it calls ${percent(tp / (tp + fn))} ${positive}; of 100 ${lower(negative)} ones it wrongly calls ${percent(fp / (fp + tn))} ${positive} (n = ${test.images}). Area under the ROC curve: ${test.auroc.value.toFixed(3)} (${test.auroc.interval.map((end) => end.toFixed(3)).join("–")}).`;
 }
 
 // The most patterned ones: some filters of a trained network are nearly blank.
@@ -194,7 +194,7 @@ function reliability(current) {
     groups.map((group) => shape("circle", { cx: x(group.probability), cy: y(group.observed), r: 4 + group.images / 24, class: "dot" })),
     ticks,
     here || text(184, 266, "score of the model →", { "text-anchor": "middle" }),
-    text(48, 206, "↑ came true", { class: "soft" }),
+    text(48, 60, "↑ came true, %"),
   ]);
 }
 

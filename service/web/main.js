@@ -6,6 +6,7 @@ import * as batch from "./batch.js";
 import { backboneName, explain, showInFigures } from "./explain.js";
 import { listen } from "./intake.js";
 import { drawing } from "./phantom.js";
+import * as modelReport from "./modelreport.js";
 import * as prevalence from "./prevalence.js";
 import { preparePrint } from "./report.js";
 import * as result from "./result.js";
@@ -23,6 +24,7 @@ let pending = null; // files that were given before the service was ready
 stage.setUp();
 batch.setUp(readOne);
 listen(take);
+modelReport.setUp();
 setUpThemes();
 setUpParts();
 for (const id of ["send-drawing", "send-drawing-too"]) $(id).addEventListener("click", async () => take([await drawing()]));
@@ -63,7 +65,7 @@ function ready() {
   $("bar").style.setProperty("--rule-in", info.thresholds.rule_in);
   $("tick-screening").textContent = `${limit(info.thresholds.screening)} %`;
   $("tick-rule-in").textContent = `${limit(info.thresholds.rule_in)} %`;
-  $("report-link").hidden = $("report-link-too").hidden = !info.running.report;
+  document.querySelectorAll(".report-link").forEach((link) => (link.hidden = !info.running.report));
   if ($("tool").dataset.state === "waiting") announce("Ready.");
   if (pending) take(pending);
   else if (["waiting", "empty"].includes($("tool").dataset.state)) empty();

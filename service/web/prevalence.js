@@ -57,7 +57,7 @@ function render() {
   $("ppv").textContent = `${percent(worth.ppv)} %`;
   $("ppv-words").textContent = `PPV: of ${found.tp + found.fp} called ${positive}, ${found.tp} have it`;
   $("npv").textContent = `${percent(worth.npv)} %`;
-  $("npv-words").textContent = `NPV: of ${found.fn + found.tn} not called, ${found.tn} do not`;
+  $("npv-words").textContent = `NPV: of ${found.fn + found.tn} not called, ${found.tn} do not have it`;
   for (const [name, value] of Object.entries(found)) $(`n-${name}`).textContent = value.toLocaleString("en");
   $("counts-caption").textContent = `Among 1,000 people: sensitivity ${percent(sensitivity)} %, specificity ${percent(specificity)} %`;
   drawSquares(found);

@@ -46,6 +46,7 @@ export function showPicture(name, bitmap) {
     else drawGrid(context, canvas.width);
   }
   stage.style.setProperty("--ratio", width / height);
+  stage.toggleAttribute("data-unseen", !bitmap);
   draw();
 }
 
@@ -209,7 +210,9 @@ function fillCells() {
   box.replaceChildren(
     ...heatmap.values.flat().map((value) => {
       const cell = document.createElement("span");
-      if (columns <= 8) cell.textContent = signed(value);
+      const number = document.createElement("b");
+      number.textContent = signed(value);
+      if (columns <= 8) cell.append(number);
       return cell;
     }),
   );
