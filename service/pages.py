@@ -8,6 +8,7 @@ from typing import NamedTuple
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from service.routes import Request
@@ -46,7 +47,7 @@ def page(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
 
 
 @get("/web/{name:str}", sync_to_thread=False, include_in_schema=False)
-def page_file(request: Request, web: NamedDependency[Files], name: str) -> Response[bytes]:
+def page_file(request: Request, web: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
     return _answer(request, web, name)
 
 
@@ -56,7 +57,7 @@ def report() -> Redirect:
 
 
 @get("/report/{name:str}", sync_to_thread=False, include_in_schema=False)
-def report_file(request: Request, report_files: NamedDependency[Files], name: str) -> Response[bytes]:
+def report_file(request: Request, report_files: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
     return _answer(request, report_files, name)
 
 
@@ -64,7 +65,7 @@ def _file(content: bytes, media_type: str) -> File:
     return File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-def _answer(request: Request, files: Files, name: str) -> Response[bytes]:
+def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:
     """Kept by browsers but asked for each time, so that a new version shows at once and an old one costs 304."""
     if name not in files:
         raise NotFoundException("there is no such file")

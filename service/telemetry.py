@@ -84,8 +84,8 @@ class Telemetry:
         route = scope.get("path_template", "-")  # the path itself could be a file name (curl -T)
         self.metrics.requests.labels(route, outcome(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
-        # Probes, and what overload turns away by the thousand: metrics count them.
-        level = logging.DEBUG if route.startswith("/health") or status == 429 else logging.INFO
+        # Probes, the page's twenty files, and what overload turns away by the thousand: metrics count them.
+        level = logging.DEBUG if route.startswith(("/health", "/web")) or status == 429 else logging.INFO
         if not logger.isEnabledFor(level):
             return
         logger.log(

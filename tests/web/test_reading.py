@@ -1,0 +1,126 @@
+"""What is read beside the answer: the explanation, what a call is worth, the report, the printed page."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import running_service
+from tests.torture.toy import write_folder
+from tests.web.conftest import Open, give, shown
+
+HOLES = re.compile(r"NaN|undefined|null|Infinity|\[object|…")
+
+
+def test_every_picture_of_the_explanation_has_a_caption_with_a_number(open_page: Open) -> None:
+    page = open_page()
+    for figure in page.locator("#how figure").all():
+        expect(figure).to_be_visible()
+        assert re.search(r"\d", figure.locator("figcaption").inner_text())
+    assert not HOLES.search(page.locator("#how").inner_text())
+
+
+def test_no_part_of_the_explanation_is_a_wall_of_text(open_page: Open) -> None:
+    page = open_page()
+    for part in page.locator("#how .part").all():
+        words = sum(len(text.split()) for text in part.locator(":scope > p:not(.note):not(.try)").all_inner_texts())
+        assert words <= 90
+
+
+def test_a_model_without_metrics_is_explained_without_holes(open_page: Open, tmp_path: Path, files: Any) -> None:
+    with running_service(model=write_folder(tmp_path / "bare")) as client:
+        page = open_page(url=str(client.base_url))
+        assert not HOLES.search(page.locator("#how").inner_text())
+        expect(page.locator("#rarer")).to_be_hidden()
+        shown(page, files(0.5))
+        assert not HOLES.search(page.locator("#tool").inner_text())
+
+
+def test_the_image_that_is_shown_stands_in_the_explanation(open_page: Open, files: Any) -> None:
+    page = open_page()
+    expect(page.locator("#figure-sum")).to_contain_text("Example, not an image")
+    shown(page, files(0.93))
+    expect(page.locator("#figure-reliability")).to_contain_text("this image: 93 %")
+    expect(page.locator("#figure-sum")).to_contain_text("The image that is shown now")
+    expect(page.locator("#figure-sum")).to_contain_text("score 93 %")
+
+
+def test_on_a_phone_the_parts_wait_folded(open_page: Open) -> None:
+    page = open_page("phone")
+    expect(page.locator("#how .part[open]")).to_have_count(0)
+    page.locator("#how summary").first.click()
+    expect(page.locator("#figure-filters")).to_be_visible()
+
+
+def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.93))
+    page.get_by_label("How common is pneumonia among those imaged?").fill("0")
+    expect(page.locator("#prevalence-out")).to_have_text("1 of 1,000")
+    counts = [int(page.locator(f"#n-{name}").inner_text().replace(",", "")) for name in ("tp", "fn", "fp", "tn")]
+    assert sum(counts) == 1000
+    drawn = [page.locator(f"#squares .{name}").get_attribute("d") or "" for name in ("tp", "fn", "fp", "tn")]
+    assert [path.count("M") for path in drawn] == counts
+    said = page.locator("#squares").get_attribute("aria-label") or ""
+    assert re.findall(r"\d+", said.removeprefix("1,000"))[:4] == [str(count) for count in counts]
+    tp, _, fp, _ = counts
+    expect(page.locator("#ppv-words")).to_have_text(f"PPV: of {tp + fp} called pneumonia, {tp} have it")
+    expect(page.locator("#score")).to_have_text("93 %")
+    expect(page.locator("#label")).to_have_text("Pneumonia")
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("posterior(0.93, 0.5, 0.05)", 0.4115),
+        ("predictiveValues(0.95, 0.90, 0.05).ppv", 0.333),
+        ("predictiveValues(0.95, 0.90, 0.05).npv", 0.997),
+    ],
+)
+def test_the_arithmetic_of_prevalence(open_page: Open, expression: str, expected: float) -> None:
+    page = open_page()
+    found = page.evaluate(f"import('/web/prevalence.js').then(({{ posterior, predictiveValues }}) => {expression})")
+    assert found == pytest.approx(expected, abs=5e-4)
+
+
+def test_whole_counts_add_up(open_page: Open) -> None:
+    found = open_page().evaluate("import('/web/prevalence.js').then(({ counts }) => counts(0.95, 0.9, 50))")
+    assert found == {"tp": 48, "fn": 2, "fp": 95, "tn": 855}
+
+
+def test_the_report_of_the_model_is_a_click_away(open_page: Open, client: httpx.Client) -> None:
+    page = open_page(url=str(client.base_url))
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Read the model’s whole report").click()
+    report = opened.value
+    expect(report.get_by_role("heading", name="chest-xray-best")).to_be_visible()
+    expect(report.locator("body")).to_have_css("max-width", "1088px")  # its style sheet came through
+
+
+def test_print_is_one_page_with_map_legend_limits_hash_and_date(open_page: Open, files: Any, service: httpx.Client) -> None:
+    page = shown(open_page(theme="dark"), files(0.93))
+    pdf = page.pdf(prefer_css_page_size=True)
+    assert pdf.count(b"/Type /Page\n") == 1
+    page.emulate_media(media="print")
+    for name in ("#label", "#score", "#bar", "#legend", "#facts", "#print-foot", ".view[data-view=image]", "#map"):
+        expect(page.locator(name)).to_be_visible()
+    for button in page.get_by_role("button").all():
+        expect(button).to_be_hidden()
+    expect(page.locator("#how")).to_be_hidden()
+    expect(page.locator("#fact-name")).to_be_hidden()
+    foot = page.locator("#print-foot").inner_text()
+    assert service.get("/model-info").json()["running"]["sha256"] in foot
+    assert "Not a medical device" in foot
+    assert re.search(r"Printed \d\d/\d\d/\d{4}", foot)
+    expect(page.locator("body")).to_have_css("color", "rgb(19, 32, 43)")
+
+
+def test_a_batch_is_printed_as_a_table(open_page: Open, files: Any) -> None:
+    page = open_page()
+    give(page, files(0.9, 0.2))
+    expect(page.locator("#batch-words")).to_contain_text("2 of 2")
+    page.emulate_media(media="print")
+    expect(page.locator("#batch-rows")).to_be_visible()
+    expect(page.locator(".bench")).to_be_hidden()

@@ -1,0 +1,161 @@
+"""The map lies on the picture, in the same colours for every image; mouse, touch and keys move both."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.conftest import encode
+from tests.web.conftest import Open, shown
+from tests.web.model import image_for
+
+
+def box(page: Page, selector: str) -> dict[str, float]:
+    found = page.locator(selector).first.bounding_box()
+    assert found
+    return dict(found)
+
+
+def map_pixels(page: Page) -> list[list[int]]:
+    """Red, green, blue, alpha of the map, row by row."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        """() => { const map = document.getElementById("map");
+            const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+            return Array.from({ length: data.length / 4 }, (_, i) => [...data.slice(4 * i, 4 * i + 4)]); }"""
+    )
+
+
+def zoom(page: Page) -> str:
+    return page.locator("#fact-zoom").inner_text()
+
+
+def test_the_colours_are_the_same_for_every_image(open_page: Open, files: Any) -> None:
+    page = open_page()
+    ends = set()
+    for path in files(0.9, 0.1):
+        shown(page, path)
+        ends.add((page.locator("#legend-low").inner_text(), page.locator("#legend-high").inner_text()))
+    assert ends == {("−4.0", "+4.0")}
+    colours = page.evaluate("import('/web/heatmap.js').then(({ colour }) => [-1, -0.5, 0, 0.5, 1].map(colour))")
+    expected = [(0x59, 0xA0, 0xF9), (0x70, 0xA1, 0xDF), (0x9E, 0x9E, 0x9E), (0xD1, 0x8C, 0x5C), (0xE4, 0x82, 0x33)]
+    assert np.abs(np.subtract(colours, expected)).max() <= 1
+
+
+def test_weak_evidence_is_clear_and_not_stretched(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.5))
+    assert max(pixel[3] for pixel in map_pixels(page)) < 130  # of 255; at half the scale it would be full
+
+
+def test_evidence_for_is_orange_and_against_blue(open_page: Open, files: Any) -> None:
+    page = open_page()
+    for path, channel in zip(files(0.99, 0.01), (0, 2), strict=True):
+        shown(page, path)
+        middle = map_pixels(page)[224 * 112 + 112]
+        assert max(middle[:3]) == middle[channel]
+
+
+@pytest.mark.parametrize("size", [(200, 500), (500, 200), (300, 300)])
+@pytest.mark.parametrize("mode", ["overlay", "side"])
+def test_the_map_lies_exactly_on_the_picture(open_page: Open, files: Any, size: tuple[int, int], mode: str) -> None:
+    page = shown(open_page(), files(0.9, size=size))
+    page.locator(f"[name=mode][value={mode}]").check()
+    page.locator("[data-tool=in]").click()
+    base, heat = box(page, "#base"), box(page, "#map")
+    assert base == heat
+    assert base["width"] / base["height"] == pytest.approx(size[1] / size[0], rel=0.01)
+
+
+def test_a_turned_jpeg_is_shown_as_the_service_reads_it(open_page: Open, tmp_path: Path) -> None:
+    picture = Image.fromarray(image_for(0.5, size=(200, 300)))
+    picture.paste(255, (0, 0, 100, 200))  # bright at the left of the file; at the top once it is turned
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpeg"
+    path.write_bytes(encode(picture, "JPEG", exif=exif.tobytes(), quality=95))
+    page = shown(open_page(), str(path))
+    expect(page.locator("#fact-size")).to_have_text("200 × 300")
+    pixels = np.array(map_pixels(page)).reshape(224, 224, 4)
+    assert pixels[20, :, 3].mean() > pixels[200, :, 3].mean() + 50
+
+
+def test_cells_shows_the_true_squares(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.9))
+    page.get_by_role("button", name="Cells").click()
+    assert page.evaluate("[document.getElementById('map').width, document.getElementById('map').height]") == [7, 7]
+    expect(page.locator("#cell-values span")).to_have_count(49)
+    page.locator("#cells-table summary").click()
+    expect(page.locator("#cells td")).to_have_count(50)
+
+
+def test_the_opacity_slider_is_the_maps_and_says_so(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.9))
+    slider = page.get_by_label("Strength of the map")
+    slider.fill("20")
+    expect(slider).to_have_attribute("aria-valuetext", "20 percent")
+    expect(page.locator("#map")).to_have_css("opacity", "0.2")
+    expect(page.locator("#fact-map")).to_have_text("map 20 %")
+
+
+def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.9))
+    page.keyboard.press("i")
+    stage = page.locator("#stage")
+    expect(stage).not_to_have_class(re.compile("inverted"))
+    stage.focus()
+    for key, name in (("i", "inverted"), ("c", "celled"), ("s", "side")):
+        page.keyboard.press(key)
+        expect(stage).to_have_class(re.compile(name))
+        page.keyboard.press(key)
+        expect(stage).not_to_have_class(re.compile(name))
+    page.keyboard.press("m")
+    expect(stage).not_to_have_class(re.compile("mapped"))
+    page.keyboard.press("]")
+    expect(page.locator("#fact-map")).to_have_text("map 60 %")
+    page.keyboard.press("+")
+    assert zoom(page) == "125 %"
+    before = box(page, "#base")["x"]
+    page.keyboard.press("Shift+ArrowLeft")
+    assert box(page, "#base")["x"] > before
+    page.keyboard.press("0")
+    assert zoom(page) == "100 %"
+    page.keyboard.press("?")
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Keys")).to_be_hidden()
+
+
+def test_the_mouse_pans_a_picture_that_is_zoomed_and_buttons_do_too(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.9))
+    stage = box(page, "#stage")
+    x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    page.mouse.dblclick(x, y)
+    assert zoom(page) == "200 %"
+    before = box(page, "#base")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 30, steps=4)
+    page.mouse.up()
+    after = box(page, "#base")
+    assert (after["x"] - before["x"], after["y"] - before["y"]) == (40, 30)
+    page.get_by_role("button", name="Pan left").click()
+    assert box(page, "#base")["x"] > after["x"]
+
+
+def test_the_wheel_zooms_only_where_it_is_meant_to(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.9))
+    page.mouse.move(800, 400)
+    page.mouse.wheel(0, -200)
+    assert zoom(page) == "100 %"
+    page.locator("#stage").focus()
+    page.mouse.move(800, 400)
+    page.mouse.wheel(0, -200)
+    expect(page.locator("#fact-zoom")).to_have_text("125 %")
+
+
+def test_the_stage_is_black_in_both_themes(open_page: Open) -> None:
+    for theme in ("light", "dark"):
+        expect(open_page(theme=theme).locator("#frame")).to_have_css("background-color", "rgb(0, 0, 0)")
