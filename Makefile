@@ -7,6 +7,7 @@
 # make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
 # make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
+# make screenshots   the page's main states at three widths, on a model of phantoms, in tests/web/screenshots (needs Chromium)
 # make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
 # make lock    compile docker/serving.requirements.txt anew from pyproject.toml
 
@@ -17,7 +18,7 @@ CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
 
-.PHONY: serve test check benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
+.PHONY: serve test check screenshots benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -44,6 +45,13 @@ torture-training: .venv/everything
 
 soak: .venv/everything
 	$(BIN)/python -m tests.torture.soak $(MINUTES)
+
+screenshots: .venv/everything models/phantom/model.json
+	$(BIN)/python -m tests.web.screenshots
+
+models/phantom/model.json: | .venv/everything
+	$(BIN)/python -m training phantoms data/phantoms
+	$(BIN)/python -m training train --data data/phantoms --config phantom --out models/phantom
 
 lint: .venv/everything
 	$(BIN)/ruff check

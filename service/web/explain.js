@@ -74,7 +74,7 @@ function words(borrowed) {
     "caption-filters": filterWords(anatomy, borrowed),
     "caption-data": info.data?.splits ? `${number(splitNames().flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${info.data.patients && !info.data.without_patient ? ", cut by patient: nobody is in two rows" : ""}.` : "",
     "caption-reliability": test?.reliability ? `Dots on the line would be perfect. ${test.images} test images in ${test.reliability.length} groups; expected calibration error ${(100 * test.ece).toFixed(1)} points.` : "",
-    "caption-scores": test?.histogram ? `Scores of ${test.images} test images. Most lie at the ends; ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",
+    "caption-scores": test?.histogram ? `Scores of ${test.images} test images. ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",
     "how-often": oftenWords(test, negative),
     border: heatmaps?.border ? `Here ${percent(heatmaps.border.share)} % of the evidence lies in the outermost cells, which are ${percent(heatmaps.border.if_even)} % of the picture.` : "",
   };
@@ -216,8 +216,8 @@ function scores() {
     bars(histogram.negative, "against", false),
     shape("path", { d: "M4 98H332", class: "axis" }),
     lines,
-    text((x(screening) + x(rule_in)) / 2, 40, `with ${lower(info.positive)}`, { "text-anchor": "middle" }),
-    text((x(screening) + x(rule_in)) / 2, 170, "without", { "text-anchor": "middle" }),
+    text(168, 40, `with ${lower(info.positive)}`, { "text-anchor": "middle" }),
+    text(168, 170, "without", { "text-anchor": "middle" }),
     text(4, 226, "score 0"),
     text(332, 226, "100 %", { "text-anchor": "end" }),
   ]);
@@ -254,7 +254,7 @@ function weak() {
   const worst = groups.sort(([, a], [, b]) => a.right.value - b.right.value)[0];
   const hardest = altered.sort(([, a], [, b]) => right(a) - right(b))[0];
   const sentences = [
-    worst && `Weakest group: ${worst[0].toLowerCase()}, ${percent(worst[1].right.value)} % right (n = ${worst[1].images}).`,
+    worst && `Weakest group: ${worst[0].toLowerCase()}, ${percent(worst[1].right.value)}\u00a0% right (n = ${worst[1].images}).`,
     hardest && `Hardest alteration of an image: ${hardest[0]}, where of 100 ${lower(info.labels.find((label) => label !== info.positive))} ones ${percent(hardest[1].specificity.value)} are called right.`,
   ];
   $("weak").textContent = sentences.filter(Boolean).join(" ");

@@ -14,6 +14,7 @@ import * as stage from "./stage.js";
 import { limit, problemWords } from "./words.js";
 
 const BUSY_TRIES = 3;
+const WIDE = "(min-width: 56.25rem)"; // two panes, as in page.css
 const $ = (id) => document.getElementById(id);
 const { element } = result;
 
@@ -85,7 +86,7 @@ async function readOne(file) {
   current?.abort();
   const own = (current = new AbortController());
   clear();
-  $("frame").scrollIntoView({ block: "nearest" });
+  $("frame").scrollIntoView({ block: matchMedia(WIDE).matches ? "nearest" : "start" }); // so that a phone shows the answer below it
   try {
     if (file.size > info.running.limits.max_body_bytes) throw new api.Problem(413, "too large", { bytes: file.size });
     state("reading");
@@ -182,9 +183,10 @@ function empty() {
   state("empty");
   const limits = info?.running.limits;
   const size = limits ? `, up to ${(limits.max_body_bytes / 1e6).toLocaleString("en")} MB` : "";
+  const touch = matchMedia("(pointer: coarse)").matches;
   message([
-    element("h3", "Drop a chest X-ray here."),
-    element("p", `JPEG, PNG or DICOM${size}. One file, or a whole folder.`),
+    element("h3", touch ? "Choose a chest X-ray, or take a photo of one." : "Drop a chest X-ray here."),
+    element("p", `JPEG, PNG or DICOM${size}. One file, or ${touch ? "several" : "a whole folder"}.`),
     element("p", "The image goes to this service only, is not stored, and its file name is not sent."),
     element("p", "No X-ray at hand? Send a drawing: it shows how the model answers something it may never have learned.", "soft"),
   ]);
@@ -271,7 +273,7 @@ function setUpThemes() {
 
 // Beside the tool the explanation lies open; below it, on a phone, it waits folded.
 function setUpParts() {
-  const wide = matchMedia("(min-width: 56.25rem)");
+  const wide = matchMedia(WIDE);
   const unfold = () => document.querySelectorAll(".part").forEach((part) => (part.open = wide.matches));
   wide.addEventListener("change", unfold);
   unfold();

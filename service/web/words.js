@@ -6,11 +6,11 @@ export const title = (label) => label.charAt(0).toUpperCase() + lower(label).sli
 // Whole percent, and never 0 or 100: no score is certain.
 export function percent(probability) {
   const whole = Math.round(100 * probability);
-  if (whole < 1) return "< 1";
-  return whole > 99 ? "> 99" : String(whole);
+  if (whole < 1) return "<\u00a01"; // which no line may break
+  return whole > 99 ? ">\u00a099" : String(whole);
 }
 
-const spoken = (probability) => percent(probability).replace("<", "less than").replace(">", "more than");
+const spoken = (probability) => percent(probability).replace("<\u00a0", "less than ").replace(">\u00a0", "more than ");
 
 // Of a limit: finer than a score, where a whole percent would hide it.
 export function limit(probability) {
@@ -51,7 +51,7 @@ export function resultWords(prediction, info) {
   };
 }
 
-const counts = (probability) => percent(probability).replace("< 1", "1 or fewer").replace("> 99", "99 or more");
+const counts = (probability) => percent(probability).replace("<\u00a01", "1 or fewer").replace(">\u00a099", "99 or more");
 const share = (prior) => (prior === 0.5 ? "half" : `${percent(prior)} %`);
 
 export function noveltyWords(level, info) {

@@ -1,27 +1,34 @@
 """The page's files: whole, small, of this house alone, and asked for again only when they changed."""
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
 
 from service.pages import WEB, read_files
 from tests.conftest import running_service
-from tests.torture.toy import write_folder
 
 FILES = sorted(path.name for path in WEB.iterdir())
 MOST_BYTES = 150_000
 
 
-@pytest.mark.parametrize("name", ["", *(f"web/{name}" for name in FILES), "report/index.html", "report/report.css", "report/roc.png"])
+@pytest.mark.parametrize(
+    "name", ["", *(f"web/{name}" for name in FILES), "report/index.html", "report/report.css", "report/roc.png"]
+)
 def test_a_file_comes_with_its_type_and_tag_and_under_the_policy(client: httpx.Client, name: str) -> None:
     answer = client.get(f"/{name}")
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
-    kinds = {"": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
+    kinds = {
+        "": "text/html",
+        "css": "text/css",
+        "js": "text/javascript",
+        "svg": "image/svg+xml",
+        "png": "image/png",
+        "html": "text/html",
+    }
     assert answer.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])
     again = client.get(f"/{name}", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -32,7 +39,9 @@ def test_report_leads_to_its_page(client: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["location"]) == (302, "/report/index.html")
 
 
-@pytest.mark.parametrize("path", ["/web/none.js", "/web/..%2fpages.py", "/report/..%2fmodel.json", "/report/%2e%2e/model.json", "/web/"])
+@pytest.mark.parametrize(
+    "path", ["/web/none.js", "/web/..%2fpages.py", "/report/..%2fmodel.json", "/report/%2e%2e/model.json", "/web/"]
+)
 def test_nothing_else_is_served(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -42,12 +51,6 @@ def test_the_page_needs_no_token_and_the_report_does() -> None:
         assert client.get("/").status_code == client.get("/web/main.js").status_code == 200
         assert client.get("/report/index.html").status_code == 401
         assert client.get("/report/index.html", headers={"Authorization": "Bearer s3cret"}).status_code == 200
-
-
-def test_a_model_without_a_report_says_so(tmp_path: Path) -> None:
-    with running_service(model=write_folder(tmp_path / "bare")) as client:
-        assert client.get("/model-info").json()["running"]["report"] is False
-        assert client.get("/report/index.html").status_code == 404
 
 
 def test_all_files_together_are_small() -> None:

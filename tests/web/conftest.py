@@ -1,4 +1,4 @@
-"""A real browser before the real service. Every page is watched: an error in its console, or a request to anyone else, fails."""
+"""A real browser before the real service. An error in a page's console fails its test, and so does a request to anyone else."""
 
 import os
 import shutil

@@ -86,7 +86,11 @@ def _model() -> onnx.ModelProto:
         helper.make_node("Sub", ["one", "positives"], ["negatives"]),
         helper.make_node("Concat", ["negatives", "positives"], ["probabilities"], axis=1),
     ]
-    outputs = [("probabilities", ["n", 2]), ("heatmaps", ["n", GRID, GRID]), ("novelty", ["n"])]
+    outputs: list[tuple[str, list[str | int]]] = [
+        ("probabilities", ["n", 2]),
+        ("heatmaps", ["n", GRID, GRID]),
+        ("novelty", ["n"]),
+    ]
     floats = {"one": 1.0, "middle": 128.0, "step": 16.0, "white": 255.0}
     whole = {"leading": [0, 1], "first": [0], "places": [1, 1, GRID, GRID]}
     constants = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in floats.items()]
@@ -95,7 +99,7 @@ def _model() -> onnx.ModelProto:
         nodes,
         "grey-levels",
         [helper.make_tensor_sequence_value_info("images", TensorProto.UINT8, None)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in outputs],
         constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)

@@ -148,8 +148,8 @@ def test_nothing_is_cut_at_a_width(open_page: Open, files: Any, width: int) -> N
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     cut = page.evaluate(
         """() => [...document.querySelectorAll("main button, main p, main h2, main legend, main output, main td")]
-            .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).display !== "inline"
-                && !it.classList.contains("visually-hidden"))
+            .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1
+                && getComputedStyle(it).display !== "inline" && !it.classList.contains("visually-hidden"))
             .map((it) => it.outerHTML.slice(0, 80))"""
     )
     assert cut == []
@@ -170,8 +170,12 @@ def test_forced_colours_keep_map_and_bar(open_page: Open, files: Any) -> None:
 def test_the_layout_does_not_shift(open_page: Open, files: Any, size: str) -> None:
     page = open_page(size)
     page.evaluate(
-        """() => { window.shifted = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
-            if (!entry.hadRecentInput) window.shifted += entry.value; })).observe({ type: "layout-shift", buffered: true }); }"""
+        """() => {
+            window.shifted = 0;
+            new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+                if (!entry.hadRecentInput) window.shifted += entry.value;
+            })).observe({ type: "layout-shift", buffered: true });
+        }"""
     )
     shown(page, files(0.93))
     page.wait_for_timeout(300)

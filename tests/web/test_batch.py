@@ -69,7 +69,9 @@ def test_csv_and_json_hold_all_and_no_cell_runs_as_a_formula(open_page: Open, fi
     assert rows[2]["problem"].startswith("415")
     assert all("Not a medical device" in row["note"] for row in rows)
     found = json.loads(saved(page, "JSON"))
-    assert [("prediction" in result, "problem" in result) for result in found["results"]] == [(True, False)] * 2 + [(False, True)]
+    assert [("prediction" in result, "problem" in result) for result in found["results"]] == [(True, False)] * 2 + [
+        (False, True)
+    ]
     assert "Not a medical device" in found["disclaimer"]
 
 

@@ -35,6 +35,8 @@ def test_a_model_without_metrics_is_explained_without_holes(open_page: Open, tmp
         page = open_page(url=str(client.base_url))
         assert not HOLES.search(page.locator("#how").inner_text())
         expect(page.locator("#rarer")).to_be_hidden()
+        expect(page.locator(".report-link").first).to_be_hidden()
+        assert client.get("/report/index.html").status_code == 404
         shown(page, files(0.5))
         assert not HOLES.search(page.locator("#tool").inner_text())
 

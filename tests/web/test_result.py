@@ -3,6 +3,7 @@
 import base64
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -36,7 +37,7 @@ def dropped(page: Page, kind: str, images: dict[str, bytes]) -> None:
     [(0.01, "Normal", "negative"), (0.93, "Pneumonia", "positive"), (0.3, "Uncertain", "uncertain")],
 )
 def test_an_upload_is_answered_by_word_shape_number_and_bar(
-    open_page: Open, files, probability: float, label: str, kind: str
+    open_page: Open, files: Any, probability: float, label: str, kind: str
 ) -> None:
     page = shown(open_page(), files(probability))
     expect(page.locator("#result")).to_have_attribute("data-kind", kind)
@@ -51,19 +52,19 @@ def test_an_upload_is_answered_by_word_shape_number_and_bar(
 
 
 @pytest.mark.parametrize(("probability", "said"), [(0.0005, "< 1 %"), (0.9995, "> 99 %")])
-def test_no_score_is_shown_as_certain(open_page: Open, files, probability: float, said: str) -> None:
+def test_no_score_is_shown_as_certain(open_page: Open, files: Any, probability: float, said: str) -> None:
     page = shown(open_page(), files(probability))
     expect(page.locator("#score")).to_have_text(said)
 
 
-def test_an_uncertain_answer_says_which_way_it_leans_and_that_it_is_no_answer(open_page: Open, files) -> None:
+def test_an_uncertain_answer_says_which_way_it_leans_and_that_it_is_no_answer(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.3))
     expect(page.locator("#leaning")).to_have_text("leaning to normal")
     expect(page.locator("#meaning")).to_contain_text("read it as no answer")
     expect(page.locator("#live")).to_have_text("Uncertain, leaning to normal. Score 30 of 100.")
 
 
-def test_an_unusual_image_is_called_so_above_its_label_and_has_no_map_at_first(open_page: Open, files) -> None:
+def test_an_unusual_image_is_called_so_above_its_label_and_has_no_map_at_first(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.6, brightest=180))
     callout, label = page.locator("#novelty").bounding_box(), page.locator("#label").bounding_box()
     assert callout and label
@@ -72,7 +73,7 @@ def test_an_unusual_image_is_called_so_above_its_label_and_has_no_map_at_first(o
     expect(page.locator("[data-tool=map]")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_foreign_image_has_no_score_until_it_is_asked_for(open_page: Open, files) -> None:
+def test_a_foreign_image_has_no_score_until_it_is_asked_for(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.05, brightest=100))
     expect(page.locator("#answer")).to_be_hidden()
     page.get_by_role("button", name="Show it anyway").click()
@@ -120,7 +121,7 @@ def test_sixteen_bits_are_read_and_shown(open_page: Open, tmp_path: Path) -> Non
     expect(page.locator("#fact-size")).to_have_text("300 × 240")
 
 
-def test_a_new_image_clears_the_old_answer_at_once(open_page: Open, files, tmp_path: Path) -> None:
+def test_a_new_image_clears_the_old_answer_at_once(open_page: Open, files: Any, tmp_path: Path) -> None:
     page = shown(open_page(), files(0.9))
     page.route("**/predict*", lambda route: None)  # never answered
     give(page, files(0.1))
@@ -141,26 +142,28 @@ def test_no_file_name_leaves_the_page(open_page: Open, tmp_path: Path) -> None:
         assert "Secret" not in request.url + str(request.headers) + str(request.post_data_buffer)
 
 
-def test_timings_model_and_the_whole_hash_are_told(open_page: Open, files, service: httpx.Client) -> None:
+def test_timings_model_and_the_whole_hash_are_told(open_page: Open, files: Any, service: httpx.Client) -> None:
     page = shown(open_page(), files(0.9))
     for name in ("Decode", "Queue", "Inference", "Total", "Request"):
         expect(page.locator("#facts dt", has_text=re.compile(f"^{name}$"))).to_have_count(1)
     expect(page.locator("#facts")).to_contain_text(service.get("/model-info").json()["running"]["sha256"])
 
 
-def test_look_first_keeps_label_and_map_until_the_reader_has_said_what_they_see(open_page: Open, files) -> None:
+def test_look_first_keeps_label_and_map_until_the_reader_has_said_what_they_see(open_page: Open, files: Any) -> None:
     page = open_page()
     page.get_by_label("Look first").check()
     shown(page, files(0.93))
     expect(page.locator("#answer")).to_be_hidden()
     expect(page.locator("#stage")).not_to_have_class(re.compile("mapped"))
     page.locator("#look-choices").get_by_role("button", name="Normal").click()
-    expect(page.locator("#tally")).to_contain_text("You: normal. Model: pneumonia, 93 %. Two answers that agree can both be wrong.")
+    expect(page.locator("#tally")).to_contain_text(
+        "You: normal. Model: pneumonia, 93 %. Two answers that agree can both be wrong."
+    )
     expect(page.locator("#stage")).to_have_class(re.compile("mapped"))
 
 
 @pytest.mark.parametrize("size", ["phone", "tablet", "desk"])
-def test_what_is_empty_reading_and_answered_has_the_same_size(open_page: Open, files, size: str) -> None:
+def test_what_is_empty_reading_and_answered_has_the_same_size(open_page: Open, files: Any, size: str) -> None:
     page = open_page(size)
     boxes = [page.locator("#frame").bounding_box()]
     shown(page, files(0.9))
@@ -169,7 +172,7 @@ def test_what_is_empty_reading_and_answered_has_the_same_size(open_page: Open, f
     assert (boxes[0]["width"], boxes[0]["height"]) == (boxes[1]["width"], boxes[1]["height"])
 
 
-def test_at_a_desk_answer_picture_and_legend_are_seen_without_scrolling(open_page: Open, files) -> None:
+def test_at_a_desk_answer_picture_and_legend_are_seen_without_scrolling(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.93))
     for name in ("#label", "#score", "#bar", "#frame", "#legend", ".strip"):
         expect(page.locator(name)).to_be_in_viewport(ratio=1)

@@ -17,7 +17,7 @@ from tests.web.model import image_for
 def box(page: Page, selector: str) -> dict[str, float]:
     found = page.locator(selector).first.bounding_box()
     assert found
-    return dict(found)
+    return {"x": found["x"], "y": found["y"], "width": found["width"], "height": found["height"]}
 
 
 def map_pixels(page: Page) -> list[list[int]]:
