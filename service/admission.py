@@ -35,7 +35,7 @@ class Admission:
     def check_places(self) -> None:
         """Raises Overloaded: all are taken."""
         if self.images >= self._max_images:
-            raise self._overloaded(f"{self._max_images:,} images are in work, the most that are taken")
+            raise self._overloaded(f"images in work: {self.images:,}, the most that are taken")
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:

@@ -79,6 +79,14 @@ def decode(data: bytes) -> Decoded:
     return _decode_picture(data)
 
 
+def warm_up() -> None:
+    """Load what Pillow loads with its first images, so that the first client does not wait for it."""
+    for file_format in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        Image.new("L", (limits.MIN_SIDE, limits.MIN_SIDE)).save(buffer, file_format)
+        decode(buffer.getvalue())
+
+
 def _decode_picture(data: bytes) -> Decoded:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:

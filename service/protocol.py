@@ -6,7 +6,7 @@ its answer, stays for ever (Kludex/uvicorn#157).
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
 import httptools
 import msgspec
@@ -30,10 +30,12 @@ TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """One connection. `deadline_seconds`: the app's, from a head to its answer. One timer, that is rarely set anew: it looks
+    """One connection. `deadline_seconds`: the app's, from a head to its answer. `note_refusal`: notes the status of what is
+    refused here, and gives it an id. One timer, that is rarely set anew: it looks
     whether the connection has expired, and sleeps for what is left."""
 
     deadline_seconds: float
+    note_refusal: Callable[[int], str]
 
     # A connection's events
 
@@ -168,14 +170,15 @@ class DeadlineProtocol(HttpToolsProtocol):
             return
         self._give_up()  # what has a body that went wrong
         status, title, detail = refusal
-        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail))
-        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        request_id = self.note_refusal(status)
+        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail, request_id=request_id))
+        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.write_eof()
         self._allow(GRACE_SECONDS)
         self._look_after(GRACE_SECONDS)
 
 
-def with_deadline(seconds: float) -> type[HttpToolsProtocol]:
-    attributes: dict[str, Any] = {"deadline_seconds": seconds}  # Any: as `type` wants it
+def protocol(deadline_seconds: float, note_refusal: Callable[[int], str]) -> type[HttpToolsProtocol]:
+    attributes = {"deadline_seconds": deadline_seconds, "note_refusal": staticmethod(note_refusal)}
     return type("Protocol", (DeadlineProtocol,), attributes)

@@ -12,7 +12,7 @@ from service.app import create_app
 from service.errors import MedXferError
 from service.health import Lifecycle
 from service.log import configure_logging
-from service.protocol import with_deadline
+from service.protocol import protocol
 from service.settings import read_settings
 
 CANNOT_START = 3  # uvicorn's exit code for it, too
@@ -47,7 +47,7 @@ def serve() -> int:
     _allow_connections()
     config = uvicorn.Config(
         app,
-        http=with_deadline(settings.deadline_ms / 1000),
+        http=protocol(settings.deadline_ms / 1000, app.refused),
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -137,7 +137,9 @@ def test_what_is_no_request_is_refused_by_a_problem(service: httpx.Client, sent:
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"application/problem+json" in head
-    assert json.loads(body)["status"] == status
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"x-request-id: {problem['request_id']}".encode() in head
 
 
 def test_a_head_may_come_in_pieces(service: httpx.Client) -> None:

@@ -147,11 +147,15 @@ def test_what_the_form_says_is_not_echoed(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/nowhere", 404), ("GET", "/predict", 405), ("POST", "/predict?heatmap=perhaps", 400)],
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/nowhere", 404, "/schema/openapi.json"),
+        ("GET", "/predict", 405, "not by GET; this address takes "),
+        ("POST", "/predict?heatmap=perhaps", 400, "heatmap is 'perhaps': Expected `bool`"),
+    ],
 )
-def test_a_wrong_address_is_a_problem_too(client: httpx.Client, method: str, path: str, status: int) -> None:
-    assert_problem(client.request(method, path), status, "")
+def test_a_wrong_address_is_a_problem_too(client: httpx.Client, method: str, path: str, status: int, words: str) -> None:
+    assert_problem(client.request(method, path), status, words)
 
 
 def test_a_request_id_is_accepted_and_an_odd_one_replaced(client: httpx.Client) -> None:
@@ -179,7 +183,7 @@ def test_a_full_service_says_when_to_come_again_and_its_health_answers() -> None
             assert client.get("/health").status_code == 200
         refused = [answer for answer in answers if answer.status_code != 200]
         assert refused
-        assert_problem(refused[0], 429, "1 images are in work")
+        assert_problem(refused[0], 429, "images in work: 1")
         assert int(refused[0].headers["retry-after"]) >= 1
         assert first.result().status_code == 200
         assert client.post("/predict", content=PNG).status_code == 200
@@ -269,6 +273,7 @@ def test_who_lacks_the_token_is_refused_and_health_needs_none() -> None:
                 assert answer.headers["www-authenticate"] == "Bearer"
         bearing = {"authorization": "Bearer s3cret-token"}
         assert client.post("/predict", content=PNG, headers=bearing).status_code == 200
+        assert client.post("/predict", content=PNG, headers={"authorization": "bearer  s3cret-token"}).status_code == 200
         assert client.get("/health").status_code == 200
 
 
@@ -288,7 +293,7 @@ def test_a_page_from_elsewhere_can_read_that_it_is_to_come_later() -> None:
         while not metric(client, "medxfer_in_flight_images"):
             assert not first.done()
         answer = client.post("/predict", content=PNG, headers={"origin": "https://example.org"})
-        assert_problem(answer, 429, "1 images are in work")
+        assert_problem(answer, 429, "images in work: 1")
         assert answer.headers["access-control-allow-origin"] == "https://example.org"
         assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
 
