@@ -81,7 +81,7 @@ async def predict_batch(
             return Result(problem=schemas.problem(error, request_id))
 
     async with _body(request, work, x_request_timeout_ms) as body:
-        most = work.settings.max_images
+        most = min(work.settings.max_images, work.settings.queue_limit)
         found = await _in_thread(work, lambda: forms.images(body, content_type, IMAGES_FIELD, most))
         async with asyncio.TaskGroup() as group:
             answers = [group.create_task(answer(image)) for image in found]
@@ -190,7 +190,10 @@ def _count(work: Work, prediction: Prediction) -> None:
 
 async def _in_thread(work: Work, function: Callable[[], Made]) -> Made:
     waiting = [function]  # a call that is given up stays in the pool's queue for a while: without what it holds, the body
+    future = work.decoders.submit(lambda: waiting.pop()())
     try:
-        return await asyncio.get_running_loop().run_in_executor(work.decoders, lambda: waiting.pop()())
+        return await asyncio.wrap_future(future)
     finally:
         waiting.clear()
+        if not future.done():  # given up, and begun
+            work.admission.hold_until_done(future)

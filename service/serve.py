@@ -1,6 +1,7 @@
 """The server's process: starts, or says in one line why not; drains at a signal."""
 
 import contextlib
+import logging
 import os
 import resource
 import sys
@@ -66,7 +67,8 @@ def serve() -> int:
     if not server.started:
         print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
         return CANNOT_START
-    return 0
+    logging.shutdown()
+    os._exit(0)  # the interpreter's own end would wait for threads that decode for nobody
 
 
 def _allow_connections() -> None:

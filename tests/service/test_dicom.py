@@ -154,8 +154,10 @@ def test_the_first_window_is_looked_through(function, expected, elements) -> Non
     assert is_the_same(decode(dicom_of(in_bits(12), BitsStored=12, **window, **elements)), levels)
 
 
-@pytest.mark.parametrize("window", [{"WindowCenter": 10}, {"WindowWidth": 10}, {"WindowCenter": 10, "WindowWidth": 0}])
-def test_half_a_window_is_none(window: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "window", [{"WindowCenter": 10}, {"WindowCenter": "", "WindowWidth": 10}, {"WindowCenter": 10, "WindowWidth": 0}]
+)
+def test_half_a_window_is_none(window: dict[str, object]) -> None:
     assert is_the_same(decode(dicom_of(PIXELS, **window)))
 
 

@@ -225,10 +225,25 @@ def test_a_batch_is_bounded_and_a_form(client: httpx.Client) -> None:
 
 
 def test_images_of_a_batch_take_places_as_others_do() -> None:
-    with running_service(queue_limit=2, lanes=1) as client:
-        results = client.post("/predict/batch", files=[("images", PNG)] * 4).json()["results"]
-        assert [list(result) for result in results] == [["prediction"], ["prediction"], ["problem"], ["problem"]]
-        assert results[3]["problem"]["status"] == 429
+    with running_service(queue_limit=2, lanes=1) as client, ThreadPoolExecutor() as threads:
+        assert_problem(client.post("/predict/batch", files=[("images", PNG)] * 3), 400, "1 to 2 times")
+        first = threads.submit(httpx.post, f"{client.base_url}/predict", content=SLOW, trust_env=False)
+        while not metric(client, "medxfer_in_flight_images"):
+            assert not first.done()
+        results = client.post("/predict/batch", files=[("images", PNG)] * 2).json()["results"]
+        assert [list(result) for result in results] == [["prediction"], ["problem"]]
+        assert results[1]["problem"]["status"] == 429
+
+
+def test_what_is_decoded_for_nobody_still_takes_its_place() -> None:
+    with running_service(queue_limit=1, lanes=1) as client:
+        answer = client.post("/predict", content=SLOW, headers={"x-request-timeout-ms": "60"})
+        assert answer.status_code in (408, 504)
+        if answer.status_code == 504:
+            assert client.post("/predict", content=PNG).status_code == 429
+        while metric(client, "medxfer_in_flight_images"):
+            pass
+        assert client.post("/predict", content=PNG).status_code == 200
 
 
 def test_the_same_image_alone_and_among_sixteen_gives_the_same_bits(client: httpx.Client) -> None:
