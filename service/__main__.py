@@ -16,6 +16,7 @@ sent to the last one read (of the predictions alone, linear interpolation).
 A few requests warm up and are left out. Failures are counted by status. Where
 the service is overloaded (429), a connection waits as Retry-After asks; that is
 counted, but is no failure. A connection that breaks is not opened again.
+MEDXFER_TOKEN, where it is set, goes along.
 Ctrl-C prints what was measured so far.
 
 Run beside the service, the client takes CPU time from it, and says how much.
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument("url", metavar="URL", help="http://localhost:8000, or with a path other than /predict")
-    bench.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG or PNG")
+    bench.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG, PNG or DICOM file")
     bench.add_argument("--connections", type=_number(int, 1, 1000), default=8, metavar="N", help="at once (default 8)")
     end = bench.add_mutually_exclusive_group()
     end.add_argument("--seconds", type=_number(float, 0.1, 86_400), default=10.0, metavar="S", help="how long (default 10)")

@@ -12,10 +12,11 @@ from service.errors import Unauthorized
 
 def bearer(token: str) -> Guard:
     """A guard that raises Unauthorized. How long it takes tells nothing of the token but its length."""
-    expected = f"Bearer {token}".encode()
+    expected = token.encode()
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `routes.Request`
-        if not hmac.compare_digest(connection.headers.get("authorization", "").encode("latin-1", "replace"), expected):
+        scheme, offered = connection.headers.get("authorization", "").partition(" ")[::2]
+        if scheme.lower() != "bearer" or not hmac.compare_digest(offered.strip().encode(errors="replace"), expected):
             raise Unauthorized("this service wants «Authorization: Bearer …» with its token")
 
     return guard

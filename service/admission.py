@@ -4,10 +4,13 @@ A body counts by what of it has arrived, an image from when it is there to be de
 place from those that do not. For the event loop alone.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 from service.errors import Overloaded
 
@@ -35,7 +38,7 @@ class Admission:
     def check_places(self) -> None:
         """Raises Overloaded: all are taken."""
         if self.images >= self._max_images:
-            raise self._overloaded(f"{self._max_images:,} images are in work, the most that are taken")
+            raise self._overloaded(f"images in work: {self.images:,}, the most that are taken")
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
@@ -70,6 +73,15 @@ class Admission:
             self._measure()
         finally:
             self.images -= 1
+
+    def hold_until_done(self, future: "Future[Any]") -> None:
+        """Hold one more place while a thread works on for nobody: whoever comes meanwhile would wait for it."""
+        loop = asyncio.get_running_loop()
+        self.images += 1
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+
+    def _release(self) -> None:
+        self.images -= 1
 
     def _measure(self) -> None:
         now = time.perf_counter()

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import statistics
 import sys
 import threading
@@ -64,6 +65,8 @@ class Client:
         self._connection = kind(str(target.hostname), target.port, timeout=TIMEOUT_SECONDS)
         self._path = ("/predict" if target.path in ("", "/") else target.path) + (target.query and f"?{target.query}")
         self._image = image
+        token = os.environ.get("MEDXFER_TOKEN")
+        self._headers = HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             self._connection.connect()
         except (OSError, UnicodeError) as error:  # Unicode: not the name of a host
@@ -77,7 +80,7 @@ class Client:
                 return
             start = time.perf_counter()
             try:
-                self._connection.request("POST", self._path, self._image, HEADERS)
+                self._connection.request("POST", self._path, self._image, self._headers)
                 response = self._connection.getresponse()
                 body = response.read()
             except (OSError, HTTPException) as error:

@@ -38,7 +38,7 @@ def _shares(header: Dataset, values: Floats) -> Floats:
         shares = (values - values.min()) / (np.ptp(values) or 1)
     if voi := header.get("VOILUTSequence"):
         return _look_up(voi[0], values)[0]
-    if "WindowCenter" in header and width > _LEAST_WIDTH:
+    if text(header, "WindowCenter") and width > _LEAST_WIDTH:
         return _window(values, number(header, "WindowCenter", 0), width, text(header, "VOILUTFunction"))
     return shares
 

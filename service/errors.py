@@ -52,6 +52,7 @@ class UnsupportedEncoding(RequestError):
 
 class ImageError(RequestError):
     status = 422
+    title = "The image cannot be used"
 
 
 class UnsupportedImage(ImageError):

@@ -1,6 +1,6 @@
 """Forms (multipart/form-data), parsed from memory: the body is bounded, nothing touches the disk."""
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
 from service.errors import MalformedRequest
 
@@ -16,6 +16,8 @@ def images(body: bytes, content_type: str, field: str, most: int) -> list[bytes]
 
     Raises MalformedRequest: no form, or not 1 to `most` such parts.
     """
+    if not is_form(content_type):
+        raise MalformedRequest(f"the body is not a form (multipart/form-data), with the field «{field}»")
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     found: list[bytes] = []
     try:
@@ -30,6 +32,8 @@ def images(body: bytes, content_type: str, field: str, most: int) -> list[bytes]
                         found.append(b"")
                 elif event and is_image:
                     found[-1] += event
+    except ParserLimitReached as error:
+        raise MalformedRequest(f"the form has over {most + OTHER_PARTS} parts, or a part with a very large head") from error
     except MultipartError as error:
         raise MalformedRequest(f"the form cannot be read: {error.args[0]}") from error
     if not 1 <= len(found) <= most:

@@ -79,6 +79,14 @@ def decode(data: bytes) -> Decoded:
     return _decode_picture(data)
 
 
+def warm_up() -> None:
+    """Load what Pillow loads with its first images, so that the first client does not wait for it."""
+    for file_format in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        Image.new("L", (limits.MIN_SIDE, limits.MIN_SIDE)).save(buffer, file_format)
+        decode(buffer.getvalue())
+
+
 def _decode_picture(data: bytes) -> Decoded:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
@@ -119,7 +127,9 @@ def _check_header(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> object:
     """As EXIF has it. Broken EXIF says nothing of the pixels, so it is left aside, as browsers do."""
     try:
-        return image.getexif().get(_ORIENTATION)
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))  # not `getexif`, which asks XMP and text, too
+        return exif.get(_ORIENTATION)
     except _BROKEN:
         return None
 
@@ -131,7 +141,10 @@ def _upright(image: Image.Image, orientation: object) -> Image.Image:
 
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip all above 255 to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        grey = (levels >> 8).astype(np.uint8)
+        grey[levels == image.info.get("transparency", -1)] = 0
+        return Image.fromarray(grey)
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("the image is damaged: it has no palette")
     if image.has_transparency_data:

@@ -14,10 +14,12 @@ MAX_SCANS = 50
 MAX_SEGMENTS = 1_000
 MAX_FILL = 10_000  # bytes
 MAX_CHUNKS = 20_000
+MAX_INFLATED = 16  # chunks
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # but stuffing, restarts and fill
-_SCAN, _END, _BARE = b"\xda", b"\xd9", (b"\xd8", b"\x01")  # bare: without a length
+_SCAN, _END, _BARE = b"\xda", b"\xd9", (b"\xd8", b"\xd9", b"\x01")  # bare: without a length
+_INFLATED = (b"iCCP", b"zTXt", b"iTXt")  # 1 KB of them can hold 1 MB
 
 
 def check_size(width: int, height: int) -> None:
@@ -34,13 +36,13 @@ def check_segments(data: bytes) -> None:
     position, scans, fill = len(JPEG) - 1, 0, 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, position)
-        if marker is None or marker[1] == _END:
-            return
         if not scans:  # after the first, what lies between markers is the picture
-            fill += marker.start() - position
-        scans += marker[1] == _SCAN
+            fill += (marker.start() if marker else len(data)) - position
+        scans += marker is not None and marker[1] == _SCAN
         if scans > MAX_SCANS or fill > MAX_FILL:
             raise UndecodableImage(f"the image has over {MAX_SCANS} scans, or {MAX_FILL:,} bytes of fill before the first")
+        if marker is None or (marker[1] == _END and scans):  # an end before the picture is none to decoders
+            return
         position = marker.end()
         if marker[1] not in _BARE:
             position += int.from_bytes(data[position : position + 2])
@@ -49,9 +51,12 @@ def check_segments(data: bytes) -> None:
 
 def check_chunks(data: bytes) -> None:
     """Of a PNG, likewise."""
-    position = len(PNG)
+    position, inflated = len(PNG), 0
     for _ in range(MAX_CHUNKS):
         if position >= len(data):
             return
+        inflated += data[position + 4 : position + 8] in _INFLATED
+        if inflated > MAX_INFLATED:
+            raise UndecodableImage(f"the image has over {MAX_INFLATED} chunks of compressed text or profiles")
         position += 12 + int.from_bytes(data[position : position + 4])
     raise UndecodableImage(f"the image has over {MAX_CHUNKS:,} chunks")

@@ -19,7 +19,7 @@ SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
-OUTCOMES = {408: "late", 429: "overloaded", 503: "unready", 504: "late"}
+OUTCOMES = {408: "slow", 429: "overloaded", 503: "unready", 504: "late"}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

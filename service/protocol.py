@@ -6,7 +6,7 @@ its answer, stays for ever (Kludex/uvicorn#157).
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
 import httptools
 import msgspec
@@ -21,19 +21,24 @@ ANSWER_SECONDS = 10.0  # after the deadline, to be read in
 LINGER_SECONDS = 0.3  # of an idle connection, once the service is stopping
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
+MAX_CHUNKS = 10_000  # of a body; more, if they have this many bytes on average:
+MIN_CHUNK_BYTES = 256
 MAX_PIPELINED = 16  # requests that a client sends ahead of the answer to the first
 CLIENT_LEFT = "the client left"
 
 MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
+TOO_MANY = (400, "Malformed request", f"the body comes in over {MAX_CHUNKS:,} tiny chunks")
 TOO_SLOW = (408, "The request came too slowly", f"its head was not complete after {HEAD_SECONDS:g} s")
 TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers")
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """One connection. `deadline_seconds`: the app's, from a head to its answer. One timer, that is rarely set anew: it looks
+    """One connection. `deadline_seconds`: the app's, from a head to its answer. `note_refusal`: notes the status of what is
+    refused here, and gives it an id. One timer, that is rarely set anew: it looks
     whether the connection has expired, and sleeps for what is left."""
 
     deadline_seconds: float
+    note_refusal: Callable[[int], str]
 
     # A connection's events
 
@@ -42,6 +47,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._task: asyncio.Task[None] | None = None  # of the request in work
         self._running: RequestResponseCycle | None = None
         self._in_head = False
+        self._asks_to_upgrade = False
         self._body_is_due = False
         self._head_bytes = 0
         self._silent_bytes = 0  # since the parser last said anything
@@ -54,7 +60,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._refused:  # thrown away: closed with bytes unread, the connection would be reset before the refusal is read
             return
         self._silent_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal)
         # A name or value that never ends, of a head or of what may follow a body in chunks, is no event of the parser's.
         if self._silent_bytes > MAX_HEAD_BYTES and not self._refused:
             self._refuse(TOO_LARGE)
@@ -71,14 +81,25 @@ class DeadlineProtocol(HttpToolsProtocol):
         else:
             self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal)
+    def _feed(self, data: bytes) -> None:
+        """A client may ask for another protocol, as for HTTP/2 (h2c); we stay with this one (RFC 9110, 7.8), while the parser
+        stops there, so that a new one goes on."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            kept = [header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
+            head = b"%b %b HTTP/%b\r\n" % (method, self.url, version) + b"".join(b"%b: %b\r\n" % header for header in kept)
+            self._asks_to_upgrade = False
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + b"\r\n" + data[upgrade.args[0] :])
 
     # The parser's events
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._body_is_due, self._head_bytes = True, True, 0
+        self._chunks, self._body_bytes = 0, 0
         if not self._is_working():
             self._allow(HEAD_SECONDS)
 
@@ -91,16 +112,28 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        if len(self.pipeline) >= MAX_PIPELINED:
+        if len(self.pipeline) >= MAX_PIPELINED or self.parser.get_method() == b"CONNECT":
             raise httptools.HttpParserError  # those before it are answered
+        self._asks_to_upgrade = self.parser.should_upgrade()
+        if self._asks_to_upgrade:
+            return
         super().on_headers_complete()
         self._in_head, self._silent_bytes = False, 0
 
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS + self._body_bytes // MIN_CHUNK_BYTES:
+            self._refusal = TOO_MANY
+            raise httptools.HttpParserError
+
     def on_body(self, body: bytes) -> None:
         self._silent_bytes = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._asks_to_upgrade:
+            return
         super().on_message_complete()
         self._body_is_due, self._silent_bytes = False, 0
         if self._is_working() and not self.pipeline:
@@ -168,14 +201,15 @@ class DeadlineProtocol(HttpToolsProtocol):
             return
         self._give_up()  # what has a body that went wrong
         status, title, detail = refusal
-        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail))
-        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        request_id = self.note_refusal(status)
+        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail, request_id=request_id))
+        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.write_eof()
         self._allow(GRACE_SECONDS)
         self._look_after(GRACE_SECONDS)
 
 
-def with_deadline(seconds: float) -> type[HttpToolsProtocol]:
-    attributes: dict[str, Any] = {"deadline_seconds": seconds}  # Any: as `type` wants it
+def protocol(deadline_seconds: float, note_refusal: Callable[[int], str]) -> type[HttpToolsProtocol]:
+    attributes = {"deadline_seconds": deadline_seconds, "note_refusal": staticmethod(note_refusal)}
     return type("Protocol", (DeadlineProtocol,), attributes)

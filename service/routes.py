@@ -55,11 +55,11 @@ class Work(NamedTuple):
 
 @post("/predict", status_code=200, operation_class=PredictOperation, responses=PROBLEMS)
 async def predict(
-    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, timeout_ms: TimeoutMs = None
+    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> Prediction:
     """One chest X-ray in, one calibrated prediction out."""
     content_type = request.headers.get("content-type", "")
-    async with _body(request, work, timeout_ms) as body:
+    async with _body(request, work, x_request_timeout_ms) as body:
 
         def image() -> bytes:
             return forms.images(body, content_type, IMAGE_FIELD, 1)[0] if forms.is_form(content_type) else body
@@ -69,7 +69,7 @@ async def predict(
 
 @post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS)
 async def predict_batch(
-    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, timeout_ms: TimeoutMs = None
+    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> Results:
     """Several chest X-rays in; each is answered, or refused, by itself."""
     content_type, request_id = request.headers.get("content-type", ""), request.scope["state"]["request_id"]
@@ -80,13 +80,16 @@ async def predict_batch(
         except RequestError as error:
             return Result(problem=schemas.problem(error, request_id))
 
-    async with _body(request, work, timeout_ms) as body:
-        most = work.settings.max_images
+    async with _body(request, work, x_request_timeout_ms) as body:
+        most = min(work.settings.max_images, work.settings.queue_limit)
         found = await _in_thread(work, lambda: forms.images(body, content_type, IMAGES_FIELD, most))
         async with asyncio.TaskGroup() as group:
             answers = [group.create_task(answer(image)) for image in found]
-    request.scope["state"]["timing"].clear()  # which the images share
-    return Results(results=[task.result() for task in answers], request_id=request_id)
+    results = [task.result() for task in answers]
+    state = request.scope["state"]
+    state["timing"].clear()  # which the images share
+    state["notes"].update(images=len(results), refused=sum(bool(result.problem) for result in results))
+    return Results(results=results, request_id=request_id)
 
 
 @get("/model-info", sync_to_thread=False, responses=problems(Unauthorized))
@@ -119,6 +122,7 @@ async def _body(request: Request, work: Work, timeout_ms: int | None) -> AsyncIt
         try:
             async with asyncio.timeout(deadline_ms / 1000):
                 body = await _read(request, note)
+                request.scope["state"]["notes"]["bytes"] = len(body)
                 late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
                 yield body
         except TimeoutError:
@@ -186,7 +190,10 @@ def _count(work: Work, prediction: Prediction) -> None:
 
 async def _in_thread(work: Work, function: Callable[[], Made]) -> Made:
     waiting = [function]  # a call that is given up stays in the pool's queue for a while: without what it holds, the body
+    future = work.decoders.submit(lambda: waiting.pop()())
     try:
-        return await asyncio.get_running_loop().run_in_executor(work.decoders, lambda: waiting.pop()())
+        return await asyncio.wrap_future(future)
     finally:
         waiting.clear()
+        if not future.done():  # given up, and begun
+            work.admission.hold_until_done(future)

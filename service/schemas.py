@@ -1,6 +1,7 @@
 """What the service answers."""
 
-from typing import Any, Literal
+import re
+from typing import Literal
 
 import msgspec
 
@@ -89,13 +90,13 @@ class ModelInfo(Description, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """RFC 9457, `application/problem+json`."""
+    """RFC 9457, `application/problem+json`. `type`: tells problems of one status apart; about:blank: the status says it."""
 
+    type: str = "about:blank"
     title: str
     status: int
     detail: str
     request_id: str = ""
-    extra: Any = None  # Any: what Litestar says of a parameter that is wrong
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,10 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def problem(error: RequestError, request_id: str) -> Problem:
-    return Problem(title=error.title, status=error.status, detail=str(error), request_id=request_id)
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    return Problem(
+        type=f"urn:medxfer:problem:{kind}", title=error.title, status=error.status, detail=str(error), request_id=request_id
+    )
 
 
 def prediction(

@@ -1,6 +1,7 @@
 """The server's process: starts, or says in one line why not; drains at a signal."""
 
 import contextlib
+import logging
 import os
 import resource
 import sys
@@ -12,7 +13,7 @@ from service.app import create_app
 from service.errors import MedXferError
 from service.health import Lifecycle
 from service.log import configure_logging
-from service.protocol import with_deadline
+from service.protocol import protocol
 from service.settings import read_settings
 
 CANNOT_START = 3  # uvicorn's exit code for it, too
@@ -47,7 +48,7 @@ def serve() -> int:
     _allow_connections()
     config = uvicorn.Config(
         app,
-        http=with_deadline(settings.deadline_ms / 1000),
+        http=protocol(settings.deadline_ms / 1000, app.refused),
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -66,7 +67,8 @@ def serve() -> int:
     if not server.started:
         print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
         return CANNOT_START
-    return 0
+    logging.shutdown()
+    os._exit(0)  # the interpreter's own end would wait for threads that decode for nobody
 
 
 def _allow_connections() -> None:

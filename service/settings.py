@@ -33,9 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     max_images: Annotated[int, Meta(ge=1, le=256)] = 16
     drain_seconds: Annotated[int, Meta(ge=1, le=600)] = 20
     watchdog_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30
-    token: Annotated[str, Meta(pattern=r"^[!-~]*$", description="printable ASCII without spaces")] = ""
+    token: Annotated[str, Meta(pattern=r"^[!-~]*\Z", description="printable ASCII without spaces")] = ""
     cors_origin: Annotated[
-        str, Meta(pattern=r"^(https?://[^/*\s]+)?$", description="an origin, such as https://example.org")
+        str, Meta(pattern=r"^(https?://[^/*\s]+)?\Z", description="an origin without a path, such as https://example.org")
     ] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -57,7 +57,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingError(f"{PREFIX}HOST={settings.host!r}: must be an address or the name of a host") from error
     if settings.queue_bytes < settings.max_body_bytes:
         raise SettingError(
-            f"{PREFIX}QUEUE_BYTES={settings.queue_bytes}: must be at least {PREFIX}MAX_BODY_BYTES, {settings.max_body_bytes}"
+            f"{PREFIX}QUEUE_BYTES={settings.queue_bytes}: must be at least {PREFIX}MAX_BODY_BYTES, {settings.max_body_bytes:,}"
         )
     return settings
 

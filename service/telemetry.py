@@ -8,7 +8,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -21,7 +21,9 @@ from service.protocol import CLIENT_LEFT
 logger = logging.getLogger(__name__)
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # https://www.w3.org/TR/trace-context/
+_TRACE = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)  # https://www.w3.org/TR/trace-context/
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (
@@ -39,8 +41,9 @@ _HEADERS = [
 
 
 class Telemetry:
-    """ASGI. Leaves in `scope["state"]`: `request_id`, `start` (seconds, time.perf_counter), and `timing`, milliseconds by name
-    that the routes fill in. While draining, it tells clients not to come again on the same connection."""
+    """ASGI. Leaves in `scope["state"]`: `request_id`, `start` (seconds, time.perf_counter); `timing`, milliseconds by name, and
+    `notes` for the log line, both for the app to fill in. While draining, it tells clients not to come again on the same
+    connection."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self.app = app
@@ -57,7 +60,8 @@ class Telemetry:
         start, status, headers = time.perf_counter(), 0, dict(scope["headers"])
         request_id, trace = _request_id(headers), _TRACE.fullmatch(headers.get(b"traceparent", b""))
         timing: dict[str, float] = {}
-        scope.setdefault("state", {}).update(request_id=request_id, start=start, timing=timing)
+        notes: dict[str, object] = {"trace_id": trace[1].decode()} if trace else {}
+        scope.setdefault("state", {}).update(request_id=request_id, start=start, timing=timing, notes=notes)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -78,30 +82,25 @@ class Telemetry:
             if cancelled.args != (CLIENT_LEFT,) and not status:  # the time to drain is over
                 await send_problem(send_with_headers, NotReady("the service had to stop before the answer"), request_id)
         finally:
-            self._note(scope, status, time.perf_counter() - start, trace[1].decode() if trace else None)
+            notes |= {f"{name}_ms": round(value, 1) for name, value in timing.items()}
+            # Not the path itself, which could be a file name (curl -T).
+            route = scope.get("path_template", "-")
+            self._note(scope["method"][:10], route, status, request_id, time.perf_counter() - start, notes)
 
-    def _note(self, scope: HTTPScope, status: int, seconds: float, trace_id: str | None) -> None:
-        route = scope.get("path_template", "-")  # the path itself could be a file name (curl -T)
+    def refused(self, status: int) -> str:
+        """Note what was refused before it was a request. Returns the id that it is noted by."""
+        request_id = _new_id()
+        self._note("-", "-", status, request_id, 0, {})
+        return request_id
+
+    def _note(self, method: str, route: str, status: int, request_id: str, seconds: float, notes: Mapping[str, object]) -> None:
         self.metrics.requests.labels(route, outcome(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
-        # Probes, the page's twenty files, and what overload turns away by the thousand: metrics count them.
-        level = logging.DEBUG if route.startswith(("/health", "/web")) or status == 429 else logging.INFO
-        if not logger.isEnabledFor(level):
-            return
-        logger.log(
-            level,
-            "request",
-            extra={
-                "method": scope["method"][:10],
-                "route": route,
-                "status": status,
-                "outcome": outcome(status),
-                "ms": round(1000 * seconds, 1),
-                "request_id": scope["state"]["request_id"],
-                **({"trace_id": trace_id} if trace_id else {}),
-                **{f"{name}_ms": round(value, 1) for name, value in scope["state"]["timing"].items()},
-            },
-        )
+        # Those who look, the page’s files, and what overload turns away by the thousand: metrics count them.
+        level = logging.DEBUG if route.startswith(("/health", "/metrics", "/web")) or status == 429 else logging.INFO
+        if logger.isEnabledFor(level):
+            known = {"method": method, "route": route, "status": status, "outcome": outcome(status)}
+            logger.log(level, "request", extra={**known, "ms": round(1000 * seconds, 1), "request_id": request_id, **notes})
 
 
 def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes]:
@@ -111,4 +110,8 @@ def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     offered = headers.get(b"x-request-id", b"")
-    return offered.decode() if _ID.fullmatch(offered) else f"{random.getrandbits(128):032x}"
+    return offered.decode() if _ID.fullmatch(offered) else _new_id()
+
+
+def _new_id() -> str:
+    return f"{random.getrandbits(128):032x}"

@@ -23,6 +23,9 @@ from tests.benchmarks import headlines, report, results
 from tests.benchmarks import novelty as novelty_benchmark
 from tests.benchmarks import training as training_benchmark
 from tests.conftest import ROOT, free_port, wait_until_ready
+from tests.torture import report as torture_report
+from tests.torture import results as torture_results
+from tests.torture.results import Results, Soak
 from training import phantom
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,16 +106,17 @@ def run(command: str, folder: Path) -> str:
 CURL = [command for command in COMMANDS if command.startswith("curl ")]
 
 
-def test_there_are_three_curl_lines() -> None:
-    assert len(CURL) == 3
+def test_there_are_four_curl_lines() -> None:
+    assert len(CURL) == 4
 
 
 def test_the_curl_lines_print_what_the_readme_shows(served: Path, port: int) -> None:
-    form, raw, health = (json.loads(run(line.replace("localhost:8000", f"127.0.0.1:{port}"), served)) for line in CURL)
+    form, raw, batch, health = (json.loads(run(line.replace("localhost:8000", f"127.0.0.1:{port}"), served)) for line in CURL)
     shown = json.loads(blocks("json")[0])
     assert list(form) == list(shown)
     assert form["probabilities"] == raw["probabilities"]
     assert "heatmap" in raw
+    assert [list(result) for result in batch["results"]] == [["prediction"], ["prediction"]]
     assert health == {"status": "ready"}
 
 
@@ -157,6 +161,8 @@ def test_every_command_is_tested_here() -> None:
         "make serve",
         "make test",
         "make benchmark",
+        "make torture",
+        "make soak",
         "docker compose",
         "curl ",
         "make train",
@@ -173,6 +179,12 @@ def test_the_figures_are_those_of_the_benchmarks() -> None:
     assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
     assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
+
+
+def test_what_it_withstands_is_what_was_measured() -> None:
+    found, soak = torture_results.load(torture_results.RESULTS, Results), torture_results.load(torture_results.SOAK, Soak)
+    assert found is not None
+    assert torture_report.page(found, soak) == torture_report.README.read_text(encoding="utf-8")
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

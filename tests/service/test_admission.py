@@ -17,9 +17,9 @@ def busy(admission: Admission, images: int, seconds: float) -> None:
 def test_more_images_than_the_limit_are_refused_before_and_after_their_body() -> None:
     admission = Admission(max_images=2, max_bytes=10)
     with admission.image(), admission.image():
-        with pytest.raises(Overloaded, match="2 images"):
+        with pytest.raises(Overloaded, match="images in work: 2"):
             admission.check(1, 10)
-        with pytest.raises(Overloaded, match="2 images") as refusal, admission.image():
+        with pytest.raises(Overloaded, match="images in work: 2") as refusal, admission.image():
             pass
     assert refusal.value.retry_after_seconds == 1
     admission.check(1, 10)

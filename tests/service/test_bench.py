@@ -92,7 +92,7 @@ def test_being_told_to_come_later_is_obeyed_and_no_failure(image: Path) -> None:
         done = bench(client.base_url, image, "--connections", 4, "--requests", 400)
     assert done.returncode == 0, done.stderr
     assert ", 0 failed, 0 told" not in done.stdout
-    assert "status 429: 1 images are in work" in done.stdout
+    assert "status 429: images in work: 1" in done.stdout
 
 
 def test_a_service_that_leaves_is_a_failure(image: Path) -> None:

@@ -85,6 +85,18 @@ def test_a_transparent_colour_of_a_palette_is_black() -> None:
     assert np.array_equal(found[np.asarray(image) != 255], before[np.asarray(image) != 255])
 
 
+def test_a_transparent_level_of_sixteen_bits_is_black() -> None:
+    wide = PIXELS.astype(np.uint16) * 257
+    found = decode(encode(wide, transparency=int(wide[0, 0])))
+    assert (found[wide == wide[0, 0]] == 0).all()
+    assert np.array_equal(found[wide != wide[0, 0]], PIXELS[wide != wide[0, 0]])
+
+
+def test_an_orientation_that_only_xmp_has_is_left_aside_as_browsers_do() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    assert np.array_equal(decode(encode(PIXELS, "JPEG", xmp=xmp)), decode(encode(PIXELS, "JPEG")))
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(10))
 def test_exif_orientation_is_applied_as_pillow_would(file_format: str, orientation: int) -> None:
@@ -241,6 +253,8 @@ def test_an_ordinary_progressive_jpeg_is_taken_with_anything_behind_it() -> None
 JPEG = encode(grey(64, 64), "JPEG")
 PNG = encode(grey(64, 64))
 EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
+INFLATED = b"iCCPx\0\0" + zlib.compress(bytes(1_000_000), 9)
+PROFILE = (len(INFLATED) - 4).to_bytes(4) + INFLATED + zlib.crc32(INFLATED).to_bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -250,9 +264,12 @@ EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
         (JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:], "fill"),
         (JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0y" * 100_000 + JPEG[2:], "segments"),
         (JPEG[:2] + b"\xff\x01" * 100_000 + JPEG[2:], "segments"),
+        (JPEG[:2] + b"\xff" * 1_000_000, "fill"),
+        (JPEG[:2] + b"\xff\xd9" + b"\xff\xe1\x00\x02" * 100_000, "segments"),
         (PNG[:33] + EMPTY_CHUNK * 100_000 + PNG[33:], "chunks"),
+        (PNG[:33] + PROFILE * 100 + PNG[33:], "chunks of compressed"),
     ],
-    ids=["scans", "fill", "segments", "bare markers", "chunks"],
+    ids=["scans", "fill", "segments", "bare markers", "nothing but fill", "behind an early end", "chunks", "inflated chunks"],
 )
 def test_what_is_built_to_keep_a_decoder_busy_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(UndecodableImage, match=reason):

@@ -171,3 +171,16 @@ def test_what_is_not_done_when_the_time_to_drain_ends_is_told_so() -> None:
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"application/problem+json" in answer
     assert "Traceback" not in rest
+
+
+def test_a_ctrl_c_does_not_wait_for_what_is_decoded_for_nobody() -> None:
+    slow = encode(Image.new("RGBA", (6300, 6300)), compress_level=1)
+    with started(MEDXFER_LANES="1") as process:
+        port = port_of(process)
+        for _ in range(8):  # two seconds of decoding and more
+            with contextlib.suppress(httpx.TimeoutException):
+                httpx.post(f"http://127.0.0.1:{port}/predict", content=slow, timeout=0.1, trust_env=False)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "stopped" in rest

@@ -147,11 +147,15 @@ def test_what_the_form_says_is_not_echoed(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/nowhere", 404), ("GET", "/predict", 405), ("POST", "/predict?heatmap=perhaps", 400)],
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/nowhere", 404, "/schema/openapi.json"),
+        ("GET", "/predict", 405, "not by GET; this address takes "),
+        ("POST", "/predict?heatmap=perhaps", 400, "heatmap is 'perhaps': Expected `bool`"),
+    ],
 )
-def test_a_wrong_address_is_a_problem_too(client: httpx.Client, method: str, path: str, status: int) -> None:
-    assert_problem(client.request(method, path), status, "")
+def test_a_wrong_address_is_a_problem_too(client: httpx.Client, method: str, path: str, status: int, words: str) -> None:
+    assert_problem(client.request(method, path), status, words)
 
 
 def test_a_request_id_is_accepted_and_an_odd_one_replaced(client: httpx.Client) -> None:
@@ -179,7 +183,7 @@ def test_a_full_service_says_when_to_come_again_and_its_health_answers() -> None
             assert client.get("/health").status_code == 200
         refused = [answer for answer in answers if answer.status_code != 200]
         assert refused
-        assert_problem(refused[0], 429, "1 images are in work")
+        assert_problem(refused[0], 429, "images in work: 1")
         assert int(refused[0].headers["retry-after"]) >= 1
         assert first.result().status_code == 200
         assert client.post("/predict", content=PNG).status_code == 200
@@ -221,10 +225,25 @@ def test_a_batch_is_bounded_and_a_form(client: httpx.Client) -> None:
 
 
 def test_images_of_a_batch_take_places_as_others_do() -> None:
-    with running_service(queue_limit=2, lanes=1) as client:
-        results = client.post("/predict/batch", files=[("images", PNG)] * 4).json()["results"]
-        assert [list(result) for result in results] == [["prediction"], ["prediction"], ["problem"], ["problem"]]
-        assert results[3]["problem"]["status"] == 429
+    with running_service(queue_limit=2, lanes=1) as client, ThreadPoolExecutor() as threads:
+        assert_problem(client.post("/predict/batch", files=[("images", PNG)] * 3), 400, "1 to 2 times")
+        first = threads.submit(httpx.post, f"{client.base_url}/predict", content=SLOW, trust_env=False)
+        while not metric(client, "medxfer_in_flight_images"):
+            assert not first.done()
+        results = client.post("/predict/batch", files=[("images", PNG)] * 2).json()["results"]
+        assert [list(result) for result in results] == [["prediction"], ["problem"]]
+        assert results[1]["problem"]["status"] == 429
+
+
+def test_what_is_decoded_for_nobody_still_takes_its_place() -> None:
+    with running_service(queue_limit=1, lanes=1) as client:
+        answer = client.post("/predict", content=SLOW, headers={"x-request-timeout-ms": "60"})
+        assert answer.status_code in (408, 504)
+        if answer.status_code == 504:
+            assert client.post("/predict", content=PNG).status_code == 429
+        while metric(client, "medxfer_in_flight_images"):
+            pass
+        assert client.post("/predict", content=PNG).status_code == 200
 
 
 def test_the_same_image_alone_and_among_sixteen_gives_the_same_bits(client: httpx.Client) -> None:
@@ -269,6 +288,7 @@ def test_who_lacks_the_token_is_refused_and_health_needs_none() -> None:
                 assert answer.headers["www-authenticate"] == "Bearer"
         bearing = {"authorization": "Bearer s3cret-token"}
         assert client.post("/predict", content=PNG, headers=bearing).status_code == 200
+        assert client.post("/predict", content=PNG, headers={"authorization": "bearer  s3cret-token"}).status_code == 200
         assert client.get("/health").status_code == 200
 
 
@@ -288,7 +308,7 @@ def test_a_page_from_elsewhere_can_read_that_it_is_to_come_later() -> None:
         while not metric(client, "medxfer_in_flight_images"):
             assert not first.done()
         answer = client.post("/predict", content=PNG, headers={"origin": "https://example.org"})
-        assert_problem(answer, 429, "1 images are in work")
+        assert_problem(answer, 429, "images in work: 1")
         assert answer.headers["access-control-allow-origin"] == "https://example.org"
         assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
 

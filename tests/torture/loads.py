@@ -21,6 +21,7 @@ import uvloop
 from service import images
 from service.artefact import read_artefact
 from service.classifier import Classifier
+from service.protocol import MAX_PIPELINED
 from tests.conftest import DEFAULT_MODEL, encode, grey
 from tests.torture import results
 from tests.torture.inputs import MAX_IMAGES, jpeg
@@ -154,11 +155,11 @@ def idle_after_a_request(port: int) -> socket.socket:
 
 
 def never_reads(port: int) -> socket.socket:
-    """Asks for 6 MB in answers of 100 KB, more than the kernel keeps for a client with a small window."""
+    """Asks for as many answers of 100 KB as may be asked for ahead, and gives them a small window."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.connect(("127.0.0.1", port))
-    connection.sendall(get("/model-info") * 60)
+    connection.sendall(get("/model-info") * MAX_PIPELINED)
     return connection
 
 
