@@ -1,5 +1,6 @@
 # make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
-# make test    install everything, run all tests
+# make test    install everything, run all tests but those of the page
+# make test-page   the page, in a real browser (needs Chromium: apt-get install chromium)
 # make check   all that CI checks: lint, types, tests
 # make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
@@ -18,15 +19,18 @@ CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
 
-.PHONY: serve test check screenshots benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
+.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
 
 test: .venv/everything
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/web
 
-check: lint test
+test-page: .venv/everything
+	$(BIN)/python -m pytest tests/web
+
+check: lint test test-page
 
 benchmark: .venv/everything
 	$(BIN)/python -m tests.benchmarks.serving

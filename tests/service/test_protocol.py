@@ -238,7 +238,7 @@ def test_a_client_that_leaves_costs_no_inference() -> None:
             of[f'medxfer_requests_total{{outcome="{outcome}",route="/predict"}}'] for outcome in ("left", "answered")
         )
         assert left >= 1
-        assert left + answered == 7
+        assert left + answered <= 7  # who leaves before the first step of its request is not counted
         assert of["medxfer_inference_seconds_count"] <= answered + 1  # one may have left its lane for nobody
         assert of["medxfer_in_flight_images"] == 0
         assert of["medxfer_in_flight_bytes"] == 0
