@@ -413,34 +413,28 @@ def wrong_clock() -> tuple[bool, str]:
 
 def unread_log() -> tuple[bool, str]:
     """As a supervisor that hangs: the pipe takes 64 KB, then no more."""
-    port = free_port()
-    with start(port, subprocess.PIPE) as process:
-        try:
-            service = Service(port, process, Path(os.devnull))
-            service.wait_until_ready()
-            statuses = [exchange(port, post(jpeg())).status for _ in range(2_000)]
-            process.terminate()
-            process.wait(STOP_SECONDS)
-        finally:
-            process.kill()
-    held = statuses == [200] * 2_000 and process.returncode == -signal.SIGTERM
-    return held, f"{statuses.count(200):,} × 200, exit {process.returncode}"
+    return answers_without_its_log(2_000, reader_stays=True)
 
 
 def broken_log() -> tuple[bool, str]:
+    return answers_without_its_log(200, reader_stays=False)
+
+
+def answers_without_its_log(times: int, *, reader_stays: bool) -> tuple[bool, str]:
     port = free_port()
     with start(port, subprocess.PIPE) as process:
         try:
             assert process.stderr
             Service(port, process, Path(os.devnull)).wait_until_ready()
-            process.stderr.close()
-            statuses = [exchange(port, post(jpeg())).status for _ in range(200)]
+            if not reader_stays:
+                process.stderr.close()
+            statuses = [exchange(port, post(jpeg())).status for _ in range(times)]
             process.terminate()
             process.wait(STOP_SECONDS)
         finally:
             process.kill()
-    held = statuses == [200] * 200 and process.returncode == -signal.SIGTERM
-    return held, f"{statuses.count(200)} × 200, exit {process.returncode}"
+    held = statuses == [200] * times and process.returncode == -signal.SIGTERM
+    return held, f"{statuses.count(200):,} × 200, exit {process.returncode}"
 
 
 def port_in_use() -> tuple[bool, str]:
