@@ -1,5 +1,6 @@
 // Talks to the service, and to nobody else. Bodies are the image's bytes alone, so that no file name leaves.
 
+const BUSY_TRIES = 3;
 let token = ""; // in memory only
 
 export function setToken(value) {
@@ -19,13 +20,17 @@ export class Problem extends Error {
 export const isReady = () => ask("/health/ready");
 export const modelInfo = () => ask("/model-info");
 
-export function predict(image, { heatmap = false, signal } = {}) {
-  return ask(`/predict?heatmap=${heatmap}`, {
-    method: "POST",
-    body: image,
-    headers: { "Content-Type": "application/octet-stream" },
-    signal,
-  });
+// Asks as often as an overloaded service wishes, a few times. `wait` gets the seconds; it may show them.
+export async function predict(image, { heatmap = false, signal, wait = pause } = {}) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask(`/predict?heatmap=${heatmap}`, { method: "POST", body: image, headers, signal });
+    } catch (problem) {
+      if (problem.status !== 429 || tries > BUSY_TRIES) throw problem;
+      await wait(problem.retryAfter * (1 + 0.2 * Math.random()), signal); // a little at random, so that not all come back at once
+    }
+  }
 }
 
 // As a Blob; for what a link cannot fetch, since it cannot bear the token.

@@ -1,7 +1,7 @@
 // The map: evidence in logits → values between its cells → colours and contours. One scale for all images, never stretched.
 
 export const SIZE = 224; // px of the painted map; the network's own square
-const FULL = 0.5; // share of the scale from which a colour no longer fades, and where the contours run
+const CONTOUR = 0.5; // share of the scale at which the contours run
 const LIGHTNESS = 0.7;
 const CHROMA = 0.15;
 const [AGAINST, FOR] = [255, 55]; // degrees of hue
@@ -13,7 +13,7 @@ export function colour(t) {
   return fromOklab(LIGHTNESS, chroma * Math.cos(hue), chroma * Math.sin(hue));
 }
 
-const fade = (t) => Math.min(1, Math.abs(t) / FULL);
+export const fade = (t) => Math.abs(t); // even, to the end of the scale: twice the evidence is twice as visible
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const TABLE = Array.from({ length: 255 }, (_, index) => colour((index - 127) / 127));
 
@@ -74,7 +74,7 @@ export function contour(field, level) {
   return path;
 }
 
-export const contours = (field) => ({ for: contour(field, FULL), against: contour(field, -FULL) });
+export const contours = (field) => ({ for: contour(field, CONTOUR), against: contour(field, -CONTOUR) });
 
 // Where on the screen most of the evidence for the positive label lies, by ninths of the image.
 export function mostEvidence(values) {

@@ -1,6 +1,6 @@
 // What a call is worth where the positive label is rarer: sensitivity and specificity of the test, and Bayes.
 
-import { lower, percent } from "./words.js";
+import { lower, percent, unbroken } from "./words.js";
 
 const PER_THOUSAND = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const $ = (id) => document.getElementById(id);
@@ -69,7 +69,7 @@ function render() {
   else {
     clearTimeout(later);
     const here = percent(posterior(score, info.prior, sick / 1000));
-    later = setTimeout(() => ($("posterior").textContent = `This image: a score of ${percent(score)} % would mean ${here} % where ${common} have it.`), 150);
+    later = setTimeout(() => ($("posterior").textContent = unbroken(`This image: a score of ${percent(score)} % would mean ${here} % where ${common} have it.`)), 150);
   }
 }
 

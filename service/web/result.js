@@ -1,6 +1,6 @@
 // The answer in the right-hand panel: label, score, bar, notes, and the facts below.
 
-import { kindOf, lower, noveltyWords, resultWords, title } from "./words.js";
+import { kindOf, lower, noveltyWords, resultWords, title, unbroken } from "./words.js";
 import { picturePlace, signed } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
@@ -48,8 +48,8 @@ function fill(prediction, info) {
   const words = resultWords(prediction, info);
   $("label").textContent = words.label;
   $("leaning").textContent = words.leaning;
-  $("score").textContent = `${words.score} %`;
-  $("meaning").textContent = words.meaning;
+  $("score").textContent = unbroken(`${words.score} %`);
+  $("meaning").textContent = unbroken(words.meaning);
   $("bar").setAttribute("aria-label", words.bar);
   $("bar").style.setProperty("--score", prediction.probabilities[info.positive]);
   const own = prediction.warnings.filter((warning) => !warning.startsWith(`the image is ${prediction.novelty.level}:`)); // said above

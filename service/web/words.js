@@ -10,6 +10,9 @@ export function percent(probability) {
   return whole > 99 ? ">\u00a099" : String(whole);
 }
 
+// No line breaks before a percent sign.
+export const unbroken = (words) => words.replaceAll(" %", "\u00a0%");
+
 const spoken = (probability) => percent(probability).replace("<\u00a0", "less than ").replace(">\u00a0", "more than ");
 
 // Of a limit: finer than a score, where a whole percent would hide it.
@@ -46,12 +49,13 @@ export function resultWords(prediction, info) {
     ...common,
     label: title(prediction.label),
     leaning: "",
-    meaning: `Of 100 images with this score, about ${counts(p)} were ${positive} and ${counts(1 - p)} were not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
+    meaning: `Of 100 images with this score, about ${were(p)} ${positive} and ${were(1 - p)} not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
     spoken: `Result: ${lower(prediction.label)}. Score for ${positive} ${spoken(p)} of 100.`,
   };
 }
 
 const counts = (probability) => percent(probability).replace("<\u00a01", "1 or fewer").replace(">\u00a099", "99 or more");
+const were = (probability) => `${counts(probability)} ${counts(probability) === "1" ? "was" : "were"}`;
 const share = (prior) => (prior === 0.5 ? "half" : `${percent(prior)} %`);
 
 export function noveltyWords(level, info) {

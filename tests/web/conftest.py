@@ -95,6 +95,12 @@ def state(page: Page, name: str) -> None:
     expect(page.locator("#tool")).to_have_attribute("data-state", name)
 
 
+def fits(page: Page) -> bool:
+    """Nothing scrolls sideways. (`innerWidth` would not tell on a phone: it grows with what is too wide.)"""
+    assert page.viewport_size
+    return bool(page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"])
+
+
 def shown(page: Page, paths: list[str] | str) -> Page:
     """Given and answered."""
     give(page, paths)

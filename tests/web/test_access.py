@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import SIZES, Open, give, shown, state
+from tests.web.conftest import SIZES, Open, fits, give, shown, state
 
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
@@ -72,7 +72,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(open_page: Open, files: 
     page = open_page(size, theme)
     STATES[name](page, files)
     assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
     expect(page.get_by_role("note")).to_be_in_viewport()
 
 
@@ -145,7 +145,7 @@ def test_motion_stops_where_less_of_it_is_wished(open_page: Open, files: Any) ->
 @pytest.mark.parametrize("width", [320, 390, 768, 1024])
 def test_nothing_is_cut_at_a_width(open_page: Open, files: Any, width: int) -> None:
     page = shown(open_page(viewport={"width": width, "height": 800}), files(0.93))
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
     cut = page.evaluate(
         """() => [...document.querySelectorAll("main button, main p, main h2, main legend, main output, main td")]
             .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1
@@ -157,7 +157,7 @@ def test_nothing_is_cut_at_a_width(open_page: Open, files: Any, width: int) -> N
 
 def test_text_twice_as_large_still_fits(open_page: Open, files: Any) -> None:
     page = shown(open_page(viewport={"width": 720, "height": 450}), files(0.93))  # as a desk of 1440 × 900 at 200 %
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
 
 
 def test_forced_colours_keep_map_and_bar(open_page: Open, files: Any) -> None:

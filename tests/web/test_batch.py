@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.conftest import running_service
-from tests.web.conftest import Open, give, state
+from tests.web.conftest import Open, fits, give, state
 
 REFUSED = b"no image"
 
@@ -124,5 +124,5 @@ def test_a_long_name_wraps_and_nothing_scrolls_sideways(open_page: Open, files: 
         page = open_page(size)
         give(page, [str(long), *files(0.2)])
         done(page, "2 of 2")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert fits(page)
         assert page.locator("#batch-scroll").evaluate("table => table.scrollWidth <= table.clientWidth")

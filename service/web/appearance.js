@@ -1,0 +1,41 @@
+// The theme that the reader chose, and which parts of the explanation lie open.
+
+const WIDE = matchMedia("(min-width: 56.25rem)"); // two panes, as in page.css
+
+export const isWide = () => WIDE.matches;
+
+export function setUp() {
+  setUpThemes();
+  WIDE.addEventListener("change", unfold);
+  unfold();
+}
+
+function setUpThemes() {
+  const chosen = stored();
+  document.querySelectorAll("[name=theme]").forEach((radio) => {
+    radio.checked = radio.value === (chosen ?? "system");
+    radio.addEventListener("change", () => choose(radio.value));
+  });
+}
+
+function stored() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null; // forbidden: the choice then lasts as long as the page
+  }
+}
+
+function choose(theme) {
+  document.documentElement.style.setProperty("color-scheme", theme === "system" ? "light dark" : theme);
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // as above
+  }
+}
+
+// Beside the tool the explanation lies open; below it, on a phone, it waits folded.
+function unfold() {
+  document.querySelectorAll(".part").forEach((part) => (part.open = WIDE.matches));
+}
