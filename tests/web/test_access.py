@@ -3,12 +3,14 @@
 import importlib.resources
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.conftest import dicom_of, grey
 from tests.web.conftest import SIZES, Open, fits, give, shown, state
 
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -19,6 +21,17 @@ def violations(page: Page) -> list[str]:
     page.evaluate(AXE)
     found = page.evaluate("axe.run().then(({ violations }) => violations)")
     return [f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:200]}" for one in found for node in one["nodes"]]
+
+
+def cut(page: Page) -> list[str]:
+    """What is wider than its box."""
+    found = page.evaluate(
+        """() => [...document.querySelectorAll("main button, main p, main h2, main h3, main legend, main output, main td")]
+            .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1
+                && getComputedStyle(it).display !== "inline" && !it.classList.contains("visually-hidden"))
+            .map((it) => it.outerHTML.slice(0, 80))"""
+    )
+    return [str(one) for one in found]
 
 
 def refused(page: Page, files: Any) -> None:
@@ -46,6 +59,40 @@ def looked_at_closely(page: Page, files: Any) -> None:
     page.locator("#cells-table summary").click()
 
 
+def busy(page: Page, files: Any) -> None:
+    page.route("**/predict*", lambda route: route.fulfill(status=429, body="{}", headers={"Retry-After": "30"}))
+    give(page, files(0.5))
+    expect(page.locator("#reading")).to_contain_text("Trying again in")
+
+
+def gone(page: Page, files: Any) -> None:
+    page.route("**/predict*", lambda route: route.abort())
+    give(page, files(0.5))
+    state(page, "problem")
+
+
+def starting(page: Page, files: Any) -> None:
+    page.route("**/health/ready", lambda route: route.fulfill(status=503, body=json.dumps({"detail": "it starts"})))
+    page.reload()
+    state(page, "waiting")
+
+
+def dragging(page: Page, files: Any) -> None:
+    page.evaluate("dispatchEvent(new DragEvent('dragenter', { dataTransfer: new DataTransfer() }))")
+    expect(page.locator("#frame")).to_have_attribute("data-drop", "Drop here.")
+
+
+def looking_first(page: Page, files: Any) -> None:
+    page.get_by_label("Look first").check()
+    shown(page, files(0.93))
+
+
+def dicom(page: Page, files: Any) -> None:
+    path = Path(files(0.5)[0]).with_suffix(".dcm")
+    path.write_bytes(dicom_of(grey(300, 260)))
+    shown(page, str(path))
+
+
 def keys(page: Page, files: Any) -> None:
     page.evaluate("document.getElementById('keys').showPopover()")
 
@@ -58,7 +105,13 @@ STATES: dict[str, Callable[[Page, Any], object]] = {
     "unusual": lambda page, files: shown(page, files(0.5, brightest=180)),
     "foreign": lambda page, files: shown(page, files(0.05, brightest=100)),
     "refused": refused,
+    "gone": gone,
+    "starting": starting,
+    "dragging": dragging,
     "reading": reading,
+    "busy": busy,
+    "dicom": dicom,
+    "look first": looking_first,
     "batch": batch,
     "close": looked_at_closely,
     "keys": keys,
@@ -73,6 +126,16 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(open_page: Open, files: 
     STATES[name](page, files)
     assert violations(page) == []
     assert fits(page)
+    expect(page.get_by_role("note")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [320, 768])
+@pytest.mark.parametrize("name", STATES)
+def test_nothing_is_cut_in_any_state(open_page: Open, files: Any, name: str, width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 800})
+    STATES[name](page, files)
+    assert fits(page)
+    assert cut(page) == []
     expect(page.get_by_role("note")).to_be_in_viewport()
 
 
@@ -140,19 +203,6 @@ def test_motion_stops_where_less_of_it_is_wished(open_page: Open, files: Any) ->
     reading(page, files)
     running = page.evaluate("document.getAnimations().filter(animation => animation.playState === 'running').length")
     assert running == 0
-
-
-@pytest.mark.parametrize("width", [320, 390, 768, 1024])
-def test_nothing_is_cut_at_a_width(open_page: Open, files: Any, width: int) -> None:
-    page = shown(open_page(viewport={"width": width, "height": 800}), files(0.93))
-    assert fits(page)
-    cut = page.evaluate(
-        """() => [...document.querySelectorAll("main button, main p, main h2, main legend, main output, main td")]
-            .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1
-                && getComputedStyle(it).display !== "inline" && !it.classList.contains("visually-hidden"))
-            .map((it) => it.outerHTML.slice(0, 80))"""
-    )
-    assert cut == []
 
 
 def test_text_twice_as_large_still_fits(open_page: Open, files: Any) -> None:

@@ -34,16 +34,18 @@ def saved(page: Page, button: str) -> str:
     return download.value.path().read_text(encoding="utf-8")
 
 
-def test_totals_add_up_and_reasons_stand_with_their_rows(open_page: Open, files: Any) -> None:
+def test_totals_add_up_and_reasons_stand_with_their_rows(open_page: Open, files: Any, tmp_path: Path) -> None:
     page = open_page()
-    give(page, with_a_refused_one(files(0.9, 0.01, 0.3, 0.95)))
-    done(page, "4 of 5 images read. 1 was not:")
+    unusual = Path(files(0.6, brightest=180)[0]).rename(tmp_path / "unusual.png")
+    paths = with_a_refused_one([*files(0.9, 0.01, 0.3, 0.95), str(unusual)])
+    give(page, paths)
+    done(page, "5 of 6 images read. 1 was not:")
     assert page.locator("#batch-filters span").all_inner_texts() == [
-        "All 5", "Normal 1", "Pneumonia 2", "Uncertain 1", "Unusual 0", "Refused 1",
+        "All 6", "Normal 1", "Pneumonia 2", "Uncertain 1", "Unusual 1", "Refused 1",
     ]  # fmt: skip
     expect(page.locator("#batch-failures")).to_contain_text("=cmd.txt: This file type cannot be read.")
-    expect(page.locator("#live")).to_have_text("Batch finished. 4 read, 1 not read.")
-    assert names(page) == [Path(path).name for path in with_a_refused_one(files(0.9, 0.01, 0.3, 0.95))]
+    expect(page.locator("#live")).to_have_text("Batch finished. 5 read, 1 not read.")
+    assert names(page) == [Path(path).name for path in paths]
 
 
 def test_it_sorts_and_filters(open_page: Open, files: Any) -> None:
@@ -113,8 +115,11 @@ def test_the_busy_ones_are_tried_again(open_page: Open, files: Any) -> None:
 def test_a_service_with_one_place_answers_all_of_them_in_the_end(open_page: Open, files: Any) -> None:
     with running_service(queue_limit=1) as client:
         page = open_page(url=str(client.base_url))
+        statuses: list[int] = []
+        page.on("response", lambda response: statuses.append(response.status))
         give(page, files(*[0.9] * 12, size=(1500, 1500)))
         expect(page.locator("#batch-words")).to_contain_text("12 of 12 images read.", timeout=60_000)
+    assert 429 in statuses
 
 
 def test_a_long_name_wraps_and_nothing_scrolls_sideways(open_page: Open, files: Any) -> None:

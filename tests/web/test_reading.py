@@ -119,6 +119,14 @@ def test_print_is_one_page_with_map_legend_limits_hash_and_date(open_page: Open,
     expect(page.locator("body")).to_have_css("color", "rgb(19, 32, 43)")
 
 
+@pytest.mark.parametrize(("probability", "shape"), [(0.01, ".square"), (0.93, ".disc"), (0.3, ".half")])
+def test_on_grey_paper_the_labels_differ_by_their_shapes(open_page: Open, files: Any, probability: float, shape: str) -> None:
+    page = shown(open_page(), files(probability))
+    page.emulate_media(media="print")
+    visible = [name for name in (".square", ".disc", ".half") if page.locator(f".sign {name}").is_visible()]
+    assert visible == [shape]
+
+
 def test_a_batch_is_printed_as_a_table(open_page: Open, files: Any) -> None:
     page = open_page()
     give(page, files(0.9, 0.2))

@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.conftest import encode
+from tests.conftest import ROOT, encode
 from tests.web.conftest import Open, shown
 from tests.web.model import image_for
+
+NORMAL = sorted((ROOT.parent / "shared" / "data").rglob("NORMAL/*.jpeg"))[::150][:9]
 
 
 def box(page: Page, selector: str) -> dict[str, float]:
@@ -48,6 +51,36 @@ def test_the_colours_are_the_same_for_every_image(open_page: Open, files: Any) -
 def test_weak_evidence_is_clear_and_not_stretched(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.5))
     assert max(pixel[3] for pixel in map_pixels(page)) < 130  # of 255; at half the scale it would be full
+
+
+@pytest.mark.skipif(not NORMAL, reason="no X-rays beside this clone")
+def test_the_map_of_a_normal_x_ray_is_mostly_clear(open_page: Open, client: httpx.Client) -> None:
+    page = open_page(url=str(client.base_url))
+    shares = []
+    for path in NORMAL:
+        shown(page, str(path))
+        strength = float(page.locator("#map").evaluate("map => getComputedStyle(map).getPropertyValue('--strength')"))
+        opacity = strength * np.array(map_pixels(page))[:, 3] / 255
+        shares.append(np.mean(opacity < 0.25))
+    assert np.median(shares) > 0.5
+
+
+def test_an_inverted_picture_keeps_both_hues_and_both_lines(open_page: Open, tmp_path: Path) -> None:
+    halves = np.full((240, 300), 30, dtype=np.uint8)
+    halves[:, 150:] = 255
+    path = tmp_path / "halves.png"
+    path.write_bytes(encode(halves))
+    page = shown(open_page(), str(path))
+    before = map_pixels(page)
+    page.get_by_role("button", name="Invert").click()
+    expect(page.locator("#base")).to_have_css("filter", "invert(1)")
+    expect(page.locator("#map")).to_have_css("filter", "none")
+    assert map_pixels(page) == before
+    for name, dashes in (("for", "none"), ("against", "5px, 5px")):
+        line = page.locator(f"#contours .{name}")
+        assert line.get_attribute("d")
+        expect(line).to_have_css("visibility", "visible")
+        expect(line).to_have_css("stroke-dasharray", dashes)
 
 
 def test_evidence_for_is_orange_and_against_blue(open_page: Open, files: Any) -> None:
