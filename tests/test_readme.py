@@ -21,6 +21,7 @@ from PIL import Image
 from service.settings import Settings
 from tests.benchmarks import headlines, report, results
 from tests.benchmarks import novelty as novelty_benchmark
+from tests.benchmarks import page as page_benchmark
 from tests.benchmarks import training as training_benchmark
 from tests.conftest import ROOT, free_port, wait_until_ready
 from tests.torture import report as torture_report
@@ -179,6 +180,7 @@ def test_the_figures_are_those_of_the_benchmarks() -> None:
     assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
     assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
+    assert page_benchmark.words(json.loads(page_benchmark.RESULT.read_text())) in README
 
 
 def test_what_it_withstands_is_what_was_measured() -> None:

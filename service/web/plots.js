@@ -136,8 +136,8 @@ export function scores(info) {
     bars(histogram.negative, "against", false),
     shape("path", { d: "M4 98H332", class: "axis" }),
     lines,
-    text(168, 40, `with ${lower(info.positive)}`, { "text-anchor": "middle" }),
-    text(168, 170, "without", { "text-anchor": "middle" }),
+    text(150, 40, `with ${lower(info.positive)}`, { "text-anchor": "middle" }),
+    text(150, 170, "without", { "text-anchor": "middle" }),
     text(4, 226, "score 0"),
     text(332, 226, "100 %", { "text-anchor": "end" }),
   ]);
