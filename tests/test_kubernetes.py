@@ -85,6 +85,8 @@ def test_the_overlay_of_the_readme_changes_what_it_says(overlay: Path) -> None:
     assert [metric["type"] for metric in built["HorizontalPodAutoscaler"]["spec"]["metrics"]] == ["ContainerResource", "Pods"]
     secret = container["env"][0]["valueFrom"]["secretKeyRef"]
     assert container["env"][0]["name"] == SECRET
+    made = (FOLDER / "token/kustomization.yaml").read_text()
+    assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in made
     assert built["ServiceMonitor"]["spec"]["endpoints"][0]["authorization"]["credentials"] == secret
 
 
