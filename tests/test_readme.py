@@ -36,6 +36,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
+def block(language: str, word: str) -> str:
+    """The one in which the word stands."""
+    [found] = (each for each in blocks(language) if word in each)
+    return found
+
+
 def without_variables(command: str) -> str:
     return re.sub(r"^(\w+=\S+ )*", "", command)
 
@@ -130,7 +136,7 @@ def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -
     names: dict[str, Any] = {}  # Any: whatever the README defines
     info = httpx.get(f"http://127.0.0.1:{port}/model-info", trust_env=False).json()
     with contextlib.chdir(served):
-        exec(blocks("python")[0].replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
+        exec(block("python", "onnxruntime").replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
     for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=(served / name).read_bytes(), trust_env=False).json()
         assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
@@ -172,6 +178,29 @@ def test_every_command_is_tested_here() -> None:
     )
     for command in COMMANDS:
         assert without_variables(command).startswith(known), command
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        assert (ROOT / (path or name)).exists(), target
+        if anchor:
+            assert anchor in anchors(ROOT / (path or name)), target
+
+
+def test_what_contributing_names_is_there() -> None:
+    contributing, makefile = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([\w-]+)`", contributing):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for path in re.findall(r"pytest (\S+)", contributing):
+        assert (ROOT / path).exists(), path
+
+
+def anchors(page: Path) -> list[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_the_figures_are_those_of_the_benchmarks() -> None:
