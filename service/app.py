@@ -20,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 
-from service import access, health, images, limits, machine, pages, routes, schemas
+from service import access, health, images, infer_response, limits, machine, open_inference, pages, problems, routes, schemas
 from service.admission import Admission
 from service.artefact import read_folder, read_variant
 from service.batcher import Batcher
@@ -29,11 +29,11 @@ from service.errors import Overloaded, RequestError, Unauthorized
 from service.gate import Gate
 from service.health import Lifecycle
 from service.metrics import Metrics
-from service.routes import Request, Work
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
 from service.settings import AUTO, Settings
 from service.telemetry import Telemetry
 from service.watchdog import Watchdog
+from service.work import Request, Work
 
 VERSION = "0.1.0"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
@@ -95,6 +95,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
     info_json = msgspec.json.encode(info)
+    server = infer_response.server_metadata(VERSION)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -120,18 +121,36 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     guards = [access.bearer(settings.token)] if settings.token else []
     security = [{"token": list[str]()}] if settings.token else None
     asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics, pages.report, pages.report_file]
+    of_model = [open_inference.model_metadata, open_inference.infer]
+    model_path, version_path = open_inference.model_paths(artefact)
     app = Litestar(
         [
             health.live,
             health.ready,
             pages.page,
             pages.page_file,
-            Router("/", route_handlers=asked, guards=guards, security=security),
+            open_inference.live,
+            open_inference.ready,
+            Router(model_path, route_handlers=[open_inference.model_ready]),
+            Router(version_path, route_handlers=[open_inference.model_ready], include_in_schema=False),
+            Router(
+                "/",
+                route_handlers=[
+                    *asked,
+                    open_inference.server_metadata,
+                    open_inference.unknown_model,
+                    Router(model_path, route_handlers=of_model),
+                    Router(version_path, route_handlers=of_model, include_in_schema=False),
+                ],
+                guards=guards,
+                security=security,
+            ),
         ],
         dependencies={
             "info": Provide(lambda: info_json, sync_to_thread=False),
             "lifecycle": Provide(lambda: lifecycle, sync_to_thread=False),
             "report_files": Provide(lambda: report_files, sync_to_thread=False),
+            "server": Provide(lambda: server, sync_to_thread=False),
             "web": Provide(lambda: web, sync_to_thread=False),
             "work": Provide(lambda: work, sync_to_thread=False),
         },
@@ -157,7 +176,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
             render_plugins=[JsonRenderPlugin()],  # not YAML, which takes 12 ms each time
         ),
     )
-    gate = Gate(app, admission, paths={"/predict", "/predict/batch"})
+    gate = Gate(app, admission, paths={"/predict", "/predict/batch", f"{model_path}/infer", f"{version_path}/infer"})
     return Telemetry(gate, metrics, draining=lambda: lifecycle.state == "draining")
 
 
@@ -220,6 +239,7 @@ def _failed(request: Request, error: Exception) -> Response[Problem]:
 
 def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
     request.scope["state"]["notes"]["problem"] = problem.title
+    problem = problems.for_path(problem, request.scope["path"])
     return Response(problem, status_code=problem.status, media_type="application/problem+json", headers=headers)
 
 
