@@ -35,6 +35,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
+def python(library: str) -> str:
+    """The one example that imports it."""
+    [block] = [block for block in blocks("python") if f"import {library}" in block or f"from {library}" in block]
+    return block
+
+
 def without_variables(command: str) -> str:
     return re.sub(r"^(\w+=\S+ )*", "", command)
 
@@ -129,10 +135,22 @@ def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -
     names: dict[str, Any] = {}  # Any: whatever the README defines
     info = httpx.get(f"http://127.0.0.1:{port}/model-info", trust_env=False).json()
     with contextlib.chdir(served):
-        exec(blocks("python")[0].replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
+        exec(python("onnxruntime").replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
     for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=(served / name).read_bytes(), trust_env=False).json()
         assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
+
+
+def test_tritons_client_gets_what_the_service_gives(served: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}  # Any: whatever the README defines
+    with contextlib.chdir(served):
+        exec(python("tritonclient").replace("localhost:8000", f"127.0.0.1:{port}"), names)
+    names["client"].close()
+    assert capsys.readouterr().out.startswith("[b'")
+    for row, content in enumerate(names["contents"]):
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=content, trust_env=False).json()
+        assert names["result"].as_numpy("label")[row] == answer["label"].encode()
+        assert names["result"].as_numpy("probabilities")[row].tolist() == list(answer["probabilities"].values())
 
 
 def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) -> None:
