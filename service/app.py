@@ -28,6 +28,7 @@ from service.classifier import Classifier, Grey, Output
 from service.errors import Overloaded, RequestError, Unauthorized
 from service.gate import Gate
 from service.health import Lifecycle
+from service.infer_request import HEADER_LENGTH
 from service.metrics import Metrics
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
 from service.settings import AUTO, Settings
@@ -121,8 +122,8 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     guards = [access.bearer(settings.token)] if settings.token else []
     security = [{"token": list[str]()}] if settings.token else None
     asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics, pages.report, pages.report_file]
-    of_model = [open_inference.model_metadata, open_inference.infer]
-    model_path, version_path = open_inference.model_paths(artefact)
+    of_model = open_inference.of_model(artefact, open_inference.model_metadata, open_inference.infer)
+    of_server = [open_inference.server_metadata, open_inference.unknown_model]
     app = Litestar(
         [
             health.live,
@@ -131,20 +132,8 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
             pages.page_file,
             open_inference.live,
             open_inference.ready,
-            Router(model_path, route_handlers=[open_inference.model_ready]),
-            Router(version_path, route_handlers=[open_inference.model_ready], include_in_schema=False),
-            Router(
-                "/",
-                route_handlers=[
-                    *asked,
-                    open_inference.server_metadata,
-                    open_inference.unknown_model,
-                    Router(model_path, route_handlers=of_model),
-                    Router(version_path, route_handlers=of_model, include_in_schema=False),
-                ],
-                guards=guards,
-                security=security,
-            ),
+            *open_inference.of_model(artefact, open_inference.model_ready),
+            Router("/", route_handlers=[*asked, *of_server, *of_model], guards=guards, security=security),
         ],
         dependencies={
             "info": Provide(lambda: info_json, sync_to_thread=False),
@@ -160,7 +149,9 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
         debug=False,
         request_max_body_size=settings.max_body_bytes,
         cors_config=CORSConfig(
-            allow_origins=[settings.cors_origin], allow_methods=["GET", "POST"], expose_headers=["Retry-After", "X-Request-ID"]
+            allow_origins=[settings.cors_origin],
+            allow_methods=["GET", "POST"],
+            expose_headers=["Retry-After", "X-Request-ID", HEADER_LENGTH],
         )
         if settings.cors_origin
         else None,
@@ -176,7 +167,8 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
             render_plugins=[JsonRenderPlugin()],  # not YAML, which takes 12 ms each time
         ),
     )
-    gate = Gate(app, admission, paths={"/predict", "/predict/batch", f"{model_path}/infer", f"{version_path}/infer"})
+    infer_paths = {f"{router.path}/infer" for router in of_model}
+    gate = Gate(app, admission, paths={"/predict", "/predict/batch"} | infer_paths)
     return Telemetry(gate, metrics, draining=lambda: lifecycle.state == "draining")
 
 

@@ -1,4 +1,4 @@
-"""The addresses of the Open Inference Protocol, for KServe, Triton's clients, and tools that load a server.
+"""The addresses of the Open Inference Protocol, version 2, for KServe and Triton's clients.
 
 https://github.com/kserve/open-inference-protocol
 """
@@ -6,8 +6,9 @@ https://github.com/kserve/open-inference-protocol
 import itertools
 from typing import Annotated, NoReturn, TypeAlias
 
-from litestar import HttpMethod, Response, get, post, route
+from litestar import HttpMethod, Response, Router, get, post, route
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter
 from msgspec import Struct
 
@@ -39,10 +40,11 @@ class ModelReady(Struct, frozen=True, kw_only=True):
     ready: bool
 
 
-def model_paths(artefact: Artefact) -> tuple[str, str]:
-    """Where `model_metadata`, `model_ready` and `infer` are: of the model, and of its one version."""
+def of_model(artefact: Artefact, *handlers: HTTPRouteHandler) -> tuple[Router, Router]:
+    """At the address of the model, and at that of its one version, of which OpenAPI is silent."""
     path = f"/v2/models/{artefact.description.name}"
-    return path, f"{path}/versions/{infer_response.version(artefact)}"
+    version_path = f"{path}/versions/{infer_response.version(artefact)}"
+    return Router(path, route_handlers=handlers), Router(version_path, route_handlers=handlers, include_in_schema=False)
 
 
 @get("/v2", sync_to_thread=False, responses=problems(Unauthorized))
@@ -73,7 +75,8 @@ def model_ready(lifecycle: NamedDependency[Lifecycle], work: NamedDependency[Wor
 
 @get("/", sync_to_thread=False, responses=problems(Unauthorized))
 def model_metadata(work: NamedDependency[Work]) -> ModelMetadata:
-    """Inputs and outputs of the model. UINT8 [N, height, width], grey pixels, is taken as well."""
+    """Its inputs, where UINT8 [N, height, width], grey pixels, is taken as well; its outputs; and its version, which may stand
+    in the addresses: `/versions/…`."""
     return infer_response.model_metadata(work.artefact)
 
 

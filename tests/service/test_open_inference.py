@@ -310,6 +310,14 @@ def test_a_full_service_says_so_before_it_reads_and_as_error() -> None:
         assert first.result().status_code == 200
 
 
+def test_a_request_that_fails_gives_its_places_back() -> None:
+    with running_service(queue_limit=3, lanes=1) as client:
+        assert client.post(INFER, json=body(b"no image", SLOW, PNG)).status_code == 415
+        while metric(client, "medxfer_in_flight_images"):
+            pass
+        assert client.post(INFER, json=body(PNG, PNG, PNG)).status_code == 200
+
+
 def test_a_deadline_is_kept(client: httpx.Client) -> None:
     answer = client.post(INFER, json=body(SLOW), headers={"x-request-timeout-ms": "50"})
     assert answer.status_code in (408, 504)
