@@ -20,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 
-from service import access, health, images, limits, machine, pages, routes, schemas
+from service import access, health, images, infer_response, limits, machine, open_inference, pages, problems, routes, schemas
 from service.admission import Admission
 from service.artefact import read_folder, read_variant
 from service.batcher import Batcher
@@ -28,12 +28,13 @@ from service.classifier import Classifier, Grey, Output
 from service.errors import Overloaded, RequestError, Unauthorized
 from service.gate import Gate
 from service.health import Lifecycle
+from service.infer_request import HEADER_LENGTH
 from service.metrics import Metrics
-from service.routes import Request, Work
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
 from service.settings import AUTO, Settings
 from service.telemetry import Telemetry
 from service.watchdog import Watchdog
+from service.work import Request, Work
 
 VERSION = "0.1.0"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
@@ -95,6 +96,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
     info_json = msgspec.json.encode(info)
+    server = infer_response.server_metadata(VERSION)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -120,18 +122,24 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     guards = [access.bearer(settings.token)] if settings.token else []
     security = [{"token": list[str]()}] if settings.token else None
     asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics, pages.report, pages.report_file]
+    of_model = open_inference.of_model(artefact, open_inference.model_metadata, open_inference.infer)
+    of_server = [open_inference.server_metadata, open_inference.unknown_model]
     app = Litestar(
         [
             health.live,
             health.ready,
             pages.page,
             pages.page_file,
-            Router("/", route_handlers=asked, guards=guards, security=security),
+            open_inference.live,
+            open_inference.ready,
+            *open_inference.of_model(artefact, open_inference.model_ready),
+            Router("/", route_handlers=[*asked, *of_server, *of_model], guards=guards, security=security),
         ],
         dependencies={
             "info": Provide(lambda: info_json, sync_to_thread=False),
             "lifecycle": Provide(lambda: lifecycle, sync_to_thread=False),
             "report_files": Provide(lambda: report_files, sync_to_thread=False),
+            "server": Provide(lambda: server, sync_to_thread=False),
             "web": Provide(lambda: web, sync_to_thread=False),
             "work": Provide(lambda: work, sync_to_thread=False),
         },
@@ -141,7 +149,9 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
         debug=False,
         request_max_body_size=settings.max_body_bytes,
         cors_config=CORSConfig(
-            allow_origins=[settings.cors_origin], allow_methods=["GET", "POST"], expose_headers=["Retry-After", "X-Request-ID"]
+            allow_origins=[settings.cors_origin],
+            allow_methods=["GET", "POST"],
+            expose_headers=["Retry-After", "X-Request-ID", HEADER_LENGTH],
         )
         if settings.cors_origin
         else None,
@@ -157,7 +167,8 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
             render_plugins=[JsonRenderPlugin()],  # not YAML, which takes 12 ms each time
         ),
     )
-    gate = Gate(app, admission, paths={"/predict", "/predict/batch"})
+    infer_paths = {f"{router.path}/infer" for router in of_model}
+    gate = Gate(app, admission, paths={"/predict", "/predict/batch"} | infer_paths)
     return Telemetry(gate, metrics, draining=lambda: lifecycle.state == "draining")
 
 
@@ -220,6 +231,7 @@ def _failed(request: Request, error: Exception) -> Response[Problem]:
 
 def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
     request.scope["state"]["notes"]["problem"] = problem.title
+    problem = problems.for_path(problem, request.scope["path"])
     return Response(problem, status_code=problem.status, media_type="application/problem+json", headers=headers)
 
 

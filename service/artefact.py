@@ -85,7 +85,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     `ages`: years, from and to, of the people it learned from, where that is known."""
 
     schema_version: int
-    name: str
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]  # stands in addresses
     labels: Annotated[list[str], Meta(min_length=2, max_length=2)]
     positive: str
     prior: Probability

@@ -11,6 +11,7 @@ MedXferError
     │   ├── UnsupportedImage   415
     │   ├── UndecodableImage   422
     │   └── ImageOutOfRange    422
+    ├── UnknownModel      404
     ├── TooSlow           408
     ├── BodyTooLarge      413
     ├── Overloaded        429
@@ -66,6 +67,11 @@ class UndecodableImage(ImageError):
 
 class ImageOutOfRange(ImageError):
     title = "The image is out of range"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    title = "No such model"
 
 
 class TooSlow(RequestError):

@@ -30,7 +30,7 @@ class Gate:
             except Overloaded as error:
                 scope["path_template"] = scope["path"]
                 later = (b"retry-after", str(error.retry_after_seconds).encode())
-                await send_problem(send, error, scope["state"]["request_id"], later)
+                await send_problem(scope, send, error, later)
                 return
         await self.app(scope, receive, send)
 

@@ -16,12 +16,16 @@ class Lifecycle:
     def __init__(self) -> None:
         self.state: Literal["starting", "ready", "draining"] = "starting"
 
+    def check(self) -> None:
+        """Raises NotReady."""
+        if self.state != "ready":
+            raise NotReady(f"the service is {self.state}")
+
 
 @get(["/health", "/health/ready"], sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> Health:
     """Answers 200 once the model is verified, warm and self-tested; 503 with the reason otherwise."""
-    if lifecycle.state != "ready":
-        raise NotReady(f"the service is {lifecycle.state}")
+    lifecycle.check()
     return Health(status="ready")
 
 

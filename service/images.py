@@ -79,6 +79,14 @@ def decode(data: bytes) -> Decoded:
     return _decode_picture(data)
 
 
+def from_pixels(grey: npt.NDArray[np.uint8]) -> Decoded:
+    """What a client has decoded already, uint8 [height, width] of a size that `limits.check_size` takes: as if it had sent a
+    file with these pixels."""
+    height, width = grey.shape
+    shrunk = np.asarray(_shrink(Image.fromarray(grey)))
+    return Decoded(shrunk, tuple(_warnings(shrunk, width, height)), size=(width, height))
+
+
 def warm_up() -> None:
     """Load what Pillow loads with its first images, so that the first client does not wait for it."""
     for file_format in ("JPEG", "PNG"):
@@ -112,9 +120,8 @@ def _decode_dicom(data: bytes) -> Decoded:
     from service import dicom
 
     image = dicom.decode(data)
-    grey = np.asarray(_shrink(Image.fromarray(image.grey)))
-    height, width = image.grey.shape
-    return Decoded(grey, (*image.warnings, *_warnings(grey, width, height)), image.age_years, (width, height))
+    decoded = from_pixels(image.grey)
+    return decoded._replace(warnings=(*image.warnings, *decoded.warnings), age_years=image.age_years)
 
 
 def _check_header(image: Image.Image) -> None:

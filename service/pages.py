@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from service.routes import Request
+from service.work import Request
 
 WEB = Path(__file__).parent / "web"
 REPORT = "report"

@@ -90,13 +90,15 @@ class ModelInfo(Description, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """RFC 9457, `application/problem+json`. `type`: tells problems of one status apart; about:blank: the status says it."""
+    """RFC 9457, `application/problem+json`. `type`: tells problems of one status apart; about:blank: the status says it.
+    `error`: the detail once more, below `/v2`, where clients of the Open Inference Protocol look for it."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     request_id: str = ""
+    error: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACE = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )  # https://www.w3.org/TR/trace-context/
+_QUIET = ("/health", "/metrics", "/v2/health", "/web")
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (
@@ -80,7 +81,7 @@ class Telemetry:
             await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (CLIENT_LEFT,) and not status:  # the time to drain is over
-                await send_problem(send_with_headers, NotReady("the service had to stop before the answer"), request_id)
+                await send_problem(scope, send_with_headers, NotReady("the service had to stop before the answer"))
         finally:
             notes |= {f"{name}_ms": round(value, 1) for name, value in timing.items()}
             # Not the path itself, which could be a file name (curl -T).
@@ -97,7 +98,7 @@ class Telemetry:
         self.metrics.requests.labels(route, outcome(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
         # Those who look, the page’s files, and what overload turns away by the thousand: metrics count them.
-        level = logging.DEBUG if route.startswith(("/health", "/metrics", "/web")) or status == 429 else logging.INFO
+        level = logging.DEBUG if route.startswith(_QUIET) or route.endswith("/ready") or status == 429 else logging.INFO
         if logger.isEnabledFor(level):
             known = {"method": method, "route": route, "status": status, "outcome": outcome(status)}
             logger.log(level, "request", extra={**known, "ms": round(1000 * seconds, 1), "request_id": request_id, **notes})

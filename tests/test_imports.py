@@ -15,10 +15,11 @@ SERVICE = [
     {"__main__"},
     {"serve", "bench"},
     {"app"},
-    {"pages"},
+    {"pages", "open_inference"},
     {"routes", "health", "access", "telemetry", "gate"},
-    {"openapi", "protocol", "problems"},
-    {"schemas"},
+    {"work"},
+    {"openapi", "protocol", "problems", "infer_response"},
+    {"schemas", "infer_request"},
     {"batcher", "images", "classifier"},
     {"dicom"},
     {"dicom_greys"},
@@ -47,7 +48,7 @@ SERVICE_ROOMS_FOR_TRAINING = {"artefact", "images", "classifier", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
 FRAMEWORK_FREE = [
     *("artefact", "images", "classifier", "errors", "batcher", "settings", "machine", "bench", "admission", "forms"),
-    *("dicom", "limits", "log", "metrics", "watchdog"),
+    *("dicom", "limits", "log", "metrics", "watchdog", "infer_request", "infer_response"),
 ]
 
 

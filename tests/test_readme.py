@@ -142,6 +142,18 @@ def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -
         assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
 
 
+def test_tritons_client_gets_what_the_service_gives(served: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}  # Any: whatever the README defines
+    with contextlib.chdir(served):
+        exec(block("python", "tritonclient").replace("localhost:8000", f"127.0.0.1:{port}"), names)
+    names["client"].close()
+    assert capsys.readouterr().out.startswith("[b'")
+    for row, content in enumerate(names["contents"]):
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=content, trust_env=False).json()
+        assert names["result"].as_numpy("label")[row] == answer["label"].encode()
+        assert names["result"].as_numpy("probabilities")[row].tolist() == list(answer["probabilities"].values())
+
+
 def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) -> None:
     draw, on_phantoms = next(block for block in blocks("sh") if "phantoms data" in block).splitlines()
     train, serve = next(block for block in blocks("sh") if block.startswith("make train")).splitlines()

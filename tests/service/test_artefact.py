@@ -53,6 +53,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_artefact(tmp_path / "nowhere", "fp32")
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "{name}", "two words", "-"])
+def test_a_name_that_cannot_stand_in_an_address_is_refused(folder: Path, name: str) -> None:
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(description | {"name": name}))
+    write_sums(folder, list(FILES[:3]))
+    with pytest.raises(ArtefactError, match=r"model\.json: .* `\$\.name`"):
+        read_artefact(folder, "fp32")
+
+
 def test_an_unknown_variant_is_refused_with_those_there_are(folder: Path) -> None:
     with pytest.raises(ArtefactError, match="has no variant «int4»; it has "):
         read_artefact(folder, "int4")

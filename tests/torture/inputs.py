@@ -24,6 +24,7 @@ from tests.torture.wire import FORM, NO_ANSWER, Answer, chunked, exchange, form,
 
 MAX_BODY_BYTES = 20_000_000  # the service's default
 MAX_IMAGES = 16  # likewise
+INFER = "/v2/models/chest-xray-best/infer"
 WARM_UPS = 3  # until malloc has settled: what it keeps of threads' freed memory swings by 40 MB at first, up and down
 REST_SECONDS = 2.0
 RSS_LIMIT_MB = 20.0
@@ -52,7 +53,7 @@ def png() -> bytes:
 
 def cases() -> list[Case]:
     groups = (bodies(), forms(), file_names(), framing(), damaged_images(), odd_sizes(), bombs(), other_formats(), polyglots())
-    return list(itertools.chain(*groups, good_images(), addresses(), heads(), deadlines(), batches()))
+    return list(itertools.chain(*groups, good_images(), addresses(), heads(), deadlines(), batches(), open_inference()))
 
 
 def run() -> results.Section:
@@ -108,18 +109,20 @@ def verdict(case: Case, content: bytes, answer: Answer) -> str:
     if content.startswith(b"HEAD "):
         return ""
     if answer.status >= 400:
-        return problem_verdict(answer)
+        return problem_verdict(content, answer)
     if content.startswith(b"POST /predict/batch"):
         return "; ".join(filter(None, map(batch_item_verdict, json.loads(answer.body)["results"])))
     return prediction_verdict(json.loads(answer.body)) if content.startswith(b"POST /predict") else ""
 
 
-def problem_verdict(answer: Answer) -> str:
+def problem_verdict(content: bytes, answer: Answer) -> str:
     if answer.headers.get("content-type") != "application/problem+json":
         return f"content type {answer.headers.get('content-type')}"
     problem = json.loads(answer.body)
     if problem.get("status") != answer.status or not problem.get("title") or not isinstance(problem.get("detail"), str):
         return f"not a problem: {problem}"
+    if content.startswith(b"POST /v2") and problem.get("error") != problem["detail"]:
+        return f"no error for clients of the protocol: {problem}"
     if answer.status == 429 and not answer.headers.get("retry-after", "").isdigit():
         return "429 without Retry-After"
     return ""
@@ -418,7 +421,50 @@ def batches() -> Iterator[Case]:
     yield Case("batch of bad ones alone", OK, lambda: batch(*(part(image, "images") for image in (b"", b"x"))))
 
 
+def open_inference() -> Iterator[Case]:
+    yield Case("V2 an image as bytes", OK, lambda: infer(_element(jpeg())))
+    yield Case("V2 grey pixels", OK, lambda: infer(grey(40, 50).tobytes(), datatype="UINT8", shape=[1, 50, 40]))
+    yield Case("V2 no body", BAD, lambda: post(b"", path=INFER))
+    yield Case("V2 an image alone", BAD, lambda: post(jpeg(), path=INFER))
+    yield Case("V2 100,000 lists in each other", BAD, lambda: post(b'{"inputs":' + b"[" * 100_000, path=INFER))
+    for length in ("-1", "x", str(10**6), "9" * 400):
+        yield Case(
+            f"V2 a JSON of {length[:9]} bytes", BAD, partial(lambda length: infer(_element(jpeg()), length=length), length)
+        )
+    yield Case("V2 a tensor of 2^62 bytes", BAD, lambda: infer(b"x", size=2**62))
+    yield Case("V2 an image of 4 GB", BAD, lambda: infer(b"\xff\xff\xff\xff"))
+    yield Case("V2 2^62 images", BAD, lambda: infer(_element(jpeg()), shape=[2**62]))
+    yield Case("V2 -1 images", BAD, lambda: infer(_element(jpeg()), shape=[-1]))
+    yield Case("V2 NaN images", BAD, lambda: infer(_element(jpeg()), shape=[math.nan]))
+    yield Case("V2 17 images", BAD, lambda: infer(_element(png()) * 17, shape=[MAX_IMAGES + 1]))
+    yield Case(
+        "V2 8,192 × 8,192 pixels, of which one comes", REFUSED, lambda: infer(b"x", datatype="UINT8", shape=[1, 8192, 8192])
+    )
+    yield Case("V2 pixels of 2^62 × 2^62", REFUSED, lambda: infer(b"x", datatype="UINT8", shape=[1, 2**62, 2**62]))
+    yield Case("V2 FP32", BAD, lambda: infer(_element(jpeg()), datatype="FP32"))
+    lists = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1,1000,1000],"data":[' + b"[]," * 999_999 + b"[]]}]}"
+    yield Case("V2 a million empty lists for levels", BAD, lambda: post(lists, path=INFER))
+    yield Case("V2 an image that is none", {415}, lambda: infer(_element(b"SECRET")))
+    yield Case("V2 an image cut short", REFUSED, lambda: infer(_element(_cut(jpeg(), 5))))
+    yield Case("V2 another model", {404}, lambda: post(_element(jpeg()), path="/v2/models/SECRET/infer"))
+    yield Case(
+        "V2 another version", {404}, lambda: post(_element(jpeg()), path=INFER.replace("/infer", "/versions/SECRET/infer"))
+    )
+
+
 # How some of it is made
+
+
+def infer(content: bytes, *, length: str = "", size: int | None = None, **changes: object) -> bytes:
+    """`content`: of the tensor, behind the JSON. `size`, `length`: of it, and of the JSON, where they are not the true ones."""
+    parameters = {"binary_data_size": len(content) if size is None else size}
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "parameters": parameters} | changes
+    header = json.dumps({"inputs": [tensor]}).encode()
+    return post(header + content, f"Inference-Header-Content-Length: {length or len(header)}", path=INFER)
+
+
+def _element(content: bytes) -> bytes:
+    return struct.pack("<I", len(content)) + content
 
 
 def _length(value: str, body: bytes = b"") -> bytes:
