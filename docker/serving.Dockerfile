@@ -10,7 +10,7 @@ RUN python -m venv --without-pip /venv \
 # What the service never reads: tools of ONNX Runtime and its library for C (Python has a copy of its own), headers, examples,
 # codes of DICOM reports, AVIF, stubs, tests. Its own tests run on what is left.
 RUN cd /venv/lib/python3*/site-packages \
-    && rm -r onnxruntime/backend onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
+    && rm -rf onnxruntime/backend onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
        onnxruntime/capi/libonnxruntime.so.* numpy/f2py numpy/_core/include pydicom/data/test_files pydicom/sr \
        PIL/_avif.* pillow.libs/libavif-* \
     && find . -name '*.pyi' -delete \

@@ -9,10 +9,10 @@ RUN python -m venv --without-pip /venv \
        --require-hashes -r /serving.requirements.txt \
     && pip --python /venv/bin/python install --quiet --no-cache-dir --disable-pip-version-check --no-compile --retries 1 \
        --extra-index-url https://download.pytorch.org/whl/cpu -r /training.requirements.txt
-# torch's tests, headers and compilers.
-RUN rm -r /venv/lib/python3*/site-packages/torch/test /venv/lib/python3*/site-packages/torch/include \
+# Without torch's tests, headers and compilers. A part of its tests' tools is for newer Pythons only.
+RUN rm -rf /venv/lib/python3*/site-packages/torch/test /venv/lib/python3*/site-packages/torch/include \
        /venv/lib/python3*/site-packages/torch/bin \
-    && python -m compileall -q -j 0 /venv/lib
+    && python -m compileall -q -j 0 -x torch/testing/_internal /venv/lib
 
 FROM python:${PYTHON}-slim
 COPY --from=packages /venv /venv

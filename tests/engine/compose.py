@@ -55,11 +55,11 @@ def log(container: str) -> list[dict[str, object]]:
 def running(*services: str, **variables: object) -> Iterator[Compose]:
     """Those services, healthy; skips where an engine or an image is not to be had. Takes down what it started."""
     compose = Compose(f"medxfer-test-{os.getpid()}", variables)
-    _have(["docker", "compose", "version"])
-    _have(["docker", "info"])
+    have(["docker", "compose", "version"])
+    have(["docker", "info"])
     for image in [BASE, *compose.run("config", "--images", *services).split()]:
         if not image.startswith("medxfer-"):
-            _have(["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image])
+            have(["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image])
     try:
         compose.run("up", "--build", "--wait", *services)
         yield compose
@@ -67,7 +67,7 @@ def running(*services: str, **variables: object) -> Iterator[Compose]:
         compose.run("down", "--volumes", "--timeout", "1")
 
 
-def _have(*ways: list[str]) -> None:
+def have(*ways: list[str]) -> None:
     """By the first of these commands that succeeds; skips the test by what the last one says."""
     said = ""
     for way in ways:
