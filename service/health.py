@@ -2,12 +2,14 @@
 
 from typing import Literal
 
-from litestar import get
+from litestar import HttpMethod, route
 from litestar.di import NamedDependency
 
 from service.errors import NotReady
 from service.openapi import problems
 from service.schemas import Health
+
+LOOKING = [HttpMethod.GET, HttpMethod.HEAD]  # by which monitors and balancers ask
 
 
 class Lifecycle:
@@ -22,14 +24,14 @@ class Lifecycle:
             raise NotReady(f"the service is {self.state}")
 
 
-@get(["/health", "/health/ready"], sync_to_thread=False, responses=problems(NotReady))
+@route(["/health", "/health/ready"], http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> Health:
     """Answers 200 once the model is verified, warm and self-tested; 503 with the reason otherwise."""
     lifecycle.check()
     return Health(status="ready")
 
 
-@get("/health/live", sync_to_thread=False)
+@route("/health/live", http_method=LOOKING, sync_to_thread=False)
 def live() -> Health:
     """Answers 200 as long as the event loop turns, whatever the load."""
     return Health(status="live")

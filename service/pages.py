@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
@@ -41,7 +41,7 @@ def read_files(folder: Path) -> Files:
     return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in paths}
 
 
-@get("/", sync_to_thread=False, include_in_schema=False)
+@route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], sync_to_thread=False, include_in_schema=False)
 def page(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
     return _answer(request, web, INDEX)
 

@@ -169,10 +169,13 @@ def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) ->
     assert (clone / "models/ours/model.onnx").exists()
 
 
-def test_the_docker_lines_are_those_of_the_smoke_test() -> None:
-    smoke = (ROOT / "docker/smoke.sh").read_text()
+def test_the_docker_lines_are_those_of_the_smoke_tests() -> None:
+    smoke = "".join(script.read_text() for script in (ROOT / "docker").glob("smoke*.sh"))
     for command in (command for command in COMMANDS if "docker compose" in command):
-        assert without_variables(command) in smoke, f"docker/smoke.sh does not run «{command}»"
+        assert without_variables(command) in smoke, f"no smoke test runs «{command}»"
+    assert {f"docker/{script.name}" for script in (ROOT / "docker").glob("smoke*.sh")} <= set(
+        (ROOT / ".ci/run").read_text().split()
+    )
 
 
 def test_every_command_is_tested_here() -> None:
@@ -183,6 +186,7 @@ def test_every_command_is_tested_here() -> None:
         "make torture",
         "make soak",
         "docker compose",
+        "docker/smoke.sh",
         "curl ",
         "make train",
         ".venv/bin/python -m training ",
