@@ -28,7 +28,8 @@ def check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageOutOfRange(f"the image has {width * height:,} pixels; at most {MAX_PIXELS:,} are taken")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageOutOfRange(f"the image is {width} × {height} px; the long side may be {MAX_ASPECT} times the short one")
+        shape = f"the image is {width} × {height} px"
+        raise ImageOutOfRange(f"{shape}; the long side may be at most {MAX_ASPECT} times the short one")
 
 
 def check_segments(data: bytes) -> None:

@@ -153,7 +153,7 @@ def _warnings(description: Description, age: float | None, novelty: Novelty) -> 
     warnings = []
     if description.ages and age is not None and not description.ages[0] <= age <= description.ages[1]:
         youngest, oldest = description.ages
-        warnings.append(f"the model learned from people of {youngest:g} to {oldest:g} years; this image is of another age")
+        warnings.append(f"the model learned from people of {youngest:g} to {oldest:g} years; this one's age is outside that")
     if novelty.level != "typical":
         unlike = "unlike the chest X-rays the model learned from, so its answer may mean nothing"
         warnings.append(f"the image is {novelty.level}: {unlike}")

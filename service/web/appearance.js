@@ -1,6 +1,6 @@
 // The theme that the reader chose, and which parts of the explanation lie open.
 
-const WIDE = matchMedia("(min-width: 56.25rem)"); // two panes, as in page.css
+const WIDE = matchMedia("(min-width: 75rem)"); // two panes, as in page.css
 
 export const isWide = () => WIDE.matches;
 

@@ -2,13 +2,14 @@
 
 import { announce } from "./announce.js";
 import { predict, Problem } from "./api.js";
-import { save, toCsv, toJson } from "./report.js";
+import { printOnly, save, toCsv, toJson } from "./report.js";
 import { element } from "./result.js";
 import * as table from "./table.js";
 import { reason } from "./words.js";
 
 const AT_ONCE = 4;
 const MOST = 500;
+const NAMED = 5; // of those refused for one reason
 
 const $ = (id) => document.getElementById(id);
 let batch = null; // { rows, info, left, cancel, quarter }
@@ -18,7 +19,7 @@ export function setUp(openInStage) {
   $("batch-retry").addEventListener("click", () => run(batch.rows.filter(isBusy)));
   $("batch-csv").addEventListener("click", () => save("medxfer.csv", "text/csv", toCsv(batch.rows, batch.info)));
   $("batch-json").addEventListener("click", () => save("medxfer.json", "application/json", toJson(batch.rows, batch.info)));
-  $("batch-print").addEventListener("click", () => print());
+  $("batch-print").addEventListener("click", () => printOnly("batch"));
   $("batch-close").addEventListener("click", close);
   table.setUp(openInStage);
 }
@@ -32,7 +33,7 @@ export function start(files, info) {
   table.start(rows, info);
   $("batch").scrollIntoView({ block: "start" });
   $("batch-title").focus({ preventScroll: true });
-  announce(`Reading ${rows.length} images.`);
+  announce(`Reading ${rows.length} files.`);
   return run(rows);
 }
 
@@ -80,7 +81,7 @@ function progress() {
   const done = rows.filter(isDone).length;
   const refused = rows.filter((row) => row.problem).length;
   $("batch-progress").value = done;
-  $("batch-words").textContent = `Reading ${done} of ${rows.length} images.${refused ? ` ${refused} refused so far.` : ""}`;
+  $("batch-words").textContent = `Reading ${done} of ${rows.length} files.${refused ? ` ${refused} refused so far.` : ""}`;
   $("batch-cancel").hidden = false;
   $("batch-retry").hidden = $("batch-failures").hidden = true;
   const quarter = Math.floor((4 * done) / rows.length);
@@ -97,7 +98,7 @@ function finish() {
   rows.filter((row) => !isDone(row)).forEach(table.note);
   const most = left ? ` Only the first ${MOST} files were taken; ${left} were not.` : "";
   $("batch-words").textContent =
-    (stopped ? `Stopped after ${rows.filter(isDone).length}. The rest was not sent.` : `${read} of ${rows.length} images read.${failed.length ? ` ${failed.length} ${failed.length === 1 ? "was" : "were"} not:` : ""}`) + most;
+    (stopped ? `Stopped after ${rows.filter(isDone).length}. The rest was not sent.` : `${read} of ${rows.length} files read.${failed.length ? ` ${failed.length} ${failed.length === 1 ? "was" : "were"} not:` : ""}`) + most;
   announce(stopped ? $("batch-words").textContent : `Batch finished. ${read} read, ${failed.length} not read.`);
   $("batch-cancel").hidden = true;
   const busy = rows.filter(isBusy).length;
@@ -105,14 +106,20 @@ function finish() {
   $("batch-retry").textContent = `Try the ${busy} unanswered again`;
   $("batch-failures").hidden = !failed.length;
   $("batch-failures").replaceChildren(
-    ...failed.map((row) => {
-      const item = element("li");
-      const link = element("a", row.name);
-      link.href = `#row-${row.index}`;
-      link.addEventListener("click", () => table.reveal(row));
-      item.append(link, `: ${reason(row.problem, batch.info.running.limits)}`);
-      return item;
-    }),
+    ...Object.entries(Object.groupBy(failed, ({ problem }) => reason(problem, batch.info.running.limits))).map(failure),
   );
   table.filters();
+}
+
+// One reason, and the first of those that it holds for.
+function failure([words, rows]) {
+  const item = element("li", `${words} `);
+  rows.slice(0, NAMED).forEach((row, index) => {
+    const link = element("a", row.name);
+    link.href = `#row-${row.index}`;
+    link.addEventListener("click", () => table.reveal(row));
+    item.append(index ? ", " : "", link);
+  });
+  if (rows.length > NAMED) item.append(` and ${rows.length - NAMED} more`);
+  return item;
 }

@@ -2,9 +2,10 @@
 
 import * as plots from "./plots.js";
 import { signed } from "./stage.js";
-import { lower, percent, title, unbroken } from "./words.js";
+import { ages, lower, percent, title, unbroken } from "./words.js";
 
 const BACKBONES = { mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
+const SMALL = 512; // px; no X-ray leaves its machine with less
 const $ = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en");
 
@@ -26,6 +27,7 @@ export function explain(known) {
   part("table-points", test?.at, () => plots.points(info));
   weak();
   plots.decision(info, example(), true);
+  $("how").dataset.known = "";
 }
 
 // The image that is shown, in the figures that can carry it.
@@ -50,9 +52,8 @@ function fillWords(found) {
 function words(borrowed) {
   const variant = info.variants[info.running.variant];
   const negative = info.labels.find((label) => label !== info.positive);
-  const { anatomy, test, heatmaps, fit } = info.metrics;
+  const { anatomy, test, heatmaps } = info.metrics;
   const head = anatomy?.head_parameters;
-  const frozen = fit?.histories?.[fit.kept_seed ?? 0]?.[0];
   const total = anatomy?.stages?.reduce((sum, stage) => sum + stage.parameters, 0);
   return {
     positive: lower(info.positive),
@@ -63,17 +64,28 @@ function words(borrowed) {
     temperature: variant.temperature.toFixed(2),
     bias: signed(variant.bias),
     grid: info.heatmap.grid.join(" × "),
-    people: `Chest X-rays${info.ages ? ` of children of ${info.ages[0]} to ${info.ages[1]} years` : ""}`,
+    people: `Chest X-rays${ages(info)}`,
     source: info.data?.source ? `Data: ${info.data.source}. Model made ${info.created}.` : `Model made ${info.created}.`,
-    frozen: borrowed && frozen?.val_auroc ? `Here: with everything frozen but the head, the area under the ROC curve on validation images was ${frozen.val_auroc.toFixed(3)}; after fine-tuning it is ${info.metrics.val.auroc.value.toFixed(3)}.` : "",
+    frozen: frozenWords(borrowed),
     "caption-stages": anatomy?.stages?.length ? `${number(total)} weights in ${anatomy.stages.length} stages, from the image (left) to the head. Fill: how far fine-tuning moved each. Only the head, ${number(head)} weights, is new.` : "",
     "caption-filters": filterWords(anatomy, borrowed),
     "caption-data": info.data?.splits ? `${number(plots.splitNames(info).flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${info.data.patients && !info.data.without_patient ? ", cut by patient: nobody is in two rows" : ""}.` : "",
     "caption-reliability": test?.reliability ? `Dots on the line would be perfect. ${test.images} test images in ${test.reliability.length} groups; expected calibration error ${(100 * test.ece).toFixed(1)} points.` : "",
     "caption-scores": test?.histogram ? `Scores of ${test.images} test images. ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",
     "how-often": oftenWords(test, negative),
+    sizes: sizeWords(info.data?.sizes),
     border: heatmaps?.border ? `Here ${percent(heatmaps.border.share)} % of the evidence lies in the outermost cells, which are ${percent(heatmaps.border.if_even)} % of the picture.` : "",
   };
+}
+
+// On images like those it learned from the head alone is nearly as good; on altered ones it is not.
+function frozenWords(borrowed) {
+  const { fit } = info.metrics;
+  const history = fit?.histories?.[fit.kept_seed ?? 0] ?? [];
+  const [frozen, tuned] = [history[0], history.find(({ epoch }) => epoch === fit?.kept?.[fit.kept_seed ?? 0])];
+  if (!borrowed || !frozen?.altered_auroc || !tuned?.altered_auroc) return "";
+  const seeds = fit.histories.length > 1 ? `, best of ${fit.histories.length} seeds` : "";
+  return `Here the area under the ROC curve, on validation images, was ${frozen.val_auroc.toFixed(3)} with everything frozen but the head and ${tuned.val_auroc.toFixed(3)} after fine-tuning${seeds}. On altered ones (cropped, framed, blurred and the like) it went from ${frozen.altered_auroc.toFixed(3)} to ${tuned.altered_auroc.toFixed(3)}.`;
 }
 
 function filterWords(anatomy, borrowed) {
@@ -81,6 +93,13 @@ function filterWords(anatomy, borrowed) {
   const [count, height, width] = anatomy.filters.shape;
   const moved = anatomy.stages?.[0] ? ` They moved by ${(100 * anatomy.stages[0].change).toFixed(1)} %.` : "";
   return `The ${Math.min(count, plots.SHOWN_FILTERS)} most patterned of ${count} filters, ${height} × ${width} pixels, ${borrowed ? "as borrowed and after X-rays" : "at random and after X-rays"}.${moved}`;
+}
+
+function sizeWords(sizes) {
+  const all = Object.values(sizes ?? {});
+  const [width, height] = ["width", "height"].map((side) => Math.max(...all.map((size) => size[side].at(-1))));
+  if (!all.length || Math.max(width, height) > SMALL) return "";
+  return `And this one was fitted and measured on copies of at most ${width} × ${height} pixels: on full-size X-rays it was not.`;
 }
 
 function oftenWords(test, negative) {
@@ -97,8 +116,8 @@ function weak() {
   const worst = groups.sort(([, a], [, b]) => a.right.value - b.right.value)[0];
   const hardest = altered.sort(([, a], [, b]) => right(a) - right(b))[0];
   const sentences = [
-    worst && `Weakest group: ${worst[0].toLowerCase()}, ${percent(worst[1].right.value)} % right (n = ${worst[1].images}).`,
-    hardest && `Hardest alteration of an image: ${hardest[0]}, where of 100 ${lower(info.labels.find((label) => label !== info.positive))} ones ${percent(hardest[1].specificity.value)} are called right.`,
+    worst && `Weakest group: ${worst[0]}, ${percent(worst[1].right.value)} % right (n = ${worst[1].images}).`,
+    hardest && `Hardest alteration of an image: ${hardest[0]}; with it ${percent(hardest[1].specificity.value)} of 100 ${lower(info.labels.find((label) => label !== info.positive))} images are called so, and ${percent(hardest[1].sensitivity.value)} of 100 with ${lower(info.positive)}.`,
   ];
   $("weak").textContent = unbroken(sentences.filter(Boolean).join(" "));
 }

@@ -1,5 +1,6 @@
 // What stands in the frame instead of a picture, or below it while an image is read.
 
+import { announce } from "./announce.js";
 import { element } from "./result.js";
 
 const $ = (id) => document.getElementById(id);
@@ -19,13 +20,22 @@ export function empty(limits) {
   ]);
 }
 
-export function waiting(problem) {
+// kept: how many files were given meanwhile, if any.
+export function waiting(problem, kept) {
   const starting = Boolean(problem.status);
   show([
     element("h3", starting ? "The service is starting." : "No connection to the service."),
     element("p", `${starting ? "It is loading the model and testing it on a known image." : `The page is loaded, but ${location.host} does not answer.`} This page tries again by itself.`),
     element("p", starting ? problem.detail : "", "said"),
   ]);
+  if (kept) keep(kept);
+}
+
+export function keep(count) {
+  const words = count === 1 ? "Your image is kept, and read then." : "Your images are kept, and read then.";
+  $("message").querySelector(".kept")?.remove();
+  $("message").append(element("p", words, "kept"));
+  announce(words);
 }
 
 export function problem(name, { heading, text, detail }, tryAgain) {
@@ -40,7 +50,7 @@ export function problem(name, { heading, text, detail }, tryAgain) {
 }
 
 export function unseen() {
-  show([element("p", "Your browser cannot show this file type; the model can read it.")], "foot");
+  show([element("p", "Your browser cannot show this file type; the model can read it. Saved as PNG, it is shown under the map.")], "foot");
 }
 
 // Falsy words: nothing is read.

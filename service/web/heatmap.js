@@ -13,7 +13,7 @@ export function colour(t) {
   return fromOklab(LIGHTNESS, chroma * Math.cos(hue), chroma * Math.sin(hue));
 }
 
-export const fade = (t) => Math.abs(t); // even, to the end of the scale: twice the evidence is twice as visible
+export const fade = (t) => Math.abs(t) ** 1.5; // of opacity: the little evidence that lies everywhere leaves the X-ray clear
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const TABLE = Array.from({ length: 255 }, (_, index) => colour((index - 127) / 127));
 

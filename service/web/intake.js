@@ -2,6 +2,8 @@
 
 import { announce } from "./announce.js";
 
+const HINT = "or drop files anywhere, or paste with Ctrl V (⌘ V)";
+
 export function listen(take) {
   const file = document.getElementById("file");
   const folder = document.getElementById("folder");
@@ -54,10 +56,12 @@ function listenToDrops(take) {
 function give(files, take) {
   const wanted = files.filter((file) => !file.name.startsWith(".")); // .DS_Store and its kin
   if (wanted.length) take(wanted);
+  else announce("There is no file in it.");
+  document.getElementById("intake-hint").textContent = wanted.length ? HINT : "there was no file in it";
 }
 
 async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  if (entry.isFile) return await new Promise((resolve) => entry.file((file) => resolve([file]), () => resolve([]))); // unreadable: left out
   const reader = entry.createReader();
   const found = [];
   for (;;) {

@@ -10,10 +10,10 @@ import { listen } from "./intake.js";
 import { drawing } from "./phantom.js";
 import * as modelReport from "./modelreport.js";
 import * as prevalence from "./prevalence.js";
-import { preparePrint } from "./report.js";
+import { preparePrint, printOnly } from "./report.js";
 import * as result from "./result.js";
 import * as stage from "./stage.js";
-import { limit, problemWords } from "./words.js";
+import { isLikeThose, limit, problemWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -22,7 +22,10 @@ let current = null; // AbortController of the image in work
 let pending = null; // files that were given before the service was ready
 
 stage.setUp();
-batch.setUp(readOne);
+batch.setUp(async (file) => {
+  await readOne(file);
+  result.focusTitle();
+});
 listen(take);
 modelReport.setUp();
 appearance.setUp();
@@ -32,7 +35,7 @@ $("cancel").addEventListener("click", () => {
   empty();
   $("choose").focus();
 });
-$("print").addEventListener("click", () => print());
+$("print").addEventListener("click", () => printOnly("image"));
 $("token-form").addEventListener("submit", useToken);
 empty();
 connect();
@@ -53,7 +56,7 @@ async function connect() {
 }
 
 function ready() {
-  status("ready", "Ready", `${backboneName(info)} ${info.running.variant} · ${info.running.sha256.slice(0, 8)}`);
+  showReady();
   explain(info);
   prevalence.setUp(info);
   preparePrint(info);
@@ -70,9 +73,14 @@ function ready() {
   else if (["waiting", "empty"].includes($("tool").dataset.state)) empty();
 }
 
+function showReady() {
+  status("ready", "Ready", `${backboneName(info)} ${info.running.variant} · ${info.running.sha256.slice(0, 8)}`);
+}
+
 function take(files) {
   if (!info) {
     pending = files;
+    frame.keep(files.length);
     return;
   }
   pending = null;
@@ -124,9 +132,9 @@ function show(file, bitmap, prediction) {
   if (!bitmap) stage.showPicture(file.name, null);
   const reveal = () => {
     stage.showMap(prediction.heatmap, prediction.novelty.level === "typical");
-    result.showPlace(info);
+    result.showPlace(prediction, info);
     result.cells(prediction.heatmap);
-    prevalence.showScore(prediction.probabilities[info.positive]);
+    prevalence.showScore(isLikeThose(prediction) ? prediction.probabilities[info.positive] : null);
     showInFigures(prediction);
   };
   const spoken = result.show(prediction, info, reveal);
@@ -142,6 +150,16 @@ function fail(error, file) {
   const words = problemWords(error, info.running.limits);
   frame.problem(file.name, words, words.again && (() => readOne(file)));
   result.clear("No answer for this file.");
+  if (!error.status) reconnect();
+}
+
+async function reconnect() {
+  status("starting", "Not reachable");
+  for (let tries = 0; ; tries++) {
+    await api.pause(Math.min(15, 2 ** tries));
+    if (await api.isReady().catch(() => null)) break;
+  }
+  showReady();
 }
 
 function waiting(problem) {
@@ -149,7 +167,7 @@ function waiting(problem) {
   else status("starting", problem.status ? "Starting" : "Not reachable");
   if (!pending && !["waiting", "empty"].includes($("tool").dataset.state)) return;
   state("waiting");
-  frame.waiting(problem);
+  frame.waiting(problem, pending?.length);
 }
 
 function empty() {
@@ -164,6 +182,7 @@ function clear() {
   prevalence.showScore(null);
   if (info) showInFigures(null);
   frame.clear();
+  announce("");
 }
 
 function state(name) {

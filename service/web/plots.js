@@ -100,21 +100,21 @@ export function reliability(info, current) {
   const { reliability: groups } = info.metrics.test;
   const { screening, rule_in } = info.thresholds;
   const x = scale([0, 1], [40, 328]);
-  const y = scale([0, 1], [228, 8]);
-  const ticks = [0, 0.5, 1].map((value) => [text(x(value), 246, `${100 * value} %`, { "text-anchor": "middle" }), text(34, y(value) + 5, 100 * value, { "text-anchor": "end" })]);
+  const y = scale([0, 1], [228, 24]);
+  const ticks = [0, 0.5, 1].map((value) => [text(value === 1 ? WIDTH : x(value), 246, `${100 * value} %`, { "text-anchor": value === 1 ? "end" : "middle" }), text(34, y(value) + 5, 100 * value, { "text-anchor": "end" })]);
   const here = current !== null && [
-    shape("path", { d: `M${x(current)} 8V228`, class: "here" }),
-    text(Math.min(270, Math.max(90, x(current))), 274, `▲ this image: ${percent(current)} %`, { class: "here-words", "text-anchor": "middle" }),
+    shape("path", { d: `M${x(current)} 24V256`, class: "here" }),
+    text(...(current > 0.7 ? [WIDTH, 274, `this image: ${percent(current)} %`, { class: "here-words", "text-anchor": "end" }] : [Math.max(90, x(current)), 274, `this image: ${percent(current)} %`, { class: "here-words", "text-anchor": "middle" }])),
   ];
   fill("figure-reliability", `Predicted against observed share of ${lower(info.positive)}: ${groups.map((group) => `${percent(group.probability)} % predicted, ${percent(group.observed)} % observed`).join("; ")}`, [
-    shape("rect", { x: x(screening), y: 8, width: x(rule_in) - x(screening), height: 220, class: "zone" }),
-    text((x(screening) + x(rule_in)) / 2, 24, "uncertain", { "text-anchor": "middle", class: "zone-words" }),
-    shape("path", { d: `M40 8V228H328`, class: "axis" }),
-    shape("path", { d: `M40 228L328 8`, class: "diagonal" }),
+    shape("rect", { x: x(screening), y: 24, width: x(rule_in) - x(screening), height: 204, class: "zone" }),
+    text((x(screening) + x(rule_in)) / 2, 40, "uncertain", { "text-anchor": "middle", class: "zone-words" }),
+    shape("path", { d: `M40 24V228H328`, class: "axis" }),
+    shape("path", { d: `M40 228L328 24`, class: "diagonal" }),
     groups.map((group) => shape("circle", { cx: x(group.probability), cy: y(group.observed), r: 4 + group.images / 24, class: "dot" })),
     ticks,
     here || text(184, 266, "score of the model →", { "text-anchor": "middle" }),
-    text(48, 60, "↑ came true, %"),
+    text(0, 12, "came true, %"),
   ]);
 }
 
@@ -180,16 +180,18 @@ export function decision(info, { values, scale: full, grid: [rows, columns] }, i
       const strength = STRONGEST * fade(t);
       return [
         shape("rect", { x: left + x * side, y: 24 + y * side, width: side - 1, height: side - 1, fill: `rgb(${colour(t)})`, "fill-opacity": strength.toFixed(2) }),
-        columns <= 8 && text(left + (x + 0.5) * side, 24 + (y + 0.5) * side + 5, signed(value).replace(/\.\d$/, (part) => (Math.abs(value) < 10 ? part : "")), { "text-anchor": "middle" }),
+        columns <= 8 && text(left + (x + 0.5) * side, 24 + (y + 0.5) * side + 5, short(value), { "text-anchor": "middle" }),
       ];
     }),
   );
-  const line = `mean ${signed(mean)}  shift ${signed(bias)}  =  ${signed(mean + bias)}`;
+  const line = `mean ${signed(mean, 2)},  shift ${signed(bias, 2)}:  ${signed(mean + bias, 2)}`;
   fill("figure-sum", `${isExample ? "An example" : "This image"}: ${line}, score ${percent(p)} percent`, [
     text(0, 15, isExample ? "Example, not an image" : "The image that is shown now", { class: "strong" }),
     cells,
     text(WIDTH / 2, 358, line, { "text-anchor": "middle" }),
     text(WIDTH / 2, 386, `→ score ${percent(p)} %`, { "text-anchor": "middle", class: "strong" }),
   ]);
-  document.querySelector("[data-fill=caption-sum]").textContent = `${flat.length} numbers, one for each place, in logits: above zero for ${lower(info.positive)}, below against.`;
+  document.querySelector("[data-fill=caption-sum]").textContent = `${flat.length} numbers, one for each place, in logits, already divided by the temperature: above zero for ${lower(info.positive)}, below against.`;
 }
+
+const short = (value) => signed(value, Math.abs(value) < 10 ? 1 : 0);

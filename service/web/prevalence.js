@@ -2,6 +2,7 @@
 
 import { lower, percent, unbroken } from "./words.js";
 
+const FARTHEST = 0.99; // beyond it no test of a few hundred images says how often a score comes true
 const PER_THOUSAND = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const $ = (id) => document.getElementById(id);
 let info = null;
@@ -39,6 +40,7 @@ export function setUp(known) {
   render();
 }
 
+// null: there is no score, or none to be believed.
 export function showScore(probability) {
   score = probability;
   if (info?.metrics?.test?.at) render();
@@ -55,7 +57,7 @@ function render() {
   $("prevalence").setAttribute("aria-valuetext", common);
   $("prevalence-out").textContent = common;
   $("ppv").textContent = `${percent(worth.ppv)} %`;
-  $("ppv-words").textContent = `PPV: of ${found.tp + found.fp} called ${positive}, ${found.tp} have it`;
+  $("ppv-words").textContent = `PPV: of ${found.tp + found.fp} called ${positive}, ${found.tp} ${found.tp === 1 ? "has" : "have"} it`;
   $("npv").textContent = `${percent(worth.npv)} %`;
   $("npv-words").textContent = `NPV: of ${found.fn + found.tn} not called, ${found.tn} do not have it`;
   for (const [name, value] of Object.entries(found)) $(`n-${name}`).textContent = value.toLocaleString("en");
@@ -68,8 +70,10 @@ function render() {
   if (score === null) $("posterior").textContent = "";
   else {
     clearTimeout(later);
-    const here = percent(posterior(score, info.prior, sick / 1000));
-    later = setTimeout(() => ($("posterior").textContent = unbroken(`This image: a score of ${percent(score)} % would mean ${here} % where ${common} have it.`)), 150);
+    const most = Math.min(FARTHEST, Math.max(1 - FARTHEST, score));
+    const bound = most === score ? "" : most < score ? "at least " : "at most ";
+    const here = `${bound}${percent(posterior(most, info.prior, sick / 1000))}`;
+    later = setTimeout(() => ($("posterior").textContent = unbroken(`This image: a score of ${percent(score)} % would mean ${here} % where ${common} ${sick === 1 ? "has" : "have"} it.`)), 150);
   }
 }
 

@@ -8,7 +8,7 @@ export function toCsv(rows, info) {
   const lines = rows.map((row) => {
     const { prediction, problem } = row;
     const values = prediction
-      ? [kindOf(prediction, info), prediction.probabilities[info.positive], prediction.label, prediction.novelty.level, prediction.warnings.join("; "), ""]
+      ? [...answer(prediction, info), prediction.novelty.level, prediction.warnings.join("; "), ""]
       : ["", "", "", "", "", problem ? `${problem.status} ${problem.detail}` : "not sent"];
     const { name, variant, sha256 } = prediction?.model ?? {};
     return [row.name, ...values, prediction?.timing_ms.total, prediction?.request_id ?? problem?.requestId, name, variant, sha256, info.disclaimer];
@@ -16,13 +16,25 @@ export function toCsv(rows, info) {
   return [COLUMNS, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
+// What the page hides its tables do not tell either.
+function answer(prediction, info) {
+  if (prediction.novelty.level === "foreign") return ["hidden", "", ""];
+  return [kindOf(prediction, info), prediction.probabilities[info.positive], prediction.label];
+}
+
 export function toJson(rows, info) {
   const results = rows.map(({ name, prediction, problem }) => ({
     file: name,
-    ...(prediction && { prediction }),
+    ...(prediction && { answer: answer(prediction, info)[0], prediction: shown(prediction) }),
     ...(problem && { problem: { status: problem.status, detail: problem.detail, request_id: problem.requestId } }),
   }));
   return JSON.stringify({ disclaimer: info.disclaimer, made: new Date().toISOString(), model: info.name, sha256: info.running.sha256, results }, null, 2);
+}
+
+function shown(prediction) {
+  if (prediction.novelty.level !== "foreign") return prediction;
+  const { label, confidence, probabilities, uncertain, ...rest } = prediction;
+  return rest;
 }
 
 // A spreadsheet would run a cell that begins like a formula.
@@ -38,6 +50,13 @@ export function save(name, type, text) {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// "image" or "batch"; the browser's own command prints whichever is read last.
+export function printOnly(what) {
+  document.body.dataset.print = what;
+  print();
+  delete document.body.dataset.print;
 }
 
 export function preparePrint(info) {

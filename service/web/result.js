@@ -1,14 +1,16 @@
 // The answer in the right-hand panel: label, score, bar, notes, and the facts below.
 
-import { kindOf, lower, noveltyWords, resultWords, title, unbroken } from "./words.js";
+import { doubtWords, kindOf, lower, resultWords, title, unbroken } from "./words.js";
 import { picturePlace, signed } from "./stage.js";
 
+const NOT_SURE = "Not sure";
 const $ = (id) => document.getElementById(id);
 const lookTally = { looked: 0, agreed: 0 }; // of this page alone, in memory
 
 export function clear(words = "The model’s label, its score and how far to believe it appear here.") {
   $("result").dataset.kind = "none";
-  for (const id of ["novelty", "answer", "look", "warnings", "tally"]) $(id).hidden = true;
+  for (const id of ["novelty", "answer", "look", "tally"]) $(id).hidden = true;
+  delete $("result").dataset.doubt;
   $("placeholder").hidden = false;
   $("placeholder").textContent = words;
   $("facts").replaceChildren();
@@ -22,23 +24,23 @@ export function show(prediction, info, reveal) {
   facts(prediction, info);
   const { level } = prediction.novelty;
   const words = resultWords(prediction, info);
-  const novel = level === "typical" ? null : noveltyWords(level, info);
-  if (novel) callout(novel, level === "foreign" && (() => open(prediction, info, reveal)));
+  const doubt = doubtWords(prediction, info);
+  if (doubt) callout(doubt, level === "foreign" && (() => open(prediction, info, reveal)));
   if (level === "foreign") {
     $("placeholder").textContent = "No label and no score are shown.";
-    return novel.spoken;
+    return doubt.spoken;
   }
   if ($("look-first").checked) {
     askFirst(prediction, info, reveal);
     return "Look first: the model’s answer waits for yours.";
   }
   open(prediction, info, reveal);
-  return novel ? `${novel.spoken} ${words.spoken}` : words.spoken;
+  return doubt ? `${doubt.spoken} ${words.spoken}` : words.spoken;
 }
 
 function open(prediction, info, reveal) {
   $("result").dataset.kind = kindOf(prediction, info);
-  $("result").dataset.novelty = prediction.novelty.level;
+  if (doubtWords(prediction, info)) $("result").dataset.doubt = "";
   $("placeholder").hidden = $("look").hidden = true;
   $("answer").hidden = false;
   reveal();
@@ -52,16 +54,14 @@ function fill(prediction, info) {
   $("meaning").textContent = unbroken(words.meaning);
   $("bar").setAttribute("aria-label", words.bar);
   $("bar").style.setProperty("--score", prediction.probabilities[info.positive]);
-  const own = prediction.warnings.filter((warning) => !warning.startsWith(`the image is ${prediction.novelty.level}:`)); // said above
-  $("warnings").hidden = !own.length;
-  $("warnings").replaceChildren(...own.map((warning) => element("li", title(warning.slice(0, 1)) + warning.slice(1) + ".")));
 }
 
-export function showPlace(info) {
-  const place = picturePlace();
+// Of an image that is called negative the little that speaks for the other label would read like a finding.
+export function showPlace(prediction, info) {
+  const place = prediction.label === info.positive && picturePlace();
   $("place").textContent = place
-    ? `Most evidence for ${lower(info.positive)}: ${place.place} of the image (${Math.round(100 * place.share)} % of the positive sum).`
-    : `No place of the image speaks for ${lower(info.positive)}.`;
+    ? unbroken(`Most evidence for ${lower(info.positive)}: ${place.place} of the picture, as it lies on the screen (${Math.round(100 * place.share)} % of all that speaks for it).`)
+    : "";
 }
 
 function callout(words, more) {
@@ -71,15 +71,16 @@ function callout(words, more) {
   sign.setAttribute("aria-hidden", "true");
   const heading = element("strong", words.heading);
   heading.prepend(element("span", "Important: ", "visually-hidden"));
-  box.replaceChildren(sign, heading, element("p", words.text));
+  const list = element("ul");
+  list.append(...words.others.map((warning) => element("li", warning)));
+  box.replaceChildren(sign, heading, ...(words.text ? [element("p", words.text)] : []), ...(words.others.length ? [list] : []));
   if (more) {
     const button = element("button", "Show it anyway");
     button.type = "button";
     button.addEventListener("click", () => {
       button.remove();
       more();
-      $("result-title").tabIndex = -1;
-      $("result-title").focus();
+      focusTitle();
     });
     box.append(button);
   }
@@ -87,7 +88,7 @@ function callout(words, more) {
 
 function askFirst(prediction, info, reveal) {
   const negative = info.labels.find((label) => label !== info.positive);
-  const choices = [title(negative), title(info.positive), "Not sure"];
+  const choices = [title(negative), title(info.positive), NOT_SURE];
   $("placeholder").hidden = true;
   $("look").hidden = false;
   $("look-choices").replaceChildren(
@@ -97,6 +98,7 @@ function askFirst(prediction, info, reveal) {
       button.addEventListener("click", () => {
         open(prediction, info, reveal);
         tally(choice, prediction, info);
+        focusTitle();
       });
       return button;
     }),
@@ -105,10 +107,19 @@ function askFirst(prediction, info, reveal) {
 
 function tally(choice, prediction, info) {
   const words = resultWords(prediction, info);
+  const said = `You: ${lower(choice)}. Model: ${lower(words.label)}, ${words.score} %.`;
+  $("tally").hidden = false;
+  if (choice === NOT_SURE) {
+    $("tally").textContent = unbroken(said);
+    return;
+  }
   lookTally.looked += 1;
   lookTally.agreed += choice === words.label;
-  $("tally").hidden = false;
-  $("tally").textContent = `You: ${lower(choice)}. Model: ${lower(words.label)}, ${words.score} %. Two answers that agree can both be wrong. So far you agreed on ${lookTally.agreed} of ${lookTally.looked}.`;
+  $("tally").textContent = unbroken(`${said} Two answers that agree can both be wrong. So far you agreed on ${lookTally.agreed} of ${lookTally.looked}.`);
+}
+
+export function focusTitle() {
+  $("result-title").focus({ preventScroll: true });
 }
 
 function facts(prediction, info) {

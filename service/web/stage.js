@@ -28,7 +28,7 @@ export function setUp() {
 
 export function clear() {
   picture = heatmap = null;
-  view = { ...start(), mode: view.mode, invert: view.invert };
+  view = { ...start(), mode: view.mode };
   for (const canvas of stage.querySelectorAll("canvas")) canvas.width = canvas.height = 1;
   draw();
 }
@@ -37,6 +37,7 @@ export function clear() {
 export function showPicture(name, bitmap) {
   const [width, height] = bitmap ? [bitmap.width, bitmap.height] : [1000, 1000];
   picture = { name, width, height, unseen: !bitmap };
+  if (!bitmap) view.mode = "overlay"; // beside the grid that stands for it there is nothing to compare
   const shrink = Math.min(1, LONGEST / Math.max(width, height));
   for (const canvas of stage.querySelectorAll(".base")) {
     canvas.width = Math.round(width * shrink);
@@ -68,7 +69,7 @@ export function showMap(answer, shown) {
 export const picturePlace = () => heatmap && mostEvidence(heatmap.values);
 
 function act(tool) {
-  if (!picture) return;
+  if (!picture || (tool === "invert" && picture.unseen)) return;
   const pans = { left: [1, 0], right: [-1, 0], up: [0, 1], down: [0, -1] };
   if (tool in pans) pan(...pans[tool], 0.1);
   else if (tool === "in") zoom(STEP);
@@ -87,7 +88,7 @@ function onKey(event) {
   else if (key === "[" || key === "]") {
     opacity.value = Number(opacity.value) + (key === "]" ? 5 : -5);
     change({ map: true });
-  } else if (key === "s") change({ mode: view.mode === "side" ? "overlay" : "side" });
+  } else if (key === "s" && !picture?.unseen) change({ mode: view.mode === "side" ? "overlay" : "side" });
   else if (key === "?") $("#keys").togglePopover();
   else return;
   event.preventDefault();
@@ -184,8 +185,12 @@ function describe(shown, strength) {
   $("#opacity-out").textContent = percent;
   for (const tool of ["invert", "map", "cells"]) $(`[data-tool=${tool}]`).setAttribute("aria-pressed", view[tool]);
   document.querySelectorAll("[data-tool]").forEach((button) => (button.disabled = !picture));
+  $("[data-tool=invert]").disabled = !picture || picture.unseen;
   for (const control of [opacity, $("[data-tool=map]"), $("[data-tool=cells]")]) control.disabled = !heatmap || view.mode === "image";
-  document.querySelectorAll("[name=mode]").forEach((radio) => (radio.checked = radio.value === view.mode));
+  document.querySelectorAll("[name=mode]").forEach((radio) => {
+    radio.checked = radio.value === view.mode;
+    radio.disabled = !picture || picture.unseen;
+  });
   $("#arrows").hidden = view.zoom === 1;
   stage.tabIndex = picture ? 0 : -1;
   fact("name", picture?.name);
@@ -218,7 +223,7 @@ function fillCells() {
   );
 }
 
-export const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`;
+export const signed = (value, digits = 1) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 
 function drawGrid(context, size) {
   context.fillStyle = "#10161c";

@@ -123,14 +123,15 @@ function ordered() {
   const keys = {
     name: (row) => row.name,
     kind: (row) => row.line.children[3].textContent,
-    score: (row) => (row.prediction && row.prediction.novelty.level !== "foreign" ? row.prediction.probabilities[info.positive] : -1),
-    ms: (row) => row.prediction?.timing_ms.total ?? -1,
+    score: (row) => (row.prediction && row.prediction.novelty.level !== "foreign" ? row.prediction.probabilities[info.positive] : null),
+    ms: (row) => row.prediction?.timing_ms.total ?? null,
   };
   const shown = rows.filter(among(filter));
   if (!sort) return shown;
   const key = keys[sort.key];
   const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b);
-  return shown.sort((a, b) => (sort.up ? 1 : -1) * compare(key(a), key(b)));
+  const [known, unknown] = [shown.filter((row) => key(row) !== null), shown.filter((row) => key(row) === null)];
+  return [...known.sort((a, b) => (sort.up ? 1 : -1) * compare(key(a), key(b))), ...unknown];
 }
 
 function line(row) {

@@ -33,15 +33,14 @@ export function resultWords(prediction, info) {
   const score = percent(p);
   const zone = `Grey zone ${limit(screening)} to ${limit(rule_in)}.`;
   const common = { score, bar: `Score ${spoken(p)} of 100. ${zone}` };
+  const unlike = !isLikeThose(prediction) && `How often such a score comes true is known only for images like those that the model learned from. This one is not.`;
   if (prediction.uncertain) {
     const leaning = lower(prediction.label);
-    const test = info.metrics.test;
-    const fell = Number.isFinite(test?.uncertain) ? ` ${test.uncertain} of ${test.images} test images fell here.` : "";
     return {
       ...common,
       label: "Uncertain",
       leaning: `leaning to ${leaning}`,
-      meaning: `The score lies between the two locked limits, ${limit(screening)} % and ${limit(rule_in)} %. Here the model is often wrong: read it as no answer.${fell}`,
+      meaning: unlike || `The score lies between the two locked limits, ${limit(screening)} % and ${limit(rule_in)} %: read it as no answer.${errorsBetween(info.metrics.test)}`,
       spoken: `Uncertain, leaning to ${leaning}. Score ${spoken(p)} of 100.`,
     };
   }
@@ -49,34 +48,59 @@ export function resultWords(prediction, info) {
     ...common,
     label: title(prediction.label),
     leaning: "",
-    meaning: `Of 100 images with this score, about ${were(p)} ${positive} and ${were(1 - p)} not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
+    meaning: unlike || `Of 100 images with this score, ${were(p)} ${positive} and ${were(1 - p)} not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
     spoken: `Result: ${lower(prediction.label)}. Score for ${positive} ${spoken(p)} of 100.`,
   };
 }
 
-const counts = (probability) => percent(probability).replace("<\u00a01", "1 or fewer").replace(">\u00a099", "99 or more");
-const were = (probability) => `${counts(probability)} ${counts(probability) === "1" ? "was" : "were"}`;
+function were(probability) {
+  const count = percent(probability).replace("<\u00a01", "at most 1").replace(">\u00a099", "at least 99");
+  return `${/^\d/.test(count) ? "about " : ""}${count} ${count.endsWith(" 1") || count === "1" ? "was" : "were"}`;
+}
+
+// Between the limits the rule of one half decides; outside them only what the limits themselves get wrong is wrong.
+function errorsBetween(test) {
+  if (!test?.at || !Number.isFinite(test.uncertain)) return "";
+  const outside = test.at.screening.fn + test.at.rule_in.fp;
+  const between = test.at.balanced.fn + test.at.balanced.fp - outside;
+  return ` Of the ${test.uncertain} test images that fell here, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
+}
+
+// Nothing said against it: neither its features nor what it looks like to the decoder.
+export const isLikeThose = (prediction) => prediction.novelty.level === "typical" && !prediction.warnings.length;
 const share = (prior) => (prior === 0.5 ? "half" : `${percent(prior)} %`);
 
-export function noveltyWords(level, info) {
+// What is said before the label: that the image is unlike those it learned from, or that something about it is odd. null: nothing.
+export function doubtWords(prediction, info) {
+  const { level } = prediction.novelty;
+  const others = prediction.warnings.filter((warning) => !warning.startsWith(`the image is ${level}:`)).map(sentence);
+  if (level === "foreign") {
+    return {
+      heading: "Very unusual image.",
+      text: `This does not look like a chest X-ray to the model, so the score is hidden. It learned from ${people(info)}.`,
+      others,
+      spoken: `Very unusual image. This does not look like a chest X-ray to the model, so the score is hidden. ${others.join(" ")}`,
+    };
+  }
   if (level === "unusual") {
     return {
       heading: "Unusual image.",
       text: `It differs from what the model learned from: ${people(info)}. The score may mean nothing.`,
-      spoken: "Unusual image. The score may mean nothing.",
+      others,
+      spoken: `Unusual image. The score may mean nothing. ${others.join(" ")}`,
     };
   }
-  return {
-    heading: "Very unusual image.",
-    text: `This does not look like a chest X-ray to the model, so the score is hidden. It learned from ${people(info)}.`,
-    spoken: "Very unusual image. This does not look like a chest X-ray to the model, so the score is hidden.",
-  };
+  if (!others.length) return null;
+  return { heading: "Not like the images it learned from.", text: "", others, spoken: others.join(" ") };
 }
 
 export function people(info) {
-  const ages = info.ages ? ` of people aged ${info.ages[0]} to ${info.ages[1]} years` : "";
-  return `frontal chest X-rays${ages}, ${info.data?.files?.toLocaleString("en") ?? "some"} files of one archive`;
+  const learned = info.data?.splits?.train;
+  const count = learned ? `${Object.values(learned).reduce((a, b) => a + b, 0).toLocaleString("en")} ` : "";
+  return `${count}frontal chest X-rays${ages(info)} from one archive`;
 }
+
+export const ages = (info) => (info.ages ? ` of people aged ${info.ages[0]} to ${info.ages[1]} years` : "");
 
 const megabytes = (bytes) => (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: bytes < 1e6 ? 3 : 1 });
 

@@ -127,7 +127,7 @@ def read_folder(page: Page, image: bytes, folder: Path) -> Batch:
             requestAnimationFrame(next); }"""
     )
     page.locator("#file").set_input_files(paths)
-    expect(page.locator("#batch-words")).to_contain_text(f"{FOLDER} of {FOLDER} images read.", timeout=1000 * BATCH_SECONDS)
+    expect(page.locator("#batch-words")).to_contain_text(f"{FOLDER} of {FOLDER} files read.", timeout=1000 * BATCH_SECONDS)
     gaps, seconds = page.evaluate("[gaps.slice(1), (performance.now() - begun) / 1000]")
     return Batch(
         images=FOLDER,

@@ -19,6 +19,7 @@ from tests.torture.toy import SIDE, write_folder
 
 GRID = 7
 UNUSUAL, FOREIGN = 50.0, 100.0
+STRIPES = 3 * GRID  # so that those of a place cancel, and the picture has contrast
 BORROWED = ("labels", "positive", "thresholds", "ages", "data", "metrics", "backbone", "weights")
 
 
@@ -46,10 +47,10 @@ def write_model(folder: Path) -> Path:
 def image_for(probability: float, *, brightest: int = 255, size: tuple[int, int] = (240, 300)) -> npt.NDArray[np.uint8]:
     """uint8 [height, width]: a picture for which the model says so. `brightest`: 255 is typical, 180 unusual, 100 foreign."""
     height, width = size
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    y, _ = np.mgrid[0 : 2 : height * 1j, 0 : 2 : width * 1j]
     wanted = 128 + 16 * np.log(probability / (1 - probability))
-    waves = wanted + 8 * np.cos(3 * x) * np.cos(2 * y)
-    picture = np.clip(waves - waves.mean() + wanted, 0, brightest - 1)
+    room = min(60, wanted - 1, brightest - 1 - wanted)
+    picture = np.clip(wanted + room * np.sin(STRIPES * np.pi * y), 0, brightest - 1)
     picture[0, 0] = brightest
     return np.asarray(np.rint(picture), dtype=np.uint8)
 

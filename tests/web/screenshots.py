@@ -74,7 +74,7 @@ def states(page: Page, images: list[Path], folder: Path) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
     shoot(page, "refused")
     page.locator("#file").set_input_files([*images, notes])
-    expect(page.locator("#batch-words")).to_contain_text(f"{len(images)} of {len(images) + 1} images read")
+    expect(page.locator("#batch-words")).to_contain_text(f"{len(images)} of {len(images) + 1} files read")
     shoot(page, "batch")
 
 

@@ -39,11 +39,11 @@ def test_totals_add_up_and_reasons_stand_with_their_rows(open_page: Open, files:
     unusual = Path(files(0.6, brightest=180)[0]).rename(tmp_path / "unusual.png")
     paths = with_a_refused_one([*files(0.9, 0.01, 0.3, 0.95), str(unusual)])
     give(page, paths)
-    done(page, "5 of 6 images read. 1 was not:")
+    done(page, "5 of 6 files read. 1 was not:")
     assert page.locator("#batch-filters span").all_inner_texts() == [
         "All 6", "Normal 1", "Pneumonia 2", "Uncertain 1", "Unusual 1", "Refused 1",
     ]  # fmt: skip
-    expect(page.locator("#batch-failures")).to_contain_text("=cmd.txt: This file type cannot be read.")
+    expect(page.locator("#batch-failures")).to_contain_text("This file type cannot be read. Use JPEG, PNG or DICOM. =cmd.txt")
     expect(page.locator("#live")).to_have_text("Batch finished. 5 read, 1 not read.")
     assert names(page) == [Path(path).name for path in paths]
 
@@ -97,7 +97,7 @@ def test_what_is_left_can_be_cancelled(open_page: Open, files: Any) -> None:
 
     page.route("**/predict*", answer)
     give(page, files(*[0.9] * 9))
-    expect(page.locator("#batch-words")).to_contain_text("Reading 1 of 9 images.")
+    expect(page.locator("#batch-words")).to_contain_text("Reading 1 of 9 files.")
     page.get_by_role("button", name="Cancel the rest").click()
     done(page, "Stopped after 1. The rest was not sent.")
 
@@ -106,10 +106,10 @@ def test_the_busy_ones_are_tried_again(open_page: Open, files: Any) -> None:
     page = open_page()
     page.route("**/predict*", lambda route: route.fulfill(status=504, body="{}"))
     give(page, files(0.9, 0.3))
-    done(page, "0 of 2 images read. 2 were not:")
+    done(page, "0 of 2 files read. 2 were not:")
     page.unroute("**/predict*")
     page.get_by_role("button", name="Try the 2 unanswered again").click()
-    done(page, "2 of 2 images read.")
+    done(page, "2 of 2 files read.")
 
 
 def test_a_service_with_one_place_answers_all_of_them_in_the_end(open_page: Open, files: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_service_with_one_place_answers_all_of_them_in_the_end(open_page: Open
         statuses: list[int] = []
         page.on("response", lambda response: statuses.append(response.status))
         give(page, files(*[0.9] * 12, size=(1500, 1500)))
-        expect(page.locator("#batch-words")).to_contain_text("12 of 12 images read.", timeout=60_000)
+        expect(page.locator("#batch-words")).to_contain_text("12 of 12 files read.", timeout=60_000)
     assert 429 in statuses
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -42,7 +43,7 @@ def refused(page: Page, *words: str) -> None:
         ("empty.png", b"", "This file type cannot be read."),
         ("cut.png", encode(image_for(0.5))[:200], "It could not be opened as an image. It may be damaged."),
         ("small.png", encode(Image.new("L", (16, 16))), "The image is 16 × 16 px; each side must have 32 to 8,192 px."),
-        ("thin.png", encode(Image.new("L", (1000, 100))), "The long side may be 4 times the short one"),
+        ("thin.png", encode(Image.new("L", (1000, 100))), "The long side may be at most 4 times the short one"),
     ],
 )
 def test_a_file_that_the_service_refuses(
@@ -55,11 +56,13 @@ def test_a_file_that_the_service_refuses(
     assert words.lower() in page.get_by_role("alert").inner_text().lower()
 
 
-def test_a_file_over_the_limit_is_refused_before_it_is_sent(open_page: Open, files: Any) -> None:
+def test_a_file_over_the_limit_is_refused_before_it_is_sent(open_page: Open, tmp_path: Path) -> None:
     with running_service(max_body_bytes=2_000, queue_bytes=1_000_000) as client:
         page = open_page(url=str(client.base_url))
         page.route("**/predict*", lambda route: pytest.fail("it was sent"))
-        give(page, files(0.5, size=(400, 400)))
+        path = tmp_path / "large.png"
+        path.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8)))
+        give(page, str(path))
         refused(page, "the limit is 0.002 MB")
 
 
@@ -82,6 +85,16 @@ def test_a_problem_of_the_service_says_whose_it_is(open_page: Open, files: Any, 
     said = " ".join(page.get_by_role("alert").inner_text().split())
     assert words in said
     expect(page.get_by_role("button", name="Try again")).to_have_count(0 if status in {400, 405} else 1)
+
+
+def test_a_module_that_does_not_come_is_asked_for_again_and_then_missed(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/web/stage.js", lambda route: route.abort())
+    page.goto(page.url)
+    expect(page.locator("#message")).to_have_text("A part of the page did not come. Reload it.")
+    page.unroute("**/web/stage.js")
+    page.reload()
+    state(page, "empty")
 
 
 def test_try_again_tries_again(open_page: Open, files: Any) -> None:

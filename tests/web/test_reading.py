@@ -68,7 +68,8 @@ def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Op
     said = page.locator("#squares").get_attribute("aria-label") or ""
     assert re.findall(r"\d+", said.removeprefix("1,000"))[:4] == [str(count) for count in counts]
     tp, _, fp, _ = counts
-    expect(page.locator("#ppv-words")).to_have_text(f"PPV: of {tp + fp} called pneumonia, {tp} have it")
+    expect(page.locator("#ppv-words")).to_have_text(f"PPV: of {tp + fp} called pneumonia, {tp} has it")
+    assert tp == 1
     expect(page.locator("#score")).to_have_text("93 %")
     expect(page.locator("#label")).to_have_text("Pneumonia")
 
