@@ -10,6 +10,7 @@ MedXferError
     ├── ImageError        something is wrong with the image
     │   ├── UnsupportedImage   415
     │   ├── UndecodableImage   422
+    │   ├── UnreadableFile     422, though only a whole archive has one
     │   └── ImageOutOfRange    422
     ├── TooSlow           408
     ├── BodyTooLarge      413
@@ -62,6 +63,10 @@ class UnsupportedImage(ImageError):
 
 class UndecodableImage(ImageError):
     title = "The image cannot be decoded"
+
+
+class UnreadableFile(ImageError):
+    title = "The file cannot be read"
 
 
 class ImageOutOfRange(ImageError):
