@@ -5,6 +5,7 @@
 # make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
 # make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
+# make benchmark-archive [DATA=path/to/chest_xray]   images a second of whole archives; writes the README's figures
 # make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
 # make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
@@ -19,7 +20,7 @@ CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
 
-.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty torture torture-training soak lint train help data-is-named lock
+.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty benchmark-archive torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -40,6 +41,9 @@ benchmark-training: .venv/everything
 
 benchmark-novelty: .venv/everything
 	$(BIN)/python -m tests.benchmarks.novelty
+
+benchmark-archive: .venv/everything
+	$(BIN)/python -m tests.benchmarks.archive $(if $(DATA),--data "$(DATA)")
 
 torture: .venv/everything
 	$(BIN)/python -m tests.torture

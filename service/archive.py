@@ -3,46 +3,35 @@
 import importlib.util
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-from service import archive_files, archive_formats, archive_progress, machine
+from service import archive_files, archive_formats, archive_processes, archive_progress, machine
 from service.archive_part import Header, Known, Part
-from service.archive_rows import Line, Reader, Row
+from service.archive_rows import Line, Row
 from service.artefact import DESCRIPTION, Artefact, read_folder, read_variant
 from service.errors import MedXferError
 from service.schemas import DISCLAIMER
 from service.settings import read_settings
 from service.variant import choose_variant
 
-ENGINES = ("local", "ray")
-AHEAD = 8  # files a worker, so that a slow one does not hold up the others
-
 Files: TypeAlias = dict[str, str]  # where each is, by what results call it
 Engine: TypeAlias = Callable[[Artefact, Files, int | None], Generator[Line, None, None]]
 
 
-class EngineError(MedXferError):
-    """It is not installed, or has failed."""
+class EngineMissing(MedXferError):
+    """It is not installed."""
 
 
 def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
     """The exit code. Raises MedXferError: it cannot begin, or not go on."""
     archive_formats.check(out)
     answer = _engine(engine)
-    artefact, description_sha256 = _model()
+    artefact, header = _model(images)
     files = archive_files.find(images)
-    header = Header(
-        images=archive_files.written(str(Path(images).absolute())),
-        model=artefact.description.name,
-        variant=artefact.variant,
-        sha256=artefact.sha256,
-        description_sha256=description_sha256,
-    )
     with closing(Part(out.with_name(out.name + ".part"), header)) as part:
         left = _left(files, part.known())
         before = len(files) - len(left)
@@ -61,38 +50,30 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
     return int(problems.total() > 0)
 
 
-def here(artefact: Artefact, files: Files, workers: int | None) -> Generator[Line, None, None]:
-    """The local engine: threads, each of which takes a file from its bytes to its row. In order."""
-    reader, workers = Reader(artefact), workers or machine.available_cpus()
-    waiting = deque[Future[Line]]()
-    threads = ThreadPoolExecutor(workers, thread_name_prefix="reader")
-    try:
-        for name, path in files.items():
-            waiting.append(threads.submit(reader.read, Path(path), name))
-            if len(waiting) > AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
 def _engine(name: str) -> Engine:
     if name == "local":
-        return here
+        return archive_processes.here
     if not importlib.util.find_spec("ray"):
-        raise EngineError("--engine ray: Ray is not installed: pip install 'ray[data]>=2.60'")
+        raise EngineMissing("--engine ray: Ray is not installed: pip install 'ray[data]>=2.60'")
     from service import archive_ray  # here, since nothing else should load Ray
 
     return archive_ray.on_cluster
 
 
-def _model() -> tuple[Artefact, str]:
-    """As the service would choose it, and the SHA-256 of its model.json."""
+def _model(images: str) -> tuple[Artefact, Header]:
+    """As the service would choose it, and what a run with it begins with."""
     settings = read_settings(os.environ)
     folder = read_folder(Path(settings.model))
     choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
-    return read_variant(folder, choice.variant), folder.sums[DESCRIPTION]
+    artefact = read_variant(folder, choice.variant)
+    header = Header(
+        images=archive_files.written(str(Path(images).absolute())),
+        model=folder.description.name,
+        variant=choice.variant,
+        sha256=artefact.sha256,
+        description_sha256=folder.sums[DESCRIPTION],
+    )
+    return artefact, header
 
 
 def _left(files: Files, known: dict[str, Known]) -> Files:

@@ -5,6 +5,7 @@ the same path the later one counts, so it does no harm to answer a file twice.
 """
 
 import fcntl
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from io import FileIO
@@ -103,6 +104,9 @@ class Part:
         self.path.unlink()
 
     def close(self) -> None:
+        """One without rows is not left behind."""
+        if os.fstat(self._file.fileno()).st_size <= len(self._first):
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _append(self, content: bytes) -> None:

@@ -7,6 +7,7 @@ what was lost with a node, and hands on each block of rows once.
 import logging
 import math
 import os
+import socket
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from service.errors import MedXferError
 
 BLOCK = 64  # files: seconds of work, so that little is lost with a node, and far more than it takes to hand them out
 
+KNOCK_SECONDS = 10
 PROGRAM = Path(__file__).parent
 
 Batch = dict[str, npt.NDArray[Any]]  # Any: of objects, bytes
@@ -62,7 +64,7 @@ def on_cluster(artefact: Artefact, files: dict[str, str], workers: int | None) -
             for line in batch["line"]:
                 yield msgspec.json.decode(line, type=Line)
     except (RayError, ConnectionError) as error:
-        raise RayFailed(f"--engine ray: {error}") from error
+        raise RayFailed(f"--engine ray: {str(error).strip().splitlines()[-1]}") from error
     finally:
         ray.shutdown()
 
@@ -71,9 +73,20 @@ def _connect() -> None:
     """To the cluster that RAY_ADDRESS names, or that was started on this machine; or start one. Without chatter."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as an exception
+    _knock(os.environ.get("RAY_ADDRESS", ""))
     ray.init(runtime_env={"py_modules": [str(PROGRAM)]}, log_to_driver=False, logging_level=logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes. Raises RayFailed."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise RayFailed(f"RAY_ADDRESS={address}: cannot connect: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _cpus() -> int:

@@ -17,7 +17,7 @@ SERVICE = [
     {"app"},
     {"pages"},
     {"routes", "health", "access", "telemetry", "gate"},
-    {"openapi", "protocol", "problems", "archive_ray"},
+    {"openapi", "protocol", "problems", "archive_processes", "archive_ray"},
     {"archive_part", "archive_formats", "archive_progress"},
     {"archive_rows"},
     {"schemas", "variant"},

@@ -23,7 +23,8 @@ from pyarrow import parquet
 from service import __main__, archive_progress
 from service.archive_rows import MAX_BYTES
 from service.artefact import write_sums
-from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, grey
+from tests.benchmarks import processes
+from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, free_port, grey
 
 Rows: TypeAlias = list[dict[str, Any]]  # Any: of all kinds of columns
 
@@ -53,7 +54,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def command(images: object, out: Path, *options: object) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "service", "predict", str(images), "--out", str(out), *map(str, options)]
+    """With one worker, that is, without further processes, unless `options` have more."""
+    return [
+        sys.executable,
+        "-m",
+        "service",
+        "predict",
+        str(images),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        *map(str, options),
+    ]
 
 
 @pytest.fixture
@@ -62,7 +75,7 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(images: object, out: Path, *options: object, **settings: str) -> Done:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", command(images, out, *options)[4:])
+            patch.setattr(sys, "argv", command(images, out, *options)[2:])
             for name, value in {"MEDXFER_MODEL": str(DEFAULT_MODEL), **settings}.items():
                 patch.setenv(name, value)
             try:
@@ -75,14 +88,14 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @contextlib.contextmanager
-def begun(images: Path, out: Path, lines: int, **settings: str) -> "Iterator[subprocess.Popen[str]]":
+def begun(images: Path, out: Path, lines: int, *options: object) -> "Iterator[subprocess.Popen[str]]":
     """A process that has written so many lines of its part, and is at a file that takes it a second. Killed at the end, and
     that file removed."""
     slow = images / "zz.png"
     slow.write_bytes(encode(Image.new("RGBA", (6300, 6300)), compress_level=1))
-    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), **settings}
+    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)}
     process = subprocess.Popen(
-        command(images, out, "--workers", 1),
+        command(images, out, *options),
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -356,6 +369,54 @@ def test_a_full_disk_ends_it_with_a_reason_and_it_goes_on_once_there_is_room(
     assert not out.exists()
     assert predict(folder, out).code == 0
     assert len(read(out)) == 40
+
+
+def test_several_processes_give_the_same(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    assert predict(folder, tmp_path / "one.csv").code == 0
+    assert predict(folder, tmp_path / "three.csv", "--workers", 3).code == 0
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "three.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_all_processes_end_with_the_first(
+    predict: Predict, folder: Path, tmp_path: Path, stop: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out.csv"
+    with begun(folder, out, 33, "--workers", 3) as process:
+        assert len(processes.tree(process.pid)) > 3
+        process.send_signal(stop)  # to the first alone
+        _, errors = process.communicate(timeout=30)  # waits until none is left that holds the pipe
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert "32 answered before" in predict(folder, out).stdout
+
+
+def test_a_ctrl_c_that_reaches_all_processes_leaves_no_traceback(folder: Path, tmp_path: Path) -> None:
+    with begun(folder, tmp_path / "out.csv", 33, "--workers", 3) as process:
+        for each in processes.tree(process.pid):
+            os.kill(each, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "medxfer: interrupted; the same command goes on from here\n")
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_a_reason(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with begun(folder, out, 33, "--workers", 3) as process:
+        os.kill(processes.tree(process.pid)[-1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert errors == "medxfer: a worker was killed, for want of memory perhaps; the same command goes on from here\n"
+    assert predict(folder, out).code == 0
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra, and is not installed here")
+    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), "RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
+    line = command(folder, tmp_path / "out.csv", "--engine", "ray")
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"medxfer: RAY_ADDRESS={environment['RAY_ADDRESS']}: cannot connect: Connection refused\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
 
 
 def test_a_terminal_sees_a_bar_and_the_refused_files_above_it(folder: Path, tmp_path: Path) -> None:
