@@ -6,6 +6,7 @@
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
 # make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
 # make benchmark-page       how fast the page paints, answers and reads a folder; writes the README's words (needs Chromium)
+# make benchmark-archive [DATA=path/to/chest_xray]   images a second of whole archives; writes the README's figures
 # make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
 # make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
@@ -20,7 +21,7 @@ CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
 
-.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty benchmark-page torture torture-training soak lint train help data-is-named lock
+.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty benchmark-page benchmark-archive torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -44,6 +45,9 @@ benchmark-novelty: .venv/everything
 
 benchmark-page: .venv/everything
 	$(BIN)/python -m tests.benchmarks.page
+
+benchmark-archive: .venv/everything
+	$(BIN)/python -m tests.benchmarks.archive $(if $(DATA),--data "$(DATA)")
 
 torture: .venv/everything
 	$(BIN)/python -m tests.torture

@@ -1,4 +1,4 @@
-"""python -m service: serve a model folder over HTTP, or measure a service that runs."""
+"""python -m service: serve a model folder over HTTP, read a whole archive with it, or measure a service that runs."""
 
 import argparse
 import sys
@@ -28,13 +28,50 @@ Exit codes: 0 all well, 1 a request failed or nothing could be measured,
 2 a wrong option, 130 interrupted.
 """
 
+PREDICT = """
+IMAGES is a folder, a file, or a glob in quotes ('archive/**/*.dcm'; ** is any
+number of folders). Of a folder, at any depth, all files named .jpg, .jpeg,
+.png, .dcm or .dicom are read, and all that are DICOM by their content, as many
+archives name them without. Hidden files are left out; links to files are read,
+links to folders followed only where a glob names that level.
+
+FILE must end with .csv, .jsonl or .parquet (this one needs pyarrow). A row for
+each file, sorted by path: path, bytes, sha256; label, confidence, a probability
+for each label, uncertain, novelty, novelty_level, warnings, as in the answer of
+/predict, with the same bits; or problem and detail, where the file was refused;
+model, variant, model_sha256. Names that are no UTF-8 have \\xff for such bytes.
+
+What is done is kept in FILE.part. After Ctrl-C, a kill or a crash the same
+command goes on there; a file that has changed since is read again. Once all is
+done FILE is written, whole, and FILE.part is gone. MEDXFER_MODEL and
+MEDXFER_VARIANT choose the model, as they do for the service.
+
+--engine ray runs on the cluster that RAY_ADDRESS names (without it, on one that
+runs here, or else on a new one of this machine). The nodes need the packages of
+the service and the images under the same path; model and program come with the
+work. Nodes may die meanwhile.
+
+example:
+  python -m service predict archive --out results.csv
+
+Exit codes: 0 all were read, 1 all done, but some files were refused,
+2 a wrong option, or it cannot begin or go on, 130 interrupted.
+"""
+
 
 def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command is None:
-        from service.serve import serve  # here, since each of the two should start without what only the other needs
+        from service.serve import serve  # here, since each of the three should start without what only the others need
 
         return serve()
+    try:
+        return _predict(arguments) if arguments.command == "predict" else _bench(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _bench(arguments: argparse.Namespace) -> int:
     from service import bench
 
     try:
@@ -48,7 +85,18 @@ def main() -> int:
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return 1
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from service import archive
+
+    try:
+        return archive.run(arguments.images, arguments.out, engine=arguments.engine, workers=arguments.workers)
+    except MedXferError as error:
+        print(f"medxfer: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
+        print("medxfer: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -71,6 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     end = bench.add_mutually_exclusive_group()
     end.add_argument("--seconds", type=_number(float, 0.1, 86_400), default=10.0, metavar="S", help="how long (default 10)")
     end.add_argument("--requests", type=_number(int, 1, 100_000_000), metavar="N", help="how many, instead of how long")
+    predict = commands.add_parser(
+        "predict",
+        help="read a whole archive: a row of results for each image",
+        description="Read a whole archive.",
+        epilog=PREDICT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("images", metavar="IMAGES", help="a folder, a file or a glob")
+    predict.add_argument("--out", type=Path, required=True, metavar="FILE", help="results.csv, .jsonl or .parquet")
+    predict.add_argument("--engine", choices=["local", "ray"], default="local", help="(default local)")
+    predict.add_argument(
+        "--workers", type=_number(int, 1, 100_000), metavar="N", help="CPUs to use at once (default: all there are)"
+    )
     return parser
 
 

@@ -4,12 +4,11 @@ import asyncio
 import http
 import logging
 import platform
-from collections.abc import AsyncIterator, Container, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from litestar import Litestar, Response, Router
@@ -31,8 +30,9 @@ from service.health import Lifecycle
 from service.infer_request import HEADER_LENGTH
 from service.metrics import Metrics
 from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
-from service.settings import AUTO, Settings
+from service.settings import Settings
 from service.telemetry import Telemetry
+from service.variant import choose_variant
 from service.watchdog import Watchdog
 from service.work import Request, Work
 
@@ -41,22 +41,6 @@ MAX_DETAIL = 300  # characters; Litestar repeats the whole query
 BEAT_SECONDS = 0.5  # more often than the watchdog looks
 
 logger = logging.getLogger(__name__)
-
-
-class Choice(NamedTuple):
-    variant: str
-    reason: str
-
-
-def choose_variant(wanted: str, offered: Container[str], int8_instructions: str | None) -> Choice:
-    """int8 where the model has it and the CPU computes it exactly, else fp32; or what the operator says."""
-    if wanted != AUTO:
-        return Choice(wanted, "MEDXFER_VARIANT names it")
-    if "int8" not in offered:
-        return Choice("fp32", "the model has no int8 variant")
-    if int8_instructions is None:
-        return Choice("fp32", "this CPU has no instructions that multiply int8 exactly")
-    return Choice("int8", f"this CPU has {int8_instructions}")
 
 
 def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:

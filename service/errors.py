@@ -10,6 +10,7 @@ MedXferError
     ├── ImageError        something is wrong with the image
     │   ├── UnsupportedImage   415
     │   ├── UndecodableImage   422
+    │   ├── UnreadableFile     422, though only a whole archive has one
     │   └── ImageOutOfRange    422
     ├── UnknownModel      404
     ├── TooSlow           408
@@ -63,6 +64,10 @@ class UnsupportedImage(ImageError):
 
 class UndecodableImage(ImageError):
     title = "The image cannot be decoded"
+
+
+class UnreadableFile(ImageError):
+    title = "The file cannot be read"
 
 
 class ImageOutOfRange(ImageError):

@@ -14,7 +14,7 @@ SECRET = "MEDXFER_TOKEN"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
-    """`variant` = auto: by `app.choose_variant`. `lanes` = 0: as many as this process may use CPUs. `queue_limit`,
+    """`variant` = auto: by `variant.choose_variant`. `lanes` = 0: as many as this process may use CPUs. `queue_limit`,
     `queue_bytes`: images, and bytes of bodies, in work at once; one more is answered 429. `deadline_ms`: from a request's
     arrival to its answer. `max_images`: of one batch. `drain_seconds`: for open requests after SIGTERM.
     `watchdog_seconds`: after which what makes no progress is stuck. `token`: what clients must bear; `cors_origin`: one

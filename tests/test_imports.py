@@ -13,18 +13,19 @@ from tests.conftest import ROOT
 
 SERVICE = [
     {"__main__"},
-    {"serve", "bench"},
+    {"serve", "bench", "archive"},
     {"app"},
     {"pages", "open_inference"},
     {"routes", "health", "access", "telemetry", "gate"},
-    {"work"},
-    {"openapi", "protocol", "problems", "infer_response"},
-    {"schemas", "infer_request"},
+    {"work", "archive_processes", "archive_ray"},
+    {"openapi", "protocol", "problems", "infer_response", "archive_part", "archive_formats", "archive_progress"},
+    {"archive_rows", "infer_request"},
+    {"schemas", "variant"},
     {"batcher", "images", "classifier"},
     {"dicom"},
     {"dicom_greys"},
     {"dicom_pixels"},
-    {"dicom_header", "admission", "forms", "metrics", "watchdog", "log"},
+    {"dicom_header", "admission", "forms", "metrics", "watchdog", "log", "archive_files"},
     {"artefact", "settings", "machine", "limits", "isolated"},
     {"errors"},
 ]
@@ -48,7 +49,7 @@ SERVICE_ROOMS_FOR_TRAINING = {"artefact", "images", "classifier", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
 FRAMEWORK_FREE = [
     *("artefact", "images", "classifier", "errors", "batcher", "settings", "machine", "bench", "admission", "forms"),
-    *("dicom", "limits", "log", "metrics", "watchdog", "infer_request", "infer_response"),
+    *("dicom", "limits", "log", "metrics", "watchdog", "infer_request", "infer_response", "archive"),
 ]
 
 
@@ -88,6 +89,15 @@ def test_training_takes_four_rooms_of_the_service_and_the_service_nothing_of_tra
 @pytest.mark.parametrize("room", FRAMEWORK_FREE)
 def test_the_rooms_below_do_not_load_litestar(room: str) -> None:
     check = f"import sys, service.{room}; sys.exit('litestar' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_nothing_but_its_engine_loads_ray() -> None:
+    importers = {
+        path.stem for path in (ROOT / "service").glob("*.py") if "ray" in {name.split(".")[0] for name in imported(path)}
+    }
+    assert importers == {"archive_ray"}
+    check = "import sys, service.archive, service.serve; sys.exit(bool(set(sys.modules) & {'ray', 'pyarrow', 'pandas'}))"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 

@@ -17,13 +17,15 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from service.settings import Settings
+from tests.benchmarks import archive as archive_benchmark
 from tests.benchmarks import headlines, report, results
 from tests.benchmarks import novelty as novelty_benchmark
 from tests.benchmarks import page as page_benchmark
 from tests.benchmarks import training as training_benchmark
-from tests.conftest import ROOT, free_port, wait_until_ready
+from tests.conftest import ROOT, dicom_of, free_port, wait_until_ready
 from tests.torture import report as torture_report
 from tests.torture import results as torture_results
 from tests.torture.results import Results, Soak
@@ -67,6 +69,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(drawn[0], folder / "a.jpeg")
     Image.open(drawn[1]).save(folder / "b.png")
     shutil.copytree(folder / "path/to/chest_xray/train", folder / "path/to/labelled")
+    shutil.copytree(folder / "path/to/labelled/NORMAL", folder / "path/to/archive/2024")
+    (folder / "path/to/archive/2024/radiograph.dcm").write_bytes(dicom_of(np.asarray(Image.open(drawn[0]).convert("L"))))
     return folder
 
 
@@ -132,6 +136,16 @@ def test_the_bench_line_measures(served: Path, port: int) -> None:
     assert "40 answered, 0 failed" in run(line.replace("localhost:8000", f"127.0.0.1:{port}") + " --requests 40", served)
 
 
+def test_the_archive_lines_leave_a_row_for_each_file(clone: Path) -> None:
+    files = [path for path in (clone / "path/to/archive").rglob("*") if path.is_file()]
+    here, glob, cluster = (command for command in COMMANDS if "service predict" in command)
+    assert f"{len(files)} rows, 0 of them refused" in run(here, clone)
+    run(glob, clone)
+    assert parquet.read_table(clone / "results.parquet")["path"].to_pylist() == ["2024/radiograph.dcm"]
+    run(cluster.replace("head:6379", "local"), clone)
+    assert (clone / "everything.csv").read_bytes() == (clone / "results.csv").read_bytes()
+
+
 def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -> None:
     names: dict[str, Any] = {}  # Any: whatever the README defines
     info = httpx.get(f"http://127.0.0.1:{port}/model-info", trust_env=False).json()
@@ -191,6 +205,7 @@ def test_every_command_is_tested_here() -> None:
         "make train",
         ".venv/bin/python -m training ",
         ".venv/bin/python -m service bench ",
+        ".venv/bin/python -m service predict ",
     )
     for command in COMMANDS:
         assert without_variables(command).startswith(known), command
@@ -224,6 +239,7 @@ def test_the_figures_are_those_of_the_benchmarks() -> None:
     assert headlines.headlines(result) in README
     assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
+    assert archive_benchmark.table(json.loads(archive_benchmark.RESULT.read_text())) in README
     assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
     assert page_benchmark.words(json.loads(page_benchmark.RESULT.read_text())) in README
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service import machine
-from service.app import choose_variant
+from service.variant import choose_variant
 from tests.conftest import running_service
 
 BOTH = ("fp32", "int8")
