@@ -14,7 +14,7 @@ from tests.conftest import encode, free_port, grey
 from tests.engine.compose import Compose, docker, log, running
 
 CLIENTS, MOST, MORE = 6, 500, 60  # requests: of each client at most; of all, before and after what disturbs them
-IMAGE = encode(grey(640, 500))
+IMAGE = encode(grey(200, 160), "JPEG")  # small enough to be kept, so that it could be sent twice
 FREEZE = """
 import os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
