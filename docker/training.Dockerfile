@@ -11,7 +11,7 @@ RUN python -m venv --without-pip /venv \
        --extra-index-url https://download.pytorch.org/whl/cpu -r /training.requirements.txt
 # Without torch's tests, headers and compilers. A part of its tests' tools is for newer Pythons only.
 RUN rm -rf /venv/lib/python3*/site-packages/torch/test /venv/lib/python3*/site-packages/torch/include \
-       /venv/lib/python3*/site-packages/torch/bin \
+    && find /venv/lib/python3*/site-packages/torch/bin -type f ! -name torch_shm_manager -delete \
     && python -m compileall -q -j 0 -x torch/testing/_internal /venv/lib
 
 FROM python:${PYTHON}-slim

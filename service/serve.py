@@ -1,10 +1,13 @@
 """The server's process: starts, or says in one line why not; drains at a signal."""
 
+import asyncio
 import contextlib
 import logging
 import os
 import resource
+import socket
 import sys
+import time
 from types import FrameType
 
 import uvicorn
@@ -19,6 +22,8 @@ from service.settings import read_settings
 CANNOT_START = 3  # uvicorn's exit code for it, too
 KEEP_ALIVE_SECONDS = 5
 MOST_CONNECTIONS = 65_536
+QUIET_SECONDS = 0.3
+FAREWELL_SECONDS = 2  # balancers ask once a second or so whether a server wants work
 
 
 class Server(uvicorn.Server):
@@ -31,6 +36,19 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.lifecycle.state = "draining"
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._see_off()
+        await super().shutdown(sockets)
+
+    async def _see_off(self) -> None:
+        """Listens on while requests keep coming: who connects as the socket closes is reset, and a balancer needs a moment to
+        see that this server wants no more."""
+        end = time.monotonic() + FAREWELL_SECONDS
+        seen = -1
+        while seen != self.server_state.total_requests and time.monotonic() < end and not self.force_exit:
+            seen = self.server_state.total_requests
+            await asyncio.sleep(QUIET_SECONDS)
 
 
 def serve() -> int:

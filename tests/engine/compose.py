@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,14 +42,15 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def log(container: str) -> list[dict[str, object]]:
-    """Its lines that are JSON."""
+def log(container: str, message: str) -> list[dict[str, object]]:
+    """Its lines that are JSON and have that message, once it has had a moment to write the last of them."""
+    time.sleep(0.2)
     process = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
     lines = []
     for line in (process.stdout + process.stderr).splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if line["message"] == message]
 
 
 @contextlib.contextmanager

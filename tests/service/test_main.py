@@ -159,6 +159,18 @@ def test_a_signal_loses_nothing_that_was_accepted(stop: signal.Signals, code: in
     assert process.returncode == code
 
 
+def test_who_still_comes_after_the_signal_is_answered_until_nobody_comes() -> None:
+    """As those do whom a balancer sends that has not yet looked. They look here, each by a connection of its own."""
+    with started() as process:
+        url = f"http://127.0.0.1:{port_of(process)}/health"
+        process.send_signal(signal.SIGTERM)
+        answers = [httpx.get(url, trust_env=False) for _ in range(10)]
+        _, rest = process.communicate(timeout=30)
+    assert answers[-1].status_code == 503
+    assert answers[-1].headers["connection"] == "close"
+    assert "stopped" in rest
+
+
 def test_what_is_not_done_when_the_time_to_drain_ends_is_told_so() -> None:
     with started(MEDXFER_DRAIN_SECONDS="1", MEDXFER_DEADLINE_MS="60000") as process:
         port = port_of(process)
