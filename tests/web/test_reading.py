@@ -120,6 +120,12 @@ def test_print_is_one_page_with_map_legend_limits_hash_and_date(open_page: Open,
     expect(page.locator("body")).to_have_css("color", "rgb(19, 32, 43)")
 
 
+def test_all_that_can_be_said_against_an_image_fits_on_the_page_too(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.6, brightest=180, size=(100, 400)))
+    expect(page.locator("#novelty li")).to_have_count(2)
+    assert page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n") == 1
+
+
 @pytest.mark.parametrize(("probability", "shape"), [(0.01, ".square"), (0.93, ".disc"), (0.3, ".half")])
 def test_on_grey_paper_the_labels_differ_by_their_shapes(open_page: Open, files: Any, probability: float, shape: str) -> None:
     page = shown(open_page(), files(probability))
