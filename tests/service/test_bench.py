@@ -162,7 +162,7 @@ def test_another_server_is_not_measured_and_cannot_write_to_the_terminal(strange
         ("http://localhost:0", "is no URL"),
         ("http://localhost/a b", "is no URL"),
         ("http://a..b", "cannot connect: "),
-        (f"http://127.0.0.1:{free_port()}", "cannot connect: Connection refused"),
+        pytest.param(f"http://127.0.0.1:{free_port()}", "cannot connect: Connection refused", id="nobody listens"),
     ],
 )
 def test_an_address_where_nothing_is_is_named_in_one_line(url: str, words: str, image: Path) -> None:
