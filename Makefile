@@ -1,6 +1,6 @@
 # make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
-# make test    install everything, run all tests but those of the page
-# make test-page   the page, in a real browser (needs Chromium: apt-get install chromium)
+# make test    install everything, run all tests
+# make test-page   those of the page alone, in a real browser (needs Chromium: apt-get install chromium)
 # make check   all that CI checks: lint, types, tests
 # make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
@@ -26,13 +26,16 @@ MINUTES ?= 30
 serve: .venv/serving
 	$(BIN)/python -m service
 
+# The page's tests beside the others: a browser waits more than it works. Their words come last.
 test: .venv/everything
-	$(BIN)/python -m pytest --ignore tests/web
+	@$(BIN)/python -m pytest tests/web >.venv/test-page.log 2>&1 & page=$$!; trap 'kill $$page' INT TERM; \
+	$(BIN)/python -m pytest --ignore tests/web; others=$$?; \
+	wait $$page; page=$$?; cat .venv/test-page.log; exit $$((others + page))
 
 test-page: .venv/everything
 	$(BIN)/python -m pytest tests/web
 
-check: lint test test-page
+check: lint test
 
 benchmark: .venv/everything
 	$(BIN)/python -m tests.benchmarks.serving
