@@ -24,7 +24,6 @@ from service.artefact import Artefact
 from service.errors import MedXferError
 
 BLOCK = 64  # files: seconds of work, so that little is lost with a node, and far more than it takes to hand them out
-
 KNOCK_SECONDS = 10
 PROGRAM = Path(__file__).parent
 
@@ -57,8 +56,9 @@ def on_cluster(artefact: Artefact, files: dict[str, str], workers: int | None) -
         # Held here, and so for as long as any worker may have to start anew.
         model = ray.put(artefact)
         rows = [{"name": name, "path": os.fsencode(path)} for name, path in files.items()]
-        blocks = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / BLOCK))
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers or _cpus())
+        count = math.ceil(len(rows) / BLOCK)
+        blocks = ray.data.from_items(rows, override_num_blocks=count)
+        pool = ray.data.ActorPoolStrategy(size=min(workers or _cpus(), count))  # growing would come late
         done = blocks.map_batches(Worker, fn_constructor_args=([model],), batch_size=None, compute=pool, num_cpus=1)
         for batch in done.iter_batches(batch_size=None):
             for line in batch["line"]:
