@@ -56,4 +56,7 @@ MODEL=smoke docker compose up --wait
 expect "model served" phantom "$(ask "$url/model-info" | from_json 'answer["name"]')"
 image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | sed -n 1p) # head would close the pipe on sort
 ask -F image=@"$image" "$url/predict" | label
+step "take all of it down"
+docker compose --profile '*' down
+expect "left" 0 "$(docker compose --profile '*' ps --all --quiet | wc -l)"
 step "all well"

@@ -14,7 +14,7 @@ def bearer(token: str) -> Guard:
     """A guard that raises Unauthorized. How long it takes tells nothing of the token but its length."""
     expected = token.encode()
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `routes.Request`
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `work.Request`
         scheme, offered = connection.headers.get("authorization", "").partition(" ")[::2]
         if scheme.lower() != "bearer" or not hmac.compare_digest(offered.strip().encode(errors="replace"), expected):
             raise Unauthorized("this service wants «Authorization: Bearer …» with its token")

@@ -1,6 +1,5 @@
 """Whole archives: every image that a folder or a glob names, on this machine or on a Ray cluster. `--help` says how."""
 
-import importlib.util
 import os
 import time
 from collections import Counter
@@ -53,10 +52,10 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
 def _engine(name: str) -> Engine:
     if name == "local":
         return archive_processes.here
-    if not importlib.util.find_spec("ray"):
-        raise EngineMissing("--engine ray: Ray is not installed: pip install 'ray[data]>=2.60'")
-    from service import archive_ray  # here, since nothing else should load Ray
-
+    try:
+        from service import archive_ray  # here, since nothing else should load Ray
+    except ImportError as error:
+        raise EngineMissing(f"--engine ray: {error}: pip install 'ray[data]>=2.60'") from error
     return archive_ray.on_cluster
 
 

@@ -13,7 +13,7 @@ LOOKING = [HttpMethod.GET, HttpMethod.HEAD]  # by which monitors and balancers a
 
 
 class Lifecycle:
-    """Read by the health routes; set by `app` when the lanes have started, by `__main__` when a signal comes."""
+    """Read by the health routes; set by `app` when the lanes have started, by `serve` when a signal comes."""
 
     def __init__(self) -> None:
         self.state: Literal["starting", "ready", "draining"] = "starting"

@@ -169,7 +169,7 @@ def test_tritons_client_gets_what_the_service_gives(served: Path, port: int, cap
 
 
 def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) -> None:
-    draw, on_phantoms = next(block for block in blocks("sh") if "phantoms data" in block).splitlines()
+    _, draw, on_phantoms = next(block for block in blocks("sh") if "phantoms data" in block).splitlines()
     train, serve = next(block for block in blocks("sh") if block.startswith("make train")).splitlines()
     run(draw + " --count 60", clone)
     run(on_phantoms.replace("make", "make --dry-run", 1), clone)  # the same command as the next, but for its folders
@@ -181,6 +181,12 @@ def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) ->
     assert "McNemar's exact p" in run(compare, clone)
     run(recalibrate, clone)
     assert (clone / "models/ours/model.onnx").exists()
+
+
+@pytest.mark.parametrize("command", [without_variables(command) for command in COMMANDS if "make " in command])
+def test_make_knows_what_it_is_asked_for(clone: Path, command: str) -> None:
+    assert command.startswith("make ")
+    run(command.replace("make", "make --dry-run", 1), clone)
 
 
 def test_the_docker_lines_are_those_of_the_smoke_tests() -> None:
@@ -203,6 +209,7 @@ def test_every_command_is_tested_here() -> None:
         "docker/smoke.sh",
         "curl ",
         "make train",
+        "make .venv/everything",
         ".venv/bin/python -m training ",
         ".venv/bin/python -m service bench ",
         ".venv/bin/python -m service predict ",

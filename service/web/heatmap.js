@@ -1,6 +1,6 @@
 // The map: evidence in logits → values between its cells → colours and contours. One scale for all images, never stretched.
 
-export const SIZE = 224; // px of the painted map; the network's own square
+const SIZE = 224; // px of the painted map; the network's own square
 const CONTOUR = 0.5; // share of the scale at which the contours run
 const LIGHTNESS = 0.7;
 const CHROMA = 0.15;
@@ -53,7 +53,7 @@ function spread(line) {
 }
 
 // An SVG path along which the field has this value (marching squares on every second pixel).
-export function contour(field, level) {
+function contour(field, level) {
   const step = 2;
   let path = "";
   const cross = (a, b) => (level - a) / (b - a);
