@@ -95,6 +95,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of the terminal, a pipe, a disk: whatever was done is in the part file
+        print(f"medxfer: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("medxfer: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED

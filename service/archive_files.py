@@ -34,6 +34,8 @@ def find(images: str) -> dict[str, str]:
 
     Raises NoFiles.
     """
+    if not images:
+        raise NoFiles("'': neither a folder, nor a file, nor a glob")
     is_folder = Path(images).is_dir()
     root, parts = (Path(images), [ANY_DEPTH, "*"]) if is_folder else _split(images)
     below = [path for path in _matches(root, "", parts) if not is_folder or _may_be_an_image(root / path)]

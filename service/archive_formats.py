@@ -71,7 +71,9 @@ def _probability_of(label: str) -> str:
 
 def _write_csv(path: Path, rows: Iterable[Columns], names: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(
+            file, names, lineterminator="\r\n"
+        )  # with another, a carriage return in a name would not be quoted
         writer.writeheader()
         writer.writerows({name: _as_text(value) for name, value in row.items()} for row in rows)
 

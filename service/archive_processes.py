@@ -54,6 +54,11 @@ def _by_pool(artefact: Artefact, files: dict[str, str], workers: int) -> Iterato
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    except (KeyboardInterrupt, GeneratorExit):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending; a second one would break that off, and wait for ever
+        for process in list(pool._processes.values()):
+            process.kill()  # what they have in work is not known yet, and is read again
+        raise
     except BrokenProcessPool as error:
         raise WorkerLost("a worker was killed, for want of memory perhaps; the same command goes on from here") from error
     finally:

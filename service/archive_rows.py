@@ -1,7 +1,9 @@
 """What is written of one file: what the model says, or why it says nothing."""
 
 import hashlib
+import os
 import stat
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,7 @@ from service.errors import NotReady, RequestError, UndecodableImage, UnreadableF
 from service.schemas import Prediction, Timing
 
 MAX_BYTES = 200_000_000  # the most that MEDXFER_MAX_BODY_BYTES may allow, too: 40 megapixels need 80,000,000
+CHUNK_BYTES = 2**24
 
 _UNTIMED = Timing(decode=0, queue=0, inference=0, total=0)  # nobody waits for a row
 
@@ -102,11 +105,22 @@ def _decode(data: bytes) -> images.Decoded:
 def _read(file: Path) -> tuple[bytes, int]:
     """Its content and mtime_ns. Raises UnreadableFile."""
     try:
-        facts = file.stat()
-        if not stat.S_ISREG(facts.st_mode):  # a pipe would never end
-            raise UnreadableFile("the folder cannot be read" if stat.S_ISDIR(facts.st_mode) else "it is not a regular file")
-        if facts.st_size > MAX_BYTES:
-            raise UnreadableFile(f"the file has {facts.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-        return file.read_bytes(), facts.st_mtime_ns
+        # Not waiting for the other end of a pipe, or for what a device has to say.
+        with FileIO(os.open(file, os.O_RDONLY | os.O_NONBLOCK)) as opened:
+            facts = os.fstat(opened.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise UnreadableFile("it is not a regular file")
+            content = b"" if facts.st_size > MAX_BYTES else _all_of(opened)
+        if (size := max(facts.st_size, len(content))) > MAX_BYTES:
+            raise UnreadableFile(f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+        return content, facts.st_mtime_ns
     except OSError as error:
         raise UnreadableFile(f"the file cannot be read: {error.strerror}") from error
+
+
+def _all_of(file: FileIO) -> bytes:
+    """Up to a byte more than the most: it may have grown since it was looked at."""
+    chunks = [b""]
+    while (chunk := file.read(CHUNK_BYTES)) and sum(map(len, chunks)) <= MAX_BYTES:
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -106,6 +106,8 @@ def _encoded(tensor: _Input, raw: memoryview | None, max_images: int) -> list[De
     [count] = _decode(tensor.shape, tuple[Size], "the shape of BYTES, [N]")
     _check_count(count, max_images)
     contents = _decode(_data(tensor, count), list[bytes], "data") if raw is None else _elements(raw, count)
+    if len(contents) != count:  # an empty list has no comma either
+        raise MalformedRequest(f"data has {len(contents):,} elements; its shape needs {count:,}")
     return [partial(images.decode, content) for content in contents]
 
 

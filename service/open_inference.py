@@ -15,7 +15,7 @@ from msgspec import Struct
 from service import infer_request, infer_response
 from service.artefact import Artefact
 from service.errors import ImageError, NotReady, Unauthorized, UnknownModel
-from service.health import Lifecycle
+from service.health import LOOKING, Lifecycle
 from service.infer_request import HEADER_LENGTH, Decode
 from service.infer_response import InferenceResponse, ModelMetadata, ServerMetadata
 from service.openapi import PROBLEMS, InferOperation, problems
@@ -53,20 +53,20 @@ def server_metadata(server: NamedDependency[ServerMetadata]) -> ServerMetadata:
     return server
 
 
-@get("/v2/health/ready", sync_to_thread=False, responses=problems(NotReady))
+@route("/v2/health/ready", http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> ServerReady:
     """As `/health/ready`."""
     lifecycle.check()
     return ServerReady(ready=True)
 
 
-@get("/v2/health/live", sync_to_thread=False)
+@route("/v2/health/live", http_method=LOOKING, sync_to_thread=False)
 def live() -> ServerLive:
     """As `/health/live`."""
     return ServerLive(live=True)
 
 
-@get("/ready", sync_to_thread=False, responses=problems(NotReady))
+@route("/ready", http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
 def model_ready(lifecycle: NamedDependency[Lifecycle], work: NamedDependency[Work]) -> ModelReady:
     """As `/health/ready`: there is one model."""
     lifecycle.check()

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -101,6 +102,7 @@ def begun(images: Path, out: Path, lines: int, *options: object) -> "Iterator[su
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that a signal can reach all of its processes, as from a terminal
     )
     with process:
         while not part_of(out).exists() or part_of(out).read_bytes().count(b"\n") < lines:
@@ -266,6 +268,25 @@ def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(predict: Predict, folder:
     assert "Traceback" not in errors
     assert not out.exists()
     assert predict(folder, out).code == 0
+
+
+def test_a_second_ctrl_c_does_not_keep_it_from_ending(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with begun(folder, out, 5, "--workers", 2) as process:
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.05)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert predict(folder, out).code == 0
+
+
+def test_a_carriage_return_in_a_name_makes_no_row_of_its_own(predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a\rb.png").write_bytes(b"no image")
+    predict(tmp_path / "odd", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["a\rb.png"]
 
 
 @pytest.fixture

@@ -85,3 +85,9 @@ def test_grey_levels_are_those_of_the_shape_or_refused(data: bytes, words: str) 
     content, _ = request(datatype="UINT8", shape=[1, 40, 40], data=data)
     with pytest.raises(MalformedRequest, match=words):
         infer_request.read(content, None, 16)
+
+
+def test_an_empty_list_is_not_one_image() -> None:
+    body = b'{"inputs":[{"name":"images","datatype":"BYTES","shape":[1],"data":[]}]}'
+    with pytest.raises(MalformedRequest, match="data has 0 elements; its shape needs 1"):
+        infer_request.read(body, None, 16)

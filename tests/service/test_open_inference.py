@@ -172,6 +172,7 @@ def test_readiness(client: httpx.Client, server: triton.InferenceServerClient) -
     assert server.is_model_ready(MODEL)
     assert not server.is_model_ready("another")
     assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.head("/v2/health/ready").status_code == client.head("/v2/health/live").status_code == 200
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get(f"/v2/models/{MODEL}/ready").json() == {"name": MODEL, "ready": True}
 
