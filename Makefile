@@ -90,12 +90,12 @@ lock: .venv/everything
 	@test -n "$(PYTHON)" || { echo 'no Python 3.11, 3.12 or 3.13 with venv found; name one: make PYTHON=/path/to/python'; exit 2; }
 	@echo 'installing what the service needs into .venv …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
 	@touch $@
 
 # CPU builds of torch come from PyTorch's own index; where that cannot be reached, pip goes on without it.
 .venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
 	@echo 'installing what training and tests need into .venv …'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
 		-r docker/training.requirements.txt -r tests/requirements.txt
 	@touch $@
