@@ -26,11 +26,11 @@ MINUTES ?= 30
 serve: .venv/serving
 	$(BIN)/python -m service
 
-# The page's tests beside the others: a browser waits more than it works. Their words come last.
+# In two processes, since many tests wait more than they work. The words of the second come last.
 test: .venv/everything
-	@$(BIN)/python -m pytest tests/web >.venv/test-page.log 2>&1 & page=$$!; trap 'kill $$page' INT TERM; \
-	$(BIN)/python -m pytest --ignore tests/web; others=$$?; \
-	wait $$page; page=$$?; cat .venv/test-page.log; exit $$((others + page))
+	@$(BIN)/python -m pytest tests/test_pipeline.py tests/web >.venv/tests.log 2>&1 & second=$$!; trap 'kill $$second' INT TERM; \
+	$(BIN)/python -m pytest --ignore tests/web --ignore tests/test_pipeline.py; first=$$?; \
+	wait $$second; second=$$?; cat .venv/tests.log; exit $$((first + second))
 
 test-page: .venv/everything
 	$(BIN)/python -m pytest tests/web

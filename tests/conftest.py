@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,11 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 ROOT = Path(__file__).parent.parent
 DEFAULT_MODEL = ROOT / "models" / "default"
 START_SECONDS = 30
+
+
+def pytest_configure() -> None:
+    """Some tests send a Ctrl-C to what they start, which would inherit that it is ignored, as in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def grey(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
