@@ -66,41 +66,37 @@ def main() -> int:
 
         return serve()
     try:
-        return _predict(arguments) if arguments.command == "predict" else _bench(arguments)
+        return int(arguments.run(arguments))
+    except MedXferError as error:
+        return _ended(str(error), arguments.failed)
+    except OSError as error:  # of the terminal, a pipe, a disk
+        return _ended(error.strerror or str(error), arguments.failed)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _ended(arguments.interrupted, INTERRUPTED)
+
+
+def _ended(words: str, code: int) -> int:
+    if words:
+        print(f"medxfer: {words}", file=sys.stderr)
+    return code
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     from service import bench
 
-    try:
-        return bench.run(
-            arguments.url,
-            arguments.image,
-            connections=arguments.connections,
-            seconds=arguments.seconds,
-            requests=arguments.requests,
-        )
-    except MedXferError as error:
-        print(f"medxfer: {error}", file=sys.stderr)
-        return 1
+    return bench.run(
+        arguments.url,
+        arguments.image,
+        connections=arguments.connections,
+        seconds=arguments.seconds,
+        requests=arguments.requests,
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
     from service import archive
 
-    try:
-        return archive.run(arguments.images, arguments.out, engine=arguments.engine, workers=arguments.workers)
-    except MedXferError as error:
-        print(f"medxfer: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # of the terminal, a pipe, a disk: whatever was done is in the part file
-        print(f"medxfer: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("medxfer: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    return archive.run(arguments.images, arguments.out, engine=arguments.engine, workers=arguments.workers)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=BENCH,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    bench.set_defaults(run=_bench, failed=1, interrupted="")
     bench.add_argument("url", metavar="URL", help="http://localhost:8000, or with a path other than /predict")
     bench.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG, PNG or DICOM file")
     bench.add_argument("--connections", type=_number(int, 1, 1000), default=8, metavar="N", help="at once (default 8)")
@@ -129,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=PREDICT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    predict.set_defaults(run=_predict, failed=2, interrupted="interrupted; the same command goes on from here")
     predict.add_argument("images", metavar="IMAGES", help="a folder, a file or a glob")
     predict.add_argument("--out", type=Path, required=True, metavar="FILE", help="results.csv, .jsonl or .parquet")
     predict.add_argument("--engine", choices=["local", "ray"], default="local", help="(default local)")

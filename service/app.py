@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from litestar import Litestar, Response, Router
+from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -38,6 +39,7 @@ from service.work import Request, Work
 
 VERSION = "0.1.0"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
+NOT_COMPRESSED = ["^/predict", "^/v2", "^/health", "^/metrics", r"\.png$"]  # what is small, asked for often, or is so already
 BEAT_SECONDS = 0.5  # more often than the watchdog looks
 
 logger = logging.getLogger(__name__)
@@ -132,6 +134,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
         logging_config=None,
         debug=False,
         request_max_body_size=settings.max_body_bytes,
+        compression_config=CompressionConfig("gzip", minimum_size=1000, exclude=NOT_COMPRESSED),
         cors_config=CORSConfig(
             allow_origins=[settings.cors_origin],
             allow_methods=["GET", "POST"],

@@ -27,6 +27,8 @@ _TYPES = {
 
 
 class File(NamedTuple):
+    """`etag`: a weak one, since the same file may be sent compressed."""
+
     content: bytes
     media_type: str
     etag: str
@@ -62,7 +64,7 @@ def report_file(request: Request, report_files: NamedDependency[Files], name: Fr
 
 
 def _file(content: bytes, media_type: str) -> File:
-    return File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    return File(content, media_type, f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:

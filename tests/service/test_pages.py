@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.pages import WEB, read_files
-from tests.conftest import running_service
+from tests.conftest import encode, grey, running_service
 
 FILES = sorted(path.name for path in WEB.iterdir())
 MOST_BYTES = 150_000
@@ -56,6 +56,29 @@ def test_the_page_needs_no_token_and_the_report_does() -> None:
 def test_all_files_together_are_small() -> None:
     assert sum(len(file.content) for file in read_files(WEB).values()) <= MOST_BYTES
     assert len(read_files(WEB)) == len(FILES), "a file has no type"
+
+
+def test_a_visit_fetches_little_with_all_that_it_asks_of_the_model(client: httpx.Client) -> None:
+    fetched = 0
+    for path in ("/", *(f"/web/{name}" for name in FILES), "/model-info"):
+        with client.stream("GET", path) as answer:
+            fetched += len(b"".join(answer.iter_raw()))
+    assert fetched <= MOST_BYTES / 2
+
+
+@pytest.mark.parametrize("path", ["/web/main.js", "/model-info", "/report/index.html"])
+def test_who_knows_no_compression_gets_none(client: httpx.Client, path: str) -> None:
+    plain = client.get(path, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    compressed = client.get(path)
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert compressed.content == plain.content
+
+
+def test_an_answer_to_an_image_is_not_compressed(client: httpx.Client) -> None:
+    answer = client.post("/predict?heatmap=true", content=encode(grey(300, 300)))
+    assert len(answer.content) > 1000
+    assert "content-encoding" not in answer.headers
 
 
 @pytest.mark.parametrize("name", FILES)
