@@ -18,6 +18,7 @@ from tests.benchmarks import results
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "docker/kubernetes"
+DOCKERFILE = (ROOT / "docker/serving.Dockerfile").read_text(encoding="utf-8")
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 COMPONENTS = ["monitor", "in-flight", "token"]
@@ -36,6 +37,10 @@ MANIFESTS = {each["kind"]: each for name in KUSTOMIZATION["resources"] for each 
 LITERALS = dict(literal.split("=") for literal in KUSTOMIZATION["configMapGenerator"][0]["literals"])
 POD = MANIFESTS["Deployment"]["spec"]["template"]
 [CONTAINER] = POD["spec"]["containers"]
+[KSERVE] = read(FOLDER / "kserve.yaml")
+PODS = {"ours": POD["spec"], "KServe's": KSERVE["spec"]["predictor"]}
+of_each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 MONITOR = FOLDER / "monitor/monitor.yaml"
 
 
@@ -96,11 +101,10 @@ def test_as_they_stand_they_name_this_version_and_no_registry() -> None:
 
 
 def test_the_container_for_kserve_fits_the_schema() -> None:
-    for manifest in (each for each in read(FOLDER / "kserve.yaml") if each["kind"] == "InferenceService"):
-        spec = {"containers": manifest["spec"]["predictor"]["containers"]}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "medxfer"}, "spec": spec}
-        kubernetes_validate.validate(pod, NEWEST, strict=True)
-        read_settings({each["name"]: each["value"] for each in spec["containers"][0].get("env", []) if "value" in each})
+    spec = {"containers": KSERVE["spec"]["predictor"]["containers"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "medxfer"}, "spec": spec}
+    kubernetes_validate.validate(pod, NEWEST, strict=True)
+    read_settings({each["name"]: each["value"] for each in spec["containers"][0]["env"]})
 
 
 def test_every_file_is_used_or_named_in_the_readme() -> None:
@@ -147,8 +151,17 @@ def test_ports_lead_to_the_service() -> None:
     assert [each["targetPort"] for each in MANIFESTS["Service"]["spec"]["ports"]] == [port["name"]]
     [rule] = MANIFESTS["NetworkPolicy"]["spec"]["ingress"]
     assert [each["port"] for each in rule["ports"]] == [Settings().port]
-    probed = [CONTAINER[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "readiness", "liveness")]
-    assert probed == [port["name"]] * 3
+
+
+@of_each_pod
+def test_probes_ask_at_the_port_of_the_image_what_the_service_answers(pod: Manifest, client: httpx.Client) -> None:
+    [container] = pod["containers"]
+    [port] = container["ports"]
+    [exposed] = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, flags=re.MULTILINE)
+    assert str(port["containerPort"]) == exposed
+    for asked in (container[probe]["httpGet"] for probe in PROBES):
+        assert asked["port"] in (port["name"], port["containerPort"])
+        assert client.get(asked["path"]).status_code == 200, asked["path"]
 
 
 def test_nothing_goes_out() -> None:
@@ -157,14 +170,9 @@ def test_nothing_goes_out() -> None:
     assert "egress" not in spec
 
 
-def test_probes_and_prometheus_ask_what_the_service_answers(client: httpx.Client) -> None:
-    paths = {CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
-    for path in (*paths, read(MONITOR)[0]["spec"]["endpoints"][0]["path"]):
-        assert client.get(path).status_code == 200, path
-
-
-def test_prometheus_finds_the_service() -> None:
+def test_prometheus_finds_the_service_and_asks_what_it_answers(client: httpx.Client) -> None:
     spec = read(MONITOR)[0]["spec"]
+    assert client.get(spec["endpoints"][0]["path"]).status_code == 200
     assert is_selected(MANIFESTS["Service"]["metadata"]["labels"], spec["selector"]["matchLabels"])
     assert spec["endpoints"][0]["port"] in [port["name"] for port in MANIFESTS["Service"]["spec"]["ports"]]
 
@@ -181,30 +189,34 @@ def test_the_settings_are_settings() -> None:
     read_settings(LITERALS)
 
 
-def test_a_pod_has_the_time_to_drain() -> None:
-    wait = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert POD["spec"]["terminationGracePeriodSeconds"] > wait + read_settings(LITERALS).drain_seconds
+@of_each_pod
+def test_a_pod_has_the_time_to_drain(pod: Manifest) -> None:
+    wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > wait + read_settings(LITERALS).drain_seconds
 
 
-def test_the_watchdog_comes_before_the_liveness_probe() -> None:
-    probe = CONTAINER["livenessProbe"]
+@of_each_pod
+def test_the_watchdog_comes_before_the_liveness_probe(pod: Manifest) -> None:
+    probe = pod["containers"][0]["livenessProbe"]
     assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) > Settings().watchdog_seconds
 
 
-def test_the_user_is_that_of_the_image() -> None:
-    [user] = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "docker/serving.Dockerfile").read_text(), flags=re.MULTILINE)
-    context = POD["spec"]["securityContext"]
+@of_each_pod
+def test_the_user_is_that_of_the_image(pod: Manifest) -> None:
+    [user] = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, flags=re.MULTILINE)
+    context = pod["securityContext"]
     assert (str(context["runAsUser"]), str(context["runAsGroup"])) == user
 
 
-def test_memory_is_enough_for_the_largest_images_in_every_lane() -> None:
-    lanes = int(CONTAINER["resources"]["limits"]["cpu"])
+@of_each_pod
+def test_memory_is_enough_for_the_largest_images_in_every_lane(pod: Manifest) -> None:
+    resources = pod["containers"][0]["resources"]
+    lanes = int(resources["limits"]["cpu"])
     ours = max(rss for model in results.read().models if model.own for rss in model.own.growth.rss)
     decoding = lanes * isolated.MAX_BYTES / 2  # what 40 megapixels of JPEG 2000 take
-    assert memory("limits") > ours + decoding + 2 * Settings().queue_bytes
-    assert memory("requests") > 2 * ours
+    assert in_bytes(resources["limits"]["memory"]) > ours + decoding + 2 * Settings().queue_bytes
+    assert in_bytes(resources["requests"]["memory"]) > 2 * ours
 
 
-def memory(kind: str) -> int:
-    text = CONTAINER["resources"][kind]["memory"]
+def in_bytes(text: str) -> int:
     return int(text[:-2]) * UNITS[text[-2:]]

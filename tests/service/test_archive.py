@@ -1,123 +1,25 @@
-"""`python -m service predict`: what it writes, and that nothing stops it for good."""
+"""`python -m service predict`: what it reads, writes and says."""
 
-import contextlib
 import csv
-import json
 import os
-import re
-import resource
-import shutil
-import signal
 import subprocess
-import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import httpx
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from service import __main__, archive_progress
+from service import archive_progress
 from service.archive_rows import MAX_BYTES
-from service.artefact import write_sums
-from tests.benchmarks import processes
-from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, free_port, grey
-
-Rows: TypeAlias = list[dict[str, Any]]  # Any: of all kinds of columns
-
-
-class Done(NamedTuple):
-    code: object
-    stdout: str
-    stderr: str
-
-
-Predict: TypeAlias = Callable[..., Done]
+from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, grey
+from tests.service.archives import Predict, command, read
 
 COLUMNS = [
     *("path", "bytes", "sha256", "label", "confidence", "probability_NORMAL", "probability_PNEUMONIA", "uncertain"),
     *("novelty", "novelty_level", "warnings", "problem", "detail", "model", "variant", "model_sha256"),
 ]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Forty images, enough to be stopped at."""
-    folder = tmp_path / "archive"
-    folder.mkdir()
-    for number in range(40):
-        (folder / f"{number:02}.png").write_bytes(encode(grey(300, 260, number)))
-    return folder
-
-
-def command(images: object, out: Path, *options: object) -> list[str]:
-    """With one worker, that is, without further processes, unless `options` have more."""
-    return [
-        sys.executable,
-        "-m",
-        "service",
-        "predict",
-        str(images),
-        "--out",
-        str(out),
-        "--workers",
-        "1",
-        *map(str, options),
-    ]
-
-
-@pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
-    """The command, in this process."""
-
-    def run(images: object, out: Path, *options: object, **settings: str) -> Done:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", command(images, out, *options)[2:])
-            for name, value in {"MEDXFER_MODEL": str(DEFAULT_MODEL), **settings}.items():
-                patch.setenv(name, value)
-            try:
-                code: object = __main__.main()
-            except SystemExit as end:
-                code = end.code
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-@contextlib.contextmanager
-def begun(images: Path, out: Path, lines: int, *options: object) -> "Iterator[subprocess.Popen[str]]":
-    """A process that has written so many lines of its part, and is at a file that takes it a second. Killed at the end, and
-    that file removed."""
-    slow = images / "zz.png"
-    slow.write_bytes(encode(Image.new("RGBA", (6300, 6300)), compress_level=1))
-    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)}
-    process = subprocess.Popen(
-        command(images, out, *options),
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # so that a signal can reach all of its processes, as from a terminal
-    )
-    with process:
-        while not part_of(out).exists() or part_of(out).read_bytes().count(b"\n") < lines:
-            assert process.poll() is None, process.communicate()
-        yield process
-        process.kill()
-    slow.unlink()
-
-
-def part_of(out: Path) -> Path:
-    return out.with_name(out.name + ".part")
-
-
-def read(out: Path) -> Rows:
-    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_row_has_the_bits_of_the_services_answer(predict: Predict, client: httpx.Client, tmp_path: Path) -> None:
@@ -242,202 +144,12 @@ def test_what_cannot_begin_says_why_and_leaves_nothing(predict: Predict, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
 
 
-@pytest.mark.parametrize("lines", [1, 2, 20, 41])
-def test_a_run_that_is_killed_goes_on_to_the_same_results(predict: Predict, folder: Path, tmp_path: Path, lines: int) -> None:
-    out = tmp_path / "out.jsonl"
-    with begun(folder, out, lines) as process:
-        process.kill()
-    assert not out.exists()
-    resumed = predict(folder, out)
-    before = re.search(r"40 files, (\d+) answered before", resumed.stdout)
-    assert resumed.code == 0
-    assert before
-    assert int(before[1]) >= lines - 1
-    predict(folder, tmp_path / "whole.jsonl")
-    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out.jsonl", "whole.jsonl"]
-
-
-def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 5) as process:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on" in errors
-    assert "Traceback" not in errors
-    assert not out.exists()
-    assert predict(folder, out).code == 0
-
-
-def test_a_second_ctrl_c_does_not_keep_it_from_ending(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 5, "--workers", 2) as process:
-        for _ in range(2):
-            os.killpg(process.pid, signal.SIGINT)
-            time.sleep(0.05)
-        process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert predict(folder, out).code == 0
-
-
 def test_a_carriage_return_in_a_name_makes_no_row_of_its_own(predict: Predict, tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "a\rb.png").write_bytes(b"no image")
     predict(tmp_path / "odd", tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         assert [row["path"] for row in csv.DictReader(file)] == ["a\rb.png"]
-
-
-@pytest.fixture
-def part(folder: Path, tmp_path: Path) -> bytes:
-    """What a run left that was killed."""
-    with begun(folder, tmp_path / "out.jsonl", 10) as process:
-        process.kill()
-    return part_of(tmp_path / "out.jsonl").read_bytes()
-
-
-def test_a_part_that_is_cut_or_damaged_costs_only_what_comes_after(
-    predict: Predict, folder: Path, tmp_path: Path, part: bytes
-) -> None:
-    out, lines = tmp_path / "out.jsonl", part.splitlines(keepends=True)
-    predict(folder, tmp_path / "whole.jsonl")
-    for damaged, kept in (
-        (b"", 0),
-        (part[:20], 0),
-        (lines[0], 0),
-        (b"".join(lines[:4]) + lines[4][:-1], 3),
-        (b"".join(lines[:4]) + lines[4][:30], 3),
-        (b"".join(lines[:4]) + bytes(500) + b"\n" + lines[5], 3),
-        (b"".join(lines[:4]) + b"\xff\xfe\n" + lines[5], 3),
-        (b"".join([*lines[:4], *lines[1:4]]), 3),
-    ):
-        out.unlink(missing_ok=True)
-        part_of(out).write_bytes(damaged)
-        assert f"40 files, {kept} answered before" in predict(folder, out).stdout
-        assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-
-
-def test_what_another_run_left_is_refused_and_left_alone(predict: Predict, folder: Path, tmp_path: Path, part: bytes) -> None:
-    out = tmp_path / "out.jsonl"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/a.png").write_bytes(encode(grey(64, 64)))
-    other_model = shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
-    change_threshold(other_model)
-    for done, said in (
-        (predict(folder, out, MEDXFER_VARIANT="fp32"), "variant"),
-        (predict(tmp_path / "other", out), "images"),
-        (predict(folder, out, MEDXFER_MODEL=str(other_model)), "description_sha256"),
-    ):
-        assert done.code == 2
-        assert done.stderr.startswith(f"medxfer: {part_of(out)}: was begun with {said} ")
-        assert part_of(out).read_bytes() == part
-    part_of(out).write_bytes(b"mine")
-    assert "no file of this command" in predict(folder, out).stderr
-    assert part_of(out).read_bytes() == b"mine"
-
-
-def change_threshold(model: Path) -> None:
-    description = json.loads((model / "model.json").read_bytes())
-    description["thresholds"]["screening"] /= 2
-    (model / "model.json").write_text(json.dumps(description))
-    write_sums(model, ["model.json", *(variant["file"] for variant in description["variants"].values())])
-
-
-def test_what_changed_came_or_went_meanwhile_is_in_the_results_as_it_is_now(
-    predict: Predict, folder: Path, tmp_path: Path, part: bytes
-) -> None:
-    out = tmp_path / "out.jsonl"
-    (folder / "00.png").write_bytes(encode(grey(300, 260, 99)))
-    (folder / "01.png").unlink()
-    (folder / "new.png").write_bytes(b"no image")
-    assert predict(folder, out).code == 1
-    predict(folder, tmp_path / "anew.jsonl")
-    assert out.read_bytes() == (tmp_path / "anew.jsonl").read_bytes()
-
-
-def test_what_could_not_be_read_is_tried_again(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    (folder / "00.png").unlink()
-    (folder / "00.png").symlink_to("missing.bin")
-    with begun(folder, tmp_path / "out.jsonl", 10) as process:
-        process.kill()
-    (folder / "missing.bin").write_bytes(encode(grey(300, 260)))
-    assert predict(folder, tmp_path / "out.jsonl").code == 0
-
-
-def test_two_runs_do_not_write_the_same_results(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    with begun(folder, tmp_path / "out.csv", 41):
-        second = predict(folder, tmp_path / "out.csv")
-    assert second.code == 2
-    assert "another run is writing it" in second.stderr
-
-
-def test_a_full_disk_ends_it_with_a_reason_and_it_goes_on_once_there_is_room(
-    predict: Predict, folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.jsonl"
-    limited = subprocess.run(
-        command(folder, out),
-        cwd=ROOT,
-        env={**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000)),  # as if the disk had no more
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert limited.returncode == 2
-    assert limited.stderr == f"medxfer: {part_of(out)}: File too large\n"
-    assert not out.exists()
-    assert predict(folder, out).code == 0
-    assert len(read(out)) == 40
-
-
-def test_several_processes_give_the_same(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    assert predict(folder, tmp_path / "one.csv").code == 0
-    assert predict(folder, tmp_path / "three.csv", "--workers", 3).code == 0
-    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "three.csv").read_bytes()
-
-
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_all_processes_end_with_the_first(
-    predict: Predict, folder: Path, tmp_path: Path, stop: signal.Signals, code: int
-) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 33, "--workers", 3) as process:
-        assert len(processes.tree(process.pid)) > 3
-        process.send_signal(stop)  # to the first alone
-        _, errors = process.communicate(timeout=30)  # waits until none is left that holds the pipe
-    assert process.returncode == code
-    assert "Traceback" not in errors
-    assert "32 answered before" in predict(folder, out).stdout
-
-
-def test_a_ctrl_c_that_reaches_all_processes_leaves_no_traceback(folder: Path, tmp_path: Path) -> None:
-    with begun(folder, tmp_path / "out.csv", 33, "--workers", 3) as process:
-        for each in processes.tree(process.pid):
-            os.kill(each, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "medxfer: interrupted; the same command goes on from here\n")
-
-
-def test_a_worker_that_is_killed_ends_the_run_with_a_reason(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 33, "--workers", 3) as process:
-        os.kill(processes.tree(process.pid)[-1], signal.SIGKILL)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert errors == "medxfer: a worker was killed, for want of memory perhaps; the same command goes on from here\n"
-    assert predict(folder, out).code == 0
-
-
-def test_a_cluster_that_is_not_there_is_said_at_once(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is an extra, and is not installed here")
-    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), "RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
-    line = command(folder, tmp_path / "out.csv", "--engine", "ray")
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr == f"medxfer: RAY_ADDRESS={environment['RAY_ADDRESS']}: cannot connect: Connection refused\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
 
 
 def test_a_terminal_sees_a_bar_and_the_refused_files_above_it(folder: Path, tmp_path: Path) -> None:
