@@ -72,7 +72,8 @@ function render() {
     clearTimeout(later);
     const most = Math.min(FARTHEST, Math.max(1 - FARTHEST, score));
     const bound = most === score ? "" : most < score ? "at least " : "at most ";
-    const here = `${bound}${percent(posterior(most, info.prior, sick / 1000))}`;
+    const whole = percent(posterior(most, info.prior, sick / 1000));
+    const here = /^\d/.test(whole) ? `${bound}${whole}` : whole;
     later = setTimeout(() => ($("posterior").textContent = unbroken(`This image: a score of ${percent(score)} % would mean ${here} % where ${common} ${sick === 1 ? "has" : "have"} it.`)), 150);
   }
 }

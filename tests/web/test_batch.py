@@ -77,6 +77,25 @@ def test_csv_and_json_hold_all_and_no_cell_runs_as_a_formula(open_page: Open, fi
     assert "Not a medical device" in found["disclaimer"]
 
 
+def test_what_the_page_hides_its_tables_do_not_tell(open_page: Open, files: Any) -> None:
+    page = open_page()
+    give(page, [*files(0.9), *files(0.6, brightest=100)])
+    done(page, "2 of 2")
+    [_, row] = csv.DictReader(io.StringIO(saved(page, "CSV")))
+    assert (row["answer"], row["score"], row["label"], row["novelty"]) == ("hidden", "", "", "foreign")
+    [known, hidden] = json.loads(saved(page, "JSON"))["results"]
+    assert known["prediction"].keys() - hidden["prediction"].keys() == {"label", "confidence", "probabilities", "uncertain"}
+
+
+def test_a_refused_file_is_found_on_whichever_page_of_the_table_it_stands(open_page: Open, files: Any) -> None:
+    page = open_page()
+    give(page, with_a_refused_one(files(*[round(0.01 + 0.001 * index, 3) for index in range(200)], size=(40, 50))))
+    expect(page.locator("#batch-words")).to_contain_text("200 of 201 files read.", timeout=60_000)
+    expect(page.locator("#row-200")).to_have_count(0)
+    page.locator("#batch-failures a").click()
+    expect(page.locator("#row-200")).to_be_in_viewport()
+
+
 def test_a_row_opens_with_its_map(open_page: Open, files: Any) -> None:
     page = open_page()
     give(page, files(0.9, 0.3))

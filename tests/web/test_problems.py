@@ -135,6 +135,7 @@ def test_a_service_that_is_gone_is_called_so(open_page: Open, files: Any) -> Non
     page.route("**/predict*", lambda route: route.abort())
     give(page, files(0.9))
     refused(page, "No connection to the service.", "does not answer")
+    expect(page.locator("#status-text")).to_have_text("Ready")  # again, as it is there
 
 
 def test_while_the_service_starts_the_page_waits_and_takes_an_image_already(open_page: Open, files: Any) -> None:
@@ -146,6 +147,7 @@ def test_while_the_service_starts_the_page_waits_and_takes_an_image_already(open
     expect(page.locator("#message")).to_contain_text("The service is starting.")
     expect(page.locator("#status-text")).to_have_text("Starting")
     give(page, files(0.9))
+    expect(page.locator("#message")).to_contain_text("Your image is kept, and read then.")
     page.unroute("**/health/ready")
     state(page, "result")
 

@@ -75,6 +75,29 @@ def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Op
 
 
 @pytest.mark.parametrize(
+    ("probability", "place", "words"),
+    [
+        (0.995, "0", "would mean at least 9 % where 1 of 1,000"),
+        (0.93, "0", "would mean 1 % where 1 of 1,000"),
+        (0.005, "0", "would mean < 1 % where 1 of 1,000"),
+        (0.005, "8", "would mean at most 1 % where 500 of 1,000"),
+    ],
+)
+def test_a_score_means_no_more_elsewhere_than_the_test_can_tell(
+    open_page: Open, files: Any, probability: float, place: str, words: str
+) -> None:
+    page = shown(open_page(), files(probability))
+    page.get_by_label("How common is pneumonia among those imaged?").fill(place)
+    expect(page.locator("#posterior")).to_contain_text(words)
+
+
+def test_a_score_means_nothing_elsewhere_for_an_image_unlike_those_learned_from(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.6, brightest=180))
+    expect(page.locator("#ppv")).not_to_be_empty()
+    expect(page.locator("#posterior")).to_be_empty()
+
+
+@pytest.mark.parametrize(
     ("expression", "expected"),
     [
         ("posterior(0.93, 0.5, 0.05)", 0.4115),

@@ -73,6 +73,21 @@ def test_an_unusual_image_is_called_so_above_its_label_and_has_no_map_at_first(o
     expect(page.locator("[data-tool=map]")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.parametrize("options", [{"brightest": 180}, {"size": (100, 400)}], ids=["unusual", "warned of"])
+def test_no_promise_of_calibration_stands_beside_a_doubt(open_page: Open, files: Any, options: Any) -> None:
+    page = shown(open_page(), files(0.93, **options))
+    expect(page.locator("#result")).to_have_attribute("data-doubt", "")
+    expect(page.locator("#meaning")).to_contain_text("only for images like those that the model learned from. This one is not.")
+
+
+def test_a_warning_stands_above_the_label_and_is_spoken(open_page: Open, files: Any) -> None:
+    page = shown(open_page(), files(0.93, size=(100, 400)))
+    warning, label = page.locator("#novelty li").first.bounding_box(), page.locator("#label").bounding_box()
+    assert warning and label
+    assert warning["y"] < label["y"]
+    expect(page.locator("#live")).to_contain_text("The image is tiny, 400 × 100 px")
+
+
 def test_a_foreign_image_has_no_score_until_it_is_asked_for(open_page: Open, files: Any) -> None:
     page = shown(open_page(), files(0.05, brightest=100))
     expect(page.locator("#answer")).to_be_hidden()
@@ -111,6 +126,8 @@ def test_dicom_is_answered_though_the_browser_cannot_show_it(open_page: Open, tm
     page = shown(open_page(), str(path))
     expect(page.locator("#message")).to_contain_text("Your browser cannot show this file type; the model can read it.")
     expect(page.locator("#answer")).to_be_visible()
+    for control in ("[data-tool=invert]", "[name=mode][value=side]"):  # there is nothing to invert or compare
+        expect(page.locator(control)).to_be_disabled()
 
 
 def test_sixteen_bits_are_read_and_shown(open_page: Open, tmp_path: Path) -> None:
@@ -167,6 +184,23 @@ def size_of(page: Page) -> tuple[float, float, float]:
     frame, result = page.locator("#frame").bounding_box(), page.locator("#result").bounding_box()
     assert frame and result
     return frame["width"], frame["height"], result["width"]
+
+
+def test_on_a_phone_the_picture_comes_right_below_the_strip_and_stays(open_page: Open, files: Any) -> None:
+    page = shown(open_page("phone"), files(0.93, size=(100, 400)))
+    page.wait_for_timeout(300)  # until nothing moves it any more
+    strip, frame = page.locator(".strip").bounding_box(), page.locator("#frame").bounding_box()
+    assert strip and frame
+    assert 0 <= frame["y"] - (strip["y"] + strip["height"]) < 20
+
+
+def test_who_is_not_sure_neither_agrees_nor_differs(open_page: Open, files: Any) -> None:
+    page = open_page()
+    page.get_by_label("Look first").check()
+    shown(page, files(0.93))
+    page.locator("#look-choices").get_by_role("button", name="Not sure").click()
+    expect(page.locator("#tally")).to_have_text("You: not sure. Model: pneumonia, 93 %.")
+    assert page.evaluate("document.activeElement.id") == "result-title"
 
 
 @pytest.mark.parametrize("size", ["phone", "tablet", "desk"])
