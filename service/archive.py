@@ -39,6 +39,7 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
         with closing(answer(artefact, left, workers)) as lines:
             for line in archive_progress.shown(lines, before=before, total=len(files)):
                 part.add(line)
+        archive_files.check_root(images)  # else a share that went away would make a result of files that cannot be read
         rate = len(left) / (time.monotonic() - start)
         problems = Counter[str]()
         archive_formats.write(out, _counted(part.rows(files), problems), artefact.description.labels)

@@ -47,6 +47,13 @@ def find(images: str) -> dict[str, str]:
     return dict(sorted((written(path), top + path) for path in below))
 
 
+def check_root(images: str) -> None:
+    """Raises NoFiles: the folder in which all of them stood has gone meanwhile."""
+    root = Path(images) if not glob.has_magic(images) else _split(images)[0]
+    if not root.exists():
+        raise NoFiles(f"{root}: has gone meanwhile; once it is back, the same command goes on")
+
+
 def written(path: str) -> str:
     r"""In UTF-8, as every format of results is: bytes that are none become `\xff`. No two paths become the same."""
     name = os.fsencode(path)

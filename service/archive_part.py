@@ -51,6 +51,8 @@ class Part:
 
     def _open(self) -> FileIO:
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise PartError(f"{self.path}: is not a regular file")
             file = self.path.open("ab", buffering=0)  # a row that was added is the system's, whatever becomes of us
         except OSError as error:
             raise PartError(f"{self.path}: {error.strerror}") from error

@@ -20,6 +20,8 @@ from service.images import Decoded
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_ID = 256  # characters
 MAX_DETAIL = 200  # characters
+PIECE = 2**16  # bytes of text
+NUMBERS, SPACE = b"0123456789+-.eE", b" \t\r\n"
 
 OutputName = Literal["probabilities", "heatmaps", "novelty", "label", "warnings"]
 Decode = Callable[[], Decoded]
@@ -136,18 +138,32 @@ def _pixels(tensor: _Input, raw: memoryview | None, max_images: int) -> list[Dec
     return [partial(images.from_pixels, grey) for grey in np.frombuffer(content, np.uint8).reshape(shape)]
 
 
-def _from_numbers(tensor: _Input, count: int, height: int, width: int) -> bytes:
+def _from_numbers(tensor: _Input, count: int, height: int, width: int) -> bytearray:
     """Flat, or nested as the shape."""
     data = _data(tensor, count * height * width)
-    lists = data.count(b"[")
-    if lists == 1:
-        return bytes(_decode(data, list[Level], "data"))
-    if lists != 1 + count + count * height:
-        raise MalformedRequest(f"data is nested in {lists:,} lists; its shape needs {1 + count + count * height:,}, or one")
-    nested = _decode(data, list[list[list[Level]]], "data")
-    if {len(rows) for rows in nested} != {height} or {len(row) for rows in nested for row in rows} != {width}:
+    lists, nested = data.count(b"["), 1 + count + count * height
+    if lists not in (1, nested):
+        raise MalformedRequest(f"data is nested in {lists:,} lists; its shape needs {nested:,}, or one")
+    if lists > 1 and data.translate(None, NUMBERS + SPACE) != _brackets(count, height, width):
         raise MalformedRequest(f"data is not nested as {count} × {height} × {width}")
-    return b"".join(bytes(row) for rows in nested for row in rows)
+    return _levels(data.translate(None, b"[]" + SPACE))
+
+
+def _brackets(count: int, height: int, width: int) -> bytes:
+    row = b"[" + b"," * (width - 1) + b"]"
+    image = b"[" + b",".join([row] * height) + b"]"
+    return b"[" + b",".join([image] * count) + b"]"
+
+
+def _levels(text: bytes) -> bytearray:
+    """A piece at a time: a list of numbers takes several times their text, and nothing else runs while one is built."""
+    levels, start = bytearray(), 0
+    while start < len(text):
+        end = text.find(b",", start + PIECE)
+        end = end if end >= 0 else len(text)
+        levels += bytes(_decode(b"[" + text[start:end] + b"]", list[Level], "data"))
+        start = end + 1
+    return levels
 
 
 def _data(tensor: _Input, count: int) -> bytes:

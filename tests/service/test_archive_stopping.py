@@ -206,3 +206,22 @@ def test_a_cluster_that_is_not_there_is_said_at_once(folder: Path, tmp_path: Pat
     assert done.returncode == 2
     assert done.stderr == f"medxfer: RAY_ADDRESS={environment['RAY_ADDRESS']}: cannot connect: Connection refused\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
+
+
+def test_an_archive_that_goes_away_meanwhile_is_no_result(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    out, away = tmp_path / "out.csv", tmp_path / "away"
+    with begun(folder, out, 5) as process:
+        folder.rename(away)
+        _, errors = process.communicate(timeout=30)
+        away.rename(folder)
+    assert process.returncode == 2
+    assert "has gone meanwhile" in errors
+    assert not out.exists()
+    assert predict(folder, out).code == 0
+
+
+def test_a_part_that_is_no_file_is_refused(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(part_of(tmp_path / "out.csv"))
+    done = predict(folder, tmp_path / "out.csv")
+    assert done.code == 2
+    assert "is not a regular file" in done.stderr

@@ -3,9 +3,10 @@
 import json
 import tracemalloc
 
+import numpy as np
 import pytest
 
-from service import infer_request
+from service import images, infer_request
 from service.errors import MalformedRequest, RequestError
 
 MEGABYTE = 1_000_000
@@ -91,3 +92,18 @@ def test_an_empty_list_is_not_one_image() -> None:
     body = b'{"inputs":[{"name":"images","datatype":"BYTES","shape":[1],"data":[]}]}'
     with pytest.raises(MalformedRequest, match="data has 0 elements; its shape needs 1"):
         infer_request.read(body, None, 16)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_million_pixels_take_few_times_their_text(nested: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 1000, 1000), dtype=np.uint8)
+    data = json.dumps((pixels if nested else pixels.ravel()).tolist()).encode()
+    content, _ = request(datatype="UINT8", shape=[1, 1000, 1000], data=data)
+    tracemalloc.start()
+    try:
+        asked = infer_request.read(content, None, 16)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * len(content)
+    assert (asked.images[0]().grey == images.from_pixels(pixels[0]).grey).all()
