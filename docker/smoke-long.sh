@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What docker/smoke.sh leaves out, since it takes minutes: the service's tests inside its image, too little memory, replicas,
 # Prometheus and Grafana, and training a model that is then served. Ends at the first thing that is wrong.
-#   docker/smoke-long.sh   needs what docker/smoke.sh needs
+#   docker/smoke-long.sh   needs what docker/smoke.sh needs; trains on drawings, or on the images of DATA=path/to/chest_xray
 # shellcheck source=docker/steps.sh
 source "$(dirname "$0")/steps.sh"
 trap 'docker rm --force "$small" >/dev/null 2>&1; docker compose --profile "*" down --volumes --timeout 5 >/dev/null 2>&1; rm -rf "$work" models/smoke' EXIT
@@ -47,14 +47,16 @@ else
 fi
 
 step train
-DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/smoke" training phantoms /smoke/phantoms --count 200
-DATA=$work/phantoms MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training
+images=${DATA:-$work/phantoms}
+[[ -n ${DATA:-} ]] ||
+  DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/smoke" training phantoms /smoke/phantoms --count 200
+DATA=$images MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training
 ls -l models/smoke
 
 step "serve it"
 MODEL=smoke docker compose up --wait
 expect "model served" phantom "$(ask "$url/model-info" | from_json 'answer["name"]')"
-image=$(find "$work/phantoms" -name 'person*.jpeg' | sort | sed -n 1p) # head would close the pipe on sort
+image=$(find "$images" -name 'person*.jpeg' | sort | sed -n 1p) # head would close the pipe on sort
 ask -F image=@"$image" "$url/predict" | label
 step "take all of it down"
 docker compose --profile '*' down

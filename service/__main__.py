@@ -40,6 +40,8 @@ each file, sorted by path: path, bytes, sha256; label, confidence, a probability
 for each label, uncertain, novelty, novelty_level, warnings, as in the answer of
 /predict, with the same bits; or problem and detail, where the file was refused;
 model, variant, model_sha256. Names that are no UTF-8 have \\xff for such bytes.
+Else they stand as they are: a spreadsheet should open them as text, for one
+that begins with = would run as a formula.
 
 What is done is kept in FILE.part. After Ctrl-C, a kill or a crash the same
 command goes on there; a file that has changed since is read again. Once all is
