@@ -40,8 +40,7 @@ class Found(TypedDict):
 
     processor: object
     cpus: object
-    page_bytes: int
-    info_bytes: int  # of /model-info
+    visit_bytes: int  # of all that is fetched, as it is sent
     first_paint_ms: list[float]
     first_answer_ms: list[float]
     batch: Batch
@@ -59,8 +58,7 @@ def main() -> None:
         found = Found(
             processor=environment["processor"],
             cpus=environment["cpus"],
-            page_bytes=visits[0][1],
-            info_bytes=len(client.get("/model-info").content),
+            visit_bytes=visits[0][1],
             first_paint_ms=[paint for paint, _ in visits],
             first_answer_ms=answers[1:],  # the first one compiles scripts
             batch=read_folder(page, image, Path(folder)),
@@ -88,8 +86,7 @@ def visit(browser: Browser, url: str) -> tuple[float, int]:
     page = opened(browser, url)
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     size = page.evaluate(
-        """performance.getEntries().filter(({ name, entryType }) => ["navigation", "resource"].includes(entryType)
-            && !name.endsWith("/model-info") && !name.endsWith("/ready"))
+        """performance.getEntries().filter(({ entryType }) => ["navigation", "resource"].includes(entryType))
             .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
     )
     page.context.close()
@@ -146,7 +143,7 @@ def words(found: Found) -> str:
     batch = found["batch"]
     smooth = 1 - batch["frames_over_50_ms"] / batch["frames"]
     return (
-        f"It weighs {found['page_bytes'] / 1000:.0f} kB, and what it asks about the model {found['info_bytes'] / 1000:.0f}. "
+        f"A visit fetches {found['visit_bytes'] / 1000:.0f} kB in all. "
         f"On {machine} that service and browser share, "
         f"it paints after {statistics.median(paint):.0f} ms ({max(paint):.0f} at most), "
         f"and shows the answer, map and all, {statistics.median(answer):.0f} ms after "
