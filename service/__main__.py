@@ -64,7 +64,7 @@ Exit codes: 0 all were read, 1 all done, but some files were refused,
 def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command is None:
-        from service.serve import serve  # here, since each of the three should start without what only the others need
+        from service.server import serve  # here, since each of the three should start without what only the others need
 
         return serve()
     try:
@@ -96,9 +96,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from service import archive
+    from service.archive import run
 
-    return archive.run(arguments.images, arguments.out, engine=arguments.engine, workers=arguments.workers)
+    return run.run(arguments.images, arguments.out, engine=arguments.engine, workers=arguments.workers)
 
 
 def _parser() -> argparse.ArgumentParser:

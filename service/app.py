@@ -20,22 +20,26 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 
-from service import access, health, images, infer_response, limits, machine, open_inference, pages, problems, routes, schemas
-from service.admission import Admission
-from service.artefact import read_folder, read_variant
-from service.batcher import Batcher
-from service.classifier import Classifier, Grey, Output
+from service import machine
+from service.engine.admission import Admission
+from service.engine.batcher import Batcher
+from service.engine.engine import Request, Work
+from service.engine.watchdog import Watchdog
 from service.errors import Overloaded, RequestError, Unauthorized
-from service.gate import Gate
-from service.health import Lifecycle
-from service.infer_request import HEADER_LENGTH
+from service.http import auth, health, pages, predict, problems, schemas
+from service.http.health import Lifecycle
+from service.http.load_shedding import Gate
+from service.http.middleware import Telemetry
+from service.http.schemas import DISCLAIMER, ModelInfo, Problem, Running
+from service.images import limits
+from service.images.decode import warm_up_decoders
 from service.metrics import Metrics
-from service.schemas import DISCLAIMER, ModelInfo, Problem, Running
+from service.model.artefact import read_folder, read_variant
+from service.model.classifier import Classifier, GreyImage, Output
+from service.model.variant import choose_variant
+from service.open_inference import response, routes
+from service.open_inference.request import HEADER_LENGTH
 from service.settings import Settings
-from service.telemetry import Telemetry
-from service.variant import choose_variant
-from service.watchdog import Watchdog
-from service.work import Request, Work
 
 VERSION = "0.1.0"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
@@ -54,7 +58,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
     artefact = read_variant(folder, choice.variant)
     classifier = Classifier(artefact)
-    images.warm_up()
+    warm_up_decoders()
     classifier.warm_up(settings.max_batch_size)
     classifier.self_test()
     cpus = machine.available_cpus()
@@ -82,7 +86,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
     )
     info = ModelInfo(**msgspec.structs.asdict(artefact.description), running=running, disclaimer=DISCLAIMER)
     info_json = msgspec.json.encode(info)
-    server = infer_response.server_metadata(VERSION)
+    server = response.server_metadata(VERSION)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -105,20 +109,20 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
         decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they still do
         logger.info("stopped")
 
-    guards = [access.bearer(settings.token)] if settings.token else []
+    guards = [auth.bearer(settings.token)] if settings.token else []
     security = [{"token": list[str]()}] if settings.token else None
-    asked = [routes.model_info, routes.predict, routes.predict_batch, routes.read_metrics, pages.report, pages.report_file]
-    of_model = open_inference.of_model(artefact, open_inference.model_metadata, open_inference.infer)
-    of_server = [open_inference.server_metadata, open_inference.unknown_model]
+    asked = [predict.model_info, predict.predict, predict.predict_batch, predict.read_metrics, pages.report, pages.report_file]
+    of_model = routes.of_model(artefact, routes.model_metadata, routes.infer)
+    of_server = [routes.server_metadata, routes.unknown_model]
     app = Litestar(
         [
             health.live,
             health.ready,
             pages.page,
             pages.page_file,
-            open_inference.live,
-            open_inference.ready,
-            *open_inference.of_model(artefact, open_inference.model_ready),
+            routes.live,
+            routes.ready,
+            *routes.of_model(artefact, routes.model_ready),
             Router("/", route_handlers=[*asked, *of_server, *of_model], guards=guards, security=security),
         ],
         dependencies={
@@ -160,7 +164,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Telemetry:
 
 
 @contextmanager
-def _watched(batcher: Batcher[Grey, Output], seconds: int) -> Iterator[None]:
+def _watched(batcher: Batcher[GreyImage, Output], seconds: int) -> Iterator[None]:
     """By a watchdog, the lanes and the event loop."""
     beat = 1
 

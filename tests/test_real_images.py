@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from service.artefact import Description
+from service.model.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
 from training import audit, config, data, gate, model_folder, splits
 from training.data import Record

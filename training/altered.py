@@ -14,65 +14,65 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from service.classifier import Grey
+from service.model.classifier import GreyImage
 
-Change: TypeAlias = Callable[[Grey], Grey]
+Change: TypeAlias = Callable[[GreyImage], GreyImage]
 
 
-def blur(image: Grey) -> Grey:
+def blur(image: GreyImage) -> GreyImage:
     """Gaussian, of a deviation of 0.7 % of the width."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(0.007 * image.shape[1])))
 
 
-def noise(image: Grey) -> Grey:
+def noise(image: GreyImage) -> GreyImage:
     """Gaussian, of a deviation of 12 grey levels."""
     return grey_levels(image + np.random.default_rng(0).normal(0, 12, image.shape))
 
 
-def low_contrast(image: Grey) -> Grey:
+def low_contrast(image: GreyImage) -> GreyImage:
     return grey_levels(image.mean() + 0.6 * (image - image.mean()))
 
 
-def high_contrast(image: Grey) -> Grey:
+def high_contrast(image: GreyImage) -> GreyImage:
     return grey_levels(image.mean() + 1.4 * (image - image.mean()))
 
 
-def dark(image: Grey) -> Grey:
+def dark(image: GreyImage) -> GreyImage:
     """Gamma 1.5."""
     return grey_levels(255 * (image / 255) ** 1.5)
 
 
-def bright(image: Grey) -> Grey:
+def bright(image: GreyImage) -> GreyImage:
     """Gamma 0.67."""
     return grey_levels(255 * (image / 255) ** 0.67)
 
 
-def jpeg(image: Grey) -> Grey:
+def jpeg(image: GreyImage) -> GreyImage:
     """Quality 30."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=30)
     return np.asarray(Image.open(buffer).convert("L"))
 
 
-def tilt(image: Grey) -> Grey:
+def tilt(image: GreyImage) -> GreyImage:
     """By 10°, the corners filled with black."""
     return np.asarray(Image.fromarray(image).rotate(10, Image.Resampling.BILINEAR))
 
 
-def part(image: Grey, share: float, top: float, left: float) -> Grey:
+def part(image: GreyImage, share: float, top: float, left: float) -> GreyImage:
     """Of each side; `top` and `left` say where the rest is taken away: 0 from the other end alone, 0.5 from both alike."""
     height, width = (round(share * side) for side in image.shape)
     row, column = round(top * (image.shape[0] - height)), round(left * (image.shape[1] - width))
     return image[row : row + height, column : column + width]
 
 
-def frame(image: Grey) -> Grey:
+def frame(image: GreyImage) -> GreyImage:
     """A black frame around it, a tenth of each side wide."""
     height, width = image.shape
     return np.pad(image, ((height // 10,) * 2, (width // 10,) * 2))
 
 
-def mask_corners(image: Grey) -> Grey:
+def mask_corners(image: GreyImage) -> GreyImage:
     """Where side markers stand: the corners, a sixth of each side, in the image's median grey."""
     masked = image.copy()
     height, width = image.shape[0] // 6, image.shape[1] // 6
@@ -100,5 +100,5 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def grey_levels(values: npt.NDArray[np.floating]) -> Grey:
+def grey_levels(values: npt.NDArray[np.floating]) -> GreyImage:
     return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)

@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.artefact import Description, Heatmap, NoveltyCutoffs, Thresholds, read_artefact
-from service.classifier import Classifier, Outputs
+from service.model.artefact import Description, Heatmap, NoveltyCutoffs, Thresholds, read_artefact
+from service.model.classifier import Classifier, Outputs
 from training import data, gate, graph, metrics, model_folder, splits
 from training.config import Calibrate, Config
 from training.data import DataError, Record

@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from service.artefact import Description
+from service.model.artefact import Description
 from training import ablation, gate, history, metrics, model_folder, plots
 from training.config import Config
 from training.data import DataError

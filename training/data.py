@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service import images
 from service.errors import ImageError, MedXferError
+from service.images.decode import decode_image
 from training import files
 from training.progress import track
 
@@ -115,7 +115,7 @@ def _record(folder: Path, path: Path) -> Record:
         problem = "not a file"
     try:
         content = b"" if problem else path.read_bytes()
-        width, height = images.decode(content).size
+        width, height = decode_image(content).size
     except (ImageError, OSError) as error:
         problem = problem or str(error)
     return Record(
@@ -183,7 +183,7 @@ def read_image(folder: Path, record: Record) -> npt.NDArray[np.uint8]:
     """uint8 [height, width]. Raises DataError: the file has changed, or is gone, since the audit."""
     try:
         content = (folder / record.path).read_bytes()
-        image = images.decode(content).grey
+        image = decode_image(content).grey
     except (ImageError, OSError) as error:
         raise DataError(f"{folder / record.path}: {error}") from error
     if hashlib.sha256(content).hexdigest() != record.sha256:

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from service.artefact import Description
-from service.classifier import Classifier, Grey, Outputs
+from service.model.artefact import Description
+from service.model.classifier import Classifier, GreyImage, Outputs
 from training import altered, data, gallery, gate, heatmaps, metrics, model_folder, odd, predictions, splits
 from training.config import Config
 from training.data import DataError
@@ -83,7 +83,7 @@ def subgroups(answers: Answers) -> Measured:
     return groups
 
 
-def robustness(classifier: Classifier, images: Sequence[Grey], answers: Answers) -> Measured:
+def robustness(classifier: Classifier, images: Sequence[GreyImage], answers: Answers) -> Measured:
     """How the answers change when an image comes altered."""
     return {
         name: _changed([change(image) for image in images], classifier, answers)
@@ -91,7 +91,7 @@ def robustness(classifier: Classifier, images: Sequence[Grey], answers: Answers)
     }
 
 
-def oddness(classifier: Classifier, images: Sequence[Grey], good: Answers) -> Measured:
+def oddness(classifier: Classifier, images: Sequence[GreyImage], good: Answers) -> Measured:
     """By kind of image that is no good X-ray: how well novelty tells it from the test fold (AUROC), and how it is called."""
     cutoffs = classifier.artefact.description.novelty
     result = {}
@@ -124,11 +124,11 @@ def show(description: Description) -> None:
         print(f"{row:12}" + "".join(f"{metrics.text(description.metrics[split][row]):>23}" for split in measured))
 
 
-def _same(image: Grey) -> Grey:
+def _same(image: GreyImage) -> GreyImage:
     return image
 
 
-def _changed(images: Sequence[Grey], classifier: Classifier, answers: Answers) -> Measured:
+def _changed(images: Sequence[GreyImage], classifier: Classifier, answers: Answers) -> Measured:
     outputs: Outputs = model_folder.classify_images(classifier, images)
     description = classifier.artefact.description
     probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)

@@ -13,9 +13,9 @@ import onnx
 import onnxruntime
 import torch
 
-from service import artefact
-from service.artefact import Description, Heatmap, NoveltyCutoffs, SelfTest, Thresholds, Variant
-from service.classifier import SELF_TEST_FORMULA
+from service.model import artefact
+from service.model.artefact import Description, Heatmap, NoveltyCutoffs, SelfTest, Thresholds, Variant
+from service.model.classifier import SELF_TEST_FORMULA
 from training import anatomy, backbone, data, graph, history, model_folder, splits
 from training.backbone import Network
 from training.batches import Kinds

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from PIL import Image
 
-from service.classifier import Classifier, Grey
+from service.model.classifier import Classifier, GreyImage
 from training import data, splits
 from training.predictions import Answers
 
@@ -65,12 +65,12 @@ def _figure(classifier: Classifier, folder: Path, answers: Answers, index: int) 
     return f'<figure><img alt="" src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _square(grey: Grey) -> Grey:
+def _square(grey: GreyImage) -> GreyImage:
     """uint8 [SIDE, SIDE, 3]."""
     return np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("RGB"))
 
 
-def _overlay(grey: Grey, classifier: Classifier) -> npt.NDArray[np.uint8]:
+def _overlay(grey: GreyImage, classifier: Classifier) -> npt.NDArray[np.uint8]:
     """The same, with the heat-map over it; full colour is the same evidence for every image."""
     strength = classifier.classify([grey]).heatmaps[0] / classifier.artefact.description.heatmap.scale
     smooth = Image.fromarray(np.clip(strength, -1, 1)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -9,8 +9,8 @@ import onnx
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from service.artefact import Description
-from service.classifier import Outputs
+from service.model.artefact import Description
+from service.model.classifier import Outputs
 from training import files, model_folder, predictions
 from training.data import Record
 from training.metrics import Bools

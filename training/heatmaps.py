@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 from scipy.stats import spearmanr
 
-from service.classifier import Classifier, Grey
+from service.model.classifier import Classifier, GreyImage
 from training import model_folder
 
 Maps = npt.NDArray[np.floating]  # [N, h, w]
@@ -23,7 +23,7 @@ Maps = npt.NDArray[np.floating]  # [N, h, w]
 PARTS = {"the head": 0.0, "the head and the upper half": 0.5, "all": 1.0}  # share of the network's layers
 
 
-def check(folder: Path, classifier: Classifier, images: Sequence[Grey]) -> dict[str, Any]:
+def check(folder: Path, classifier: Classifier, images: Sequence[GreyImage]) -> dict[str, Any]:
     """What `model.json` keeps. `randomised`: rank correlation of a map with itself, before and after, mean over images."""
     maps = _maps_of(classifier, images)
     return {
@@ -71,7 +71,7 @@ def outside_share(maps: Maps) -> float:
     return _share_outside(maps, maps.shape[1] // 4 + (maps.shape[1] % 4 > 1))
 
 
-def _maps_of(classifier: Classifier, images: Sequence[Grey]) -> Maps:
+def _maps_of(classifier: Classifier, images: Sequence[GreyImage]) -> Maps:
     return model_folder.classify_images(classifier, images).heatmaps
 
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from service.artefact import DESCRIPTION as DESCRIPTION_FILE
-from service.artefact import Description, read_artefact, write_sums
-from service.classifier import Classifier, Grey, Outputs, self_test_image
+from service.model.artefact import DESCRIPTION as DESCRIPTION_FILE
+from service.model.artefact import Description, read_artefact, write_sums
+from service.model.classifier import Classifier, GreyImage, Outputs, self_test_image
 from training import data
 from training.config import CPUS
 from training.data import Record
@@ -49,7 +49,7 @@ def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) ->
     return _joined(_concurrently(answer, records, "classify"))
 
 
-def classify_images(classifier: Classifier, images: Sequence[Grey]) -> Outputs:
+def classify_images(classifier: Classifier, images: Sequence[GreyImage]) -> Outputs:
     return _joined(_concurrently(classifier.classify, images, "classify"))
 
 

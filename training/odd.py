@@ -7,19 +7,19 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
-from service.classifier import Grey
+from service.model.classifier import GreyImage
 from training.altered import grey_levels
 
 CROPS_OF_A_PHOTOGRAPH = 4
 
 
-def small_crop(image: Grey) -> Grey:
+def small_crop(image: GreyImage) -> GreyImage:
     """A place of 4–9 % of the area."""
     rng = np.random.default_rng(int(image.sum()))
     return _crop(image, rng, rng.uniform(0.04, 0.09))
 
 
-def odd_images(xrays: Sequence[Grey]) -> dict[str, list[Grey]]:
+def odd_images(xrays: Sequence[GreyImage]) -> dict[str, list[GreyImage]]:
     """By kind; those that are made of X-rays, as many as there are."""
     rng = np.random.default_rng(0)
     return {
@@ -33,7 +33,7 @@ def odd_images(xrays: Sequence[Grey]) -> dict[str, list[Grey]]:
     }
 
 
-def document(rng: np.random.Generator) -> Grey:
+def document(rng: np.random.Generator) -> GreyImage:
     """A page with lines of words, perhaps a table."""
     width = int(rng.integers(400, 900))
     page = Image.new("L", (width, int(width * rng.uniform(1.1, 1.5))), int(rng.integers(225, 256)))
@@ -50,13 +50,13 @@ def document(rng: np.random.Generator) -> Grey:
     return np.asarray(page)
 
 
-def noise_image(rng: np.random.Generator, blocks: int) -> Grey:
+def noise_image(rng: np.random.Generator, blocks: int) -> GreyImage:
     """Normal noise of `blocks` independent values along each side, drawn to 256 × 256."""
     values = Image.fromarray(grey_levels(rng.normal(rng.uniform(80, 170), rng.uniform(20, 70), (blocks, blocks))))
     return np.asarray(values.resize((256, 256), Image.Resampling.BICUBIC))
 
 
-def photographs(rng: np.random.Generator) -> list[Grey]:
+def photographs(rng: np.random.Generator) -> list[GreyImage]:
     """Those that scikit-image and scikit-learn bring along: each whole, and four crops of a third of its area or more."""
     data = skimage.data
     sources = (
@@ -70,7 +70,7 @@ def photographs(rng: np.random.Generator) -> list[Grey]:
     return [*wholes, *crops]
 
 
-def _crop(image: Grey, rng: np.random.Generator, area: float) -> Grey:
+def _crop(image: GreyImage, rng: np.random.Generator, area: float) -> GreyImage:
     height, width = (max(32, round(side * area**0.5)) for side in image.shape)
     top, left = rng.integers(0, image.shape[0] - height + 1), rng.integers(0, image.shape[1] - width + 1)
     return image[top : top + height, left : left + width]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from service import artefact
+from service.model import artefact
 from training import audit, calibrate, card, evaluate, export, fit, model_folder, quantise, run_folder, splits
 from training.config import Config, ConfigError
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from service import images
-from service.classifier import Classifier
 from service.errors import ImageError
+from service.images.decode import decode_image
+from service.model.classifier import Classifier
 from training import model_folder
 from training.data import DataError
 
@@ -43,11 +43,11 @@ def run(model: Path, paths: Sequence[Path], *, as_csv: bool) -> None:
 
 def answer(classifier: Classifier, path: Path) -> tuple[str, float, bool, str]:
     """Label, its probability, whether it is uncertain, level of novelty. Raises ImageError, OSError."""
-    [output] = classifier.classify_each([images.decode(path.read_bytes()).grey])
+    [output] = classifier.classify_each([decode_image(path.read_bytes()).grey])
     description = classifier.artefact.description
     best = int(output.probabilities.argmax())
     positive = float(output.probabilities[description.labels.index(description.positive)])
-    uncertain = description.thresholds.leave_open(positive)
+    uncertain = description.thresholds.is_uncertain(positive)
     return (
         description.labels[best],
         float(output.probabilities[best]),

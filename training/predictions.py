@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from service.artefact import Artefact
-from service.classifier import Classifier
+from service.model.artefact import Artefact
+from service.model.classifier import Classifier
 from training import data, files, model_folder, splits
 from training.config import Config
 from training.data import DataError, Record

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from service.artefact import Variant
-from service.classifier import Grey
+from service.model.artefact import Variant
+from service.model.classifier import GreyImage
 from training import data, graph, model_folder, rounding, splits, surgery
 from training.config import Config
 from training.model_folder import FP32, INT8
@@ -56,7 +56,7 @@ def run(config: Config, run_dir: Path) -> None:
     print(f"{variant.file}: {variant.bytes / 1e6:.1f} MB, in fp32 {', '.join(kept) or 'no convolution'}")
 
 
-def quantise(model: onnx.ModelProto, images: Sequence[Grey]) -> tuple[onnx.ModelProto, list[str]]:
+def quantise(model: onnx.ModelProto, images: Sequence[GreyImage]) -> tuple[onnx.ModelProto, list[str]]:
     """The int8 form of a served graph, and the layers in it that stay float32."""
     network = surgery.network_of(model)
     names = [node.name for node in network.graph.node if node.op_type == "Conv"]
@@ -75,7 +75,7 @@ def faster_in_fp32(network: onnx.ModelProto) -> int:
     return 2 if surgery.attribute(convolutions[1], "group") > 1 else 0
 
 
-def _pixels(model: onnx.ModelProto, images: Sequence[Grey]) -> Pixels:
+def _pixels(model: onnx.ModelProto, images: Sequence[GreyImage]) -> Pixels:
     """What the network is given: [N, 1, S, S]."""
     session = model_folder.session_of(surgery.with_outputs(model, [surgery.INPUT]))
     return np.concatenate([session.run([surgery.INPUT], {"images": [image]})[0] for image in images])

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service import artefact, images
-from service.classifier import Classifier, Grey
+from service.images.decode import decode_image
+from service.model import artefact
+from service.model.classifier import Classifier, GreyImage
 from tests.benchmarks import client, servers
 from tests.benchmarks.client import Request
 from tests.benchmarks.environments import BenchmarkError
@@ -25,7 +26,7 @@ class Question(NamedTuple):
     """`grey`: as the service decodes it. `expected`: the positive label's probability by our fp32 graph, in this process."""
 
     request: Request
-    grey: Grey
+    grey: GreyImage
     expected: float
 
 
@@ -41,13 +42,13 @@ def questions(model: Path) -> list[Question]:
     for number in chosen:
         for kind in KINDS:
             content = encode(drawn[number], kind)
-            grey = images.decode(content).grey
+            grey = decode_image(content).grey
             request = client.request(f"phantom {number}, {kind.name}", content, kind.content_type)
             asked.append(Question(request, grey, float(probabilities(classifier, [grey])[0])))
     return asked
 
 
-def probabilities(classifier: Classifier, greys: Sequence[Grey]) -> "np.typing.NDArray[np.float32]":
+def probabilities(classifier: Classifier, greys: Sequence[GreyImage]) -> "np.typing.NDArray[np.float32]":
     """Of the positive label; one by one, as they are of many sizes."""
     description = classifier.artefact.description
     column = description.labels.index(description.positive)

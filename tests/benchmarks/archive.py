@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service import archive_files, archive_processes, images, machine
-from service.archive_rows import Line
-from service.artefact import Artefact, read_artefact
-from service.classifier import Classifier
-from service.variant import choose_variant
+from service import machine
+from service.archive import files, local
+from service.archive.entries import Line
+from service.images.decode import decode_image
+from service.model.artefact import Artefact, read_artefact
+from service.model.classifier import Classifier
+from service.model.variant import choose_variant
 from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
 from tests.conftest import DEFAULT_MODEL, dicom_of, running_service
@@ -78,8 +80,8 @@ def main() -> None:
 
 def write(folder: Path, data: Path | None) -> Iterable[Kind]:
     if data:
-        paths = [Path(path) for path in archive_files.find(str(data)).values()][:FILES]
-        width, height = images.decode(paths[0].read_bytes()).size
+        paths = [Path(path) for path in files.find(str(data)).values()][:FILES]
+        width, height = decode_image(paths[0].read_bytes()).size
         yield Kind(f"X-rays, JPEG {width} × {height}", paths)
     for kind in (BIG,) if data else (SMALL, BIG):
         paths = []
@@ -95,16 +97,16 @@ def write(folder: Path, data: Path | None) -> Iterable[Kind]:
 
 def turn(model: Artefact, kind: Kind) -> Iterable[tuple[str, float]]:
     """What was measured, and images a second."""
-    from service import archive_ray  # here, so that the README's test needs no Ray
+    from service.archive import ray
 
     alone = one_by_one(model, kind.paths, SECONDS)
     yield ALONE, alone
     for workers in (1, 2):
         count = round(alone * SECONDS * workers)
-        yield here(workers), lines_a_second(archive_processes.here, model, kind.paths, count, workers)
+        yield here(workers), lines_a_second(local.here, model, kind.paths, count, workers)
     for workers in (1, 2):
-        count = max(round(alone * SECONDS * workers), 6 * workers * archive_ray.BLOCK)
-        yield on_ray(workers), lines_a_second(archive_ray.on_cluster, model, kind.paths, count, workers)
+        count = max(round(alone * SECONDS * workers), 6 * workers * ray.BLOCK)
+        yield on_ray(workers), lines_a_second(ray.on_cluster, model, kind.paths, count, workers)
     yield SERVICE, requests_a_second(kind.paths[0])
 
 
@@ -119,7 +121,7 @@ def on_ray(workers: int) -> str:
 def one_by_one(model: Artefact, paths: list[Path], seconds: float) -> float:
     classifier, done, begin = Classifier(model), 0, time.perf_counter()
     while time.perf_counter() < begin + seconds:
-        classifier.classify_each([images.decode(paths[done % len(paths)].read_bytes()).grey])
+        classifier.classify_each([decode_image(paths[done % len(paths)].read_bytes()).grey])
         done += 1
     return done / (time.perf_counter() - begin)
 

@@ -16,8 +16,8 @@ from onnx import numpy_helper
 from PIL import Image
 from torch import nn
 
-from service.artefact import read_folder
-from service.classifier import Floats, Grey
+from service.model.artefact import read_folder
+from service.model.classifier import Floats, GreyImage
 from tests.benchmarks.agreement import Question
 from tests.benchmarks.images import drawings
 from tests.benchmarks.servers import FP32, INT8
@@ -48,7 +48,7 @@ def write(model: Path, work: Path, asked: Sequence[Question]) -> None:
     )
 
 
-def stretched(grey: Grey, size: int) -> Grey:
+def stretched(grey: GreyImage, size: int) -> GreyImage:
     """As the graph does it, but for the rounding to whole grey levels."""
     return np.asarray(Image.fromarray(grey).resize((size, size), Image.Resampling.BILINEAR))
 

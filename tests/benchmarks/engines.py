@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from service.artefact import read_artefact
+from service.model.artefact import read_artefact
 from tests.benchmarks import conversion, environments, servers
 from tests.benchmarks.environments import PEERS, BenchmarkError
 from tests.benchmarks.results import Engines

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from service.classifier import Grey
+from service.model.classifier import GreyImage
 from training import phantom
 
 
@@ -27,13 +27,13 @@ PNG = Kind("PNG 2000 × 2500", "PNG", (2000, 2500))
 KINDS = (BIG, SMALL, PNG)
 
 
-def encode(drawing: Grey, kind: Kind) -> bytes:
+def encode(drawing: GreyImage, kind: Kind) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(drawing).resize(kind.size, Image.Resampling.BICUBIC).save(buffer, kind.file_format, quality=90)
     return buffer.getvalue()
 
 
-def looks(drawing: Grey) -> Iterator[Grey]:
+def looks(drawing: GreyImage) -> Iterator[GreyImage]:
     """As drawn, underexposed, and smooth with hard contrast: a model that never saw phantoms is surer of some of these."""
     image = Image.fromarray(drawing)
     yield drawing
@@ -41,7 +41,7 @@ def looks(drawing: Grey) -> Iterator[Grey]:
     yield np.asarray(ImageEnhance.Contrast(image.filter(ImageFilter.GaussianBlur(2))).enhance(1.5))
 
 
-def drawings(count: int, seed: int) -> Iterator[Grey]:
+def drawings(count: int, seed: int) -> Iterator[GreyImage]:
     """Of both labels in turn."""
     rng = np.random.default_rng(seed)
     for index in range(count):

@@ -5,9 +5,10 @@ import statistics
 import time
 from pathlib import Path
 
-from service import artefact, images
-from service.batcher import Batcher
-from service.classifier import Classifier, Grey, Output
+from service.engine.batcher import Batcher
+from service.images.decode import decode_image
+from service.model import artefact
+from service.model.classifier import Classifier, GreyImage, Output
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
 from tests.benchmarks.results import Lanes
 
@@ -20,7 +21,7 @@ def scaling(model: Path, variant: str, seconds: float) -> list[Lanes]:
     """Medians of several turns, each of about so many seconds."""
     classifier = Classifier(artefact.read_artefact(model, variant))
     classifier.warm_up(max(BATCH_SIZES))
-    grey = images.decode(encode(next(drawings(1, seed=0)), SMALL)).grey
+    grey = decode_image(encode(next(drawings(1, seed=0)), SMALL)).grey
     count = max(4 * max(BATCH_SIZES), round(seconds / _seconds_alone(classifier, grey)))
     found: dict[tuple[int, int], list[float]] = {(lanes, size): [] for lanes in LANES for size in BATCH_SIZES}
     for _ in range(REPEATS):
@@ -40,20 +41,20 @@ def work_cpu_ms(model: Path, variant: str) -> float:
     times = []
     for _ in range(WORK_RUNS):
         begin = time.process_time()
-        classifier.classify([images.decode(content).grey])
+        classifier.classify([decode_image(content).grey])
         times.append(1000 * (time.process_time() - begin))
     return statistics.median(times)
 
 
-def _seconds_alone(classifier: Classifier, grey: Grey) -> float:
+def _seconds_alone(classifier: Classifier, grey: GreyImage) -> float:
     begin = time.perf_counter()
     for _ in range(10):
         classifier.classify([grey])
     return (time.perf_counter() - begin) / 10
 
 
-def _images_per_second(classifier: Classifier, grey: Grey, lanes: int, size: int, count: int) -> float:
-    batcher: Batcher[Grey, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size)
+def _images_per_second(classifier: Classifier, grey: GreyImage, lanes: int, size: int, count: int) -> float:
+    batcher: Batcher[GreyImage, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size)
 
     async def answer_all() -> float:
         begin = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from service import machine
-from service.artefact import read_folder
+from service.model.artefact import read_folder
 from tests.benchmarks import client, environments, processes
 from tests.benchmarks.client import Request
 from tests.benchmarks.environments import BENCHMARKS, PEERS, BenchmarkError

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from service.artefact import SUMS, read_folder
+from service.model.artefact import SUMS, read_folder
 from tests.benchmarks import (
     agreement,
     client,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from service.classifier import Grey
+from service.model.classifier import GreyImage
 from training import allocator, backbone, batches, config, data, graph, model_folder, phantom, run_folder
 from training.batches import Kinds, Loader
 from training.config import Config
@@ -91,7 +91,7 @@ def draw(folder: Path, size: tuple[int, int]) -> None:
         label = (phantom.NORMAL, phantom.PNEUMONIA)[index % 2]
         path = folder / "train" / label / f"{index}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        grey: Grey = phantom.draw(rng, sick=index % 2 == 1)
+        grey: GreyImage = phantom.draw(rng, sick=index % 2 == 1)
         Image.fromarray(grey).resize(size).save(path, quality=90)
 
 

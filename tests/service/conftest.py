@@ -7,7 +7,7 @@ import pytest
 
 from service import __main__
 from tests.conftest import DEFAULT_MODEL, encode, grey
-from tests.service.archives import Done, Predict, command
+from tests.service.archive.archives import Done, Predict, command
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["service", "pydicom", "PIL"]):
-    from service import images
     from service.errors import ImageError
+    from service.images.decode import decode_image
 
 from tests.conftest import dicom_of, encode, grey
 
 
 def one(data: bytes) -> None:
     try:
-        decoded = images.decode(data)
+        decoded = decode_image(data)
     except ImageError:
         return
     assert decoded.grey.ndim == 2

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import uvloop
 
-from service import images
-from service.artefact import read_artefact
-from service.classifier import Classifier
-from service.protocol import MAX_PIPELINED
+from service.http.connection import MAX_PIPELINED
+from service.images.decode import decode_image
+from service.model.artefact import read_artefact
+from service.model.classifier import Classifier
 from tests.conftest import DEFAULT_MODEL, encode, grey
 from tests.torture import results
 from tests.torture.inputs import MAX_IMAGES, jpeg
@@ -349,7 +349,7 @@ def same_bits(variant: str) -> tuple[bool, str]:
         together = [result["prediction"] for result in json.loads(batch.body)["results"]]
         with ThreadPoolExecutor(MAX_IMAGES) as pool:
             at_once = list(pool.map(lambda file: prediction(service.port, file), files))
-    outputs = Classifier(read_artefact(DEFAULT_MODEL, variant)).classify_each([images.decode(file).grey for file in files])
+    outputs = Classifier(read_artefact(DEFAULT_MODEL, variant)).classify_each([decode_image(file).grey for file in files])
     offline = [(output.probabilities.tolist(), float(output.novelty)) for output in outputs]
     equal = sum(
         figures(one) == figures(two) == figures(three) == four

@@ -11,8 +11,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from service.artefact import write_sums
-from service.classifier import SELF_TEST_FORMULA, self_test_image
+from service.model.artefact import write_sums
+from service.model.classifier import SELF_TEST_FORMULA, self_test_image
 
 WHITE = 254.5  # mean grey level
 FOREVER = 2**62

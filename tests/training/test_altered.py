@@ -3,18 +3,18 @@ import pickle
 import numpy as np
 import pytest
 
-from service.classifier import Grey
+from service.model.classifier import GreyImage
 from tests.conftest import grey
 from training import altered, odd
 
 
 @pytest.fixture(scope="module")
-def image() -> Grey:
+def image() -> GreyImage:
     return grey(300, 240)
 
 
 @pytest.mark.parametrize("name", altered.CHANGES)
-def test_a_change_changes_the_image_the_same_way_each_time_and_not_the_original(name: str, image: Grey) -> None:
+def test_a_change_changes_the_image_the_same_way_each_time_and_not_the_original(name: str, image: GreyImage) -> None:
     before = image.copy()
     changed, again = (altered.CHANGES[name](image) for _ in range(2))
     assert changed.dtype == np.uint8
@@ -40,7 +40,7 @@ def test_changes_do_what_they_are_called() -> None:
     assert altered.mask_corners(image)[50, 50] == image[50, 50]
 
 
-def test_odd_images_are_grey_and_large_enough_to_be_served(image: Grey) -> None:
+def test_odd_images_are_grey_and_large_enough_to_be_served(image: GreyImage) -> None:
     kinds = odd.odd_images([image, image[:200]])
     assert {kind: len(images) for kind, images in kinds.items()} == {
         "turned by 90°": 2, "turned by 180°": 2, "inverted": 2, "crop below a tenth": 2,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.artefact import Description
+from service.model.artefact import Description
 from tests.conftest import DEFAULT_MODEL
 from training import card, model_folder
 

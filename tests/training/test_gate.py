@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from service.classifier import Outputs
+from service.model.classifier import Outputs
 from tests.conftest import DEFAULT_MODEL
 from training import data, gate, graph, model_folder, phantom, predictions
 from training.data import Record

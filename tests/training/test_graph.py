@@ -25,10 +25,10 @@ IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
 LABELS = ["NORMAL", "PNEUMONIA"]
 MANY = 2000  # images, more than features: with fewer, scikit-learn's noise is not the maximum of the likelihood
 
-Grey = npt.NDArray[np.uint8]
+GreyImage = npt.NDArray[np.uint8]
 
 
-def run(model: onnx.ModelProto, images: Sequence[Grey]) -> list[npt.NDArray[np.float32]]:
+def run(model: onnx.ModelProto, images: Sequence[GreyImage]) -> list[npt.NDArray[np.float32]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
@@ -72,12 +72,12 @@ def made() -> tuple[Network, onnx.ModelProto]:
     return make("mobilenet_v2", MANY)
 
 
-def tensors(images: Sequence[Grey]) -> torch.Tensor:
+def tensors(images: Sequence[GreyImage]) -> torch.Tensor:
     transform = batches.plain(SIZE)
     return torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in images])
 
 
-def torch_logits(network: Network, images: Sequence[Grey]) -> npt.NDArray[np.float64]:
+def torch_logits(network: Network, images: Sequence[GreyImage]) -> npt.NDArray[np.float64]:
     with torch.inference_mode():
         logits = network(tensors(images)).double().numpy()
     return np.asarray(logits[:, 1] - logits[:, 0])
@@ -135,8 +135,8 @@ def test_the_order_of_the_labels_is_kept() -> None:
     assert first[0, 0] != first[0, 1]
 
 
-def squares(images: Sequence[Grey]) -> npt.NDArray[np.float64]:
-    """Grey levels that the graph's preprocessing gives the network, their mean added again."""
+def squares(images: Sequence[GreyImage]) -> npt.NDArray[np.float64]:
+    """GreyImage levels that the graph's preprocessing gives the network, their mean added again."""
     text = graph.PREPROCESSING.format(ir=graph.IR_VERSION, opset=graph.OPSET, size=SIZE, mean=255 * MEAN)
     pixels = run(parser.parse_model(text), images)[0].astype(np.float64)
     return np.asarray(pixels[:, 0] + 255 * MEAN)

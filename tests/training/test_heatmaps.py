@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from service.artefact import read_artefact
-from service.classifier import Classifier
+from service.model.artefact import read_artefact
+from service.model.classifier import Classifier
 from tests.conftest import DEFAULT_MODEL, grey
 from training import heatmaps
 

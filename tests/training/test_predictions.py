@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.artefact import Thresholds, read_artefact
+from service.model.artefact import Thresholds, read_artefact
 from tests.conftest import DEFAULT_MODEL
 from training import predictions
 from training.data import DataError

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from service.artefact import Variant
-from service.classifier import Classifier
+from service.model.artefact import Variant
+from service.model.classifier import Classifier
 from tests.conftest import DEFAULT_MODEL, grey
 from training import model_folder, quantise, surgery
 from training.model_folder import FP32, INT8

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from service.classifier import self_test_image
+from service.model.classifier import self_test_image
 from tests.conftest import DEFAULT_MODEL
 from tests.torture.toy import SIDE, write_folder
 

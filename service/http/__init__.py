@@ -1,0 +1,1 @@
+"""The HTTP interface: connections, middleware, routes, and errors as problem details."""

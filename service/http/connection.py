@@ -1,0 +1,215 @@
+"""uvicorn's HTTP/1.1 with what it lacks: a deadline for everything that is waited for, a limit for heads, and an end to the
+work for a client that has left.
+
+uvicorn's one timer runs between requests. Without more, a connection that sends nothing, or half a request, or never reads
+its answer, stays for ever (Kludex/uvicorn#157).
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import httptools
+import msgspec
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.http.schemas import Problem
+
+HEAD_SECONDS = 5.0  # from the connection, or the first byte of a later request, to the end of its head
+GRACE_SECONDS = 1.0  # for the app to answer 408 itself; for the last bytes after a close
+ANSWER_SECONDS = 10.0  # after the deadline, to be read in
+LINGER_SECONDS = 0.3  # of an idle connection, once the service is stopping
+MAX_HEAD_BYTES = 32_768
+MAX_HEADERS = 100
+MAX_CHUNKS = 10_000  # of a body; more, if they have this many bytes on average:
+MIN_CHUNK_BYTES = 256
+MAX_PIPELINED = 16  # requests that a client sends ahead of the answer to the first
+CLIENT_LEFT = "the client left"
+
+MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
+TOO_MANY = (400, "Malformed request", f"the body comes in over {MAX_CHUNKS:,} tiny chunks")
+TOO_SLOW = (408, "The request came too slowly", f"its head was not complete after {HEAD_SECONDS:g} s")
+TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers")
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """One connection. `deadline_seconds`: the app's, from a head to its answer. `note_refusal`: notes the status of what is
+    refused here, and gives it an id. One timer, that is rarely set anew: it looks
+    whether the connection has expired, and sleeps for what is left."""
+
+    deadline_seconds: float
+    note_refusal: Callable[[int], str]
+
+    # A connection's events
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        super().connection_made(transport)
+        self._task: asyncio.Task[None] | None = None  # of the request in work
+        self._running: RequestResponseCycle | None = None
+        self._in_head = False
+        self._asks_to_upgrade = False
+        self._body_is_due = False
+        self._head_bytes = 0
+        self._silent_bytes = 0  # since the parser last said anything
+        self._refusal = MALFORMED
+        self._refused = False
+        self._allow(HEAD_SECONDS)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:  # thrown away: closed with bytes unread, the connection would be reset before the refusal is read
+            return
+        self._silent_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal)
+        # A name or value that never ends, of a head or of what may follow a body in chunks, is no event of the parser's.
+        if self._silent_bytes > MAX_HEAD_BYTES and not self._refused:
+            self._refuse(TOO_LARGE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._timer.cancel()
+        self._give_up()
+
+    def shutdown(self) -> None:
+        """As uvicorn does, but that a client which is about to ask again is told in its answer that this was the last."""
+        if self._is_working():
+            super().shutdown()
+        else:
+            self.loop.call_later(LINGER_SECONDS, super().shutdown)
+
+    def _feed(self, data: bytes) -> None:
+        """A client may ask for another protocol, as for HTTP/2 (h2c); we stay with this one (RFC 9110, 7.8), while the parser
+        stops there, so that a new one goes on."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            kept = [header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
+            head = b"%b %b HTTP/%b\r\n" % (method, self.url, version) + b"".join(b"%b: %b\r\n" % header for header in kept)
+            self._asks_to_upgrade = False
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + b"\r\n" + data[upgrade.args[0] :])
+
+    # The parser's events
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._body_is_due, self._head_bytes = True, True, 0
+        self._chunks, self._body_bytes = 0, 0
+        if not self._is_working():
+            self._allow(HEAD_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED or self.parser.get_method() == b"CONNECT":
+            raise httptools.HttpParserError  # those before it are answered
+        self._asks_to_upgrade = self.parser.should_upgrade()
+        if self._asks_to_upgrade:
+            return
+        super().on_headers_complete()
+        self._in_head, self._silent_bytes = False, 0
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS + self._body_bytes // MIN_CHUNK_BYTES:
+            self._refusal = TOO_MANY
+            raise httptools.HttpParserError
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._asks_to_upgrade:
+            return
+        super().on_message_complete()
+        self._body_is_due, self._silent_bytes = False, 0
+        if self._is_working() and not self.pipeline:
+            self.flow.resume_reading()  # as uvicorn does with the answer; without, nobody sees the client leave until then
+            self._allow(self.deadline_seconds + ANSWER_SECONDS)
+
+    # A request's
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._allow(self.deadline_seconds + (GRACE_SECONDS if cycle.more_body else ANSWER_SECONDS))
+        self._running = cycle
+        self._task = self.loop.create_task(cycle.run_asgi(app))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
+
+    def on_response_complete(self) -> None:
+        if not self._body_is_due:  # what an early answer left unread is thrown away until its deadline
+            self._allow(self.timeout_keep_alive + GRACE_SECONDS)
+        super().on_response_complete()
+
+    def _allow(self, seconds: float) -> None:
+        self._expires = self.loop.time() + seconds
+
+    def _look(self) -> None:
+        left = self._expires - self.loop.time()
+        if left <= 0:
+            left = GRACE_SECONDS
+            self._expire()
+        self._look_after(min(left, HEAD_SECONDS))  # by then it may have been allowed less
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._look)
+
+    def _expire(self) -> None:
+        if self.transport.is_closing() or self._refused or self._is_working():
+            self.transport.abort()
+        elif self._in_head:
+            self._refuse(TOO_SLOW)
+        else:
+            self.transport.close()
+
+    def _is_working(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _give_up(self) -> None:
+        """The request in work is for nobody."""
+        if self._task and self._running and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn tells only the newest
+            self._task.cancel(CLIENT_LEFT)
+
+    def _count(self, size: int) -> None:
+        """Raises HttpParserError, by which `data_received` refuses the request."""
+        self._head_bytes += size
+        self._silent_bytes = 0
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refusal = TOO_LARGE
+            raise httptools.HttpParserError
+
+    def _refuse(self, refusal: tuple[int, str, str]) -> None:
+        """What is no request cannot reach the app. Whose earlier request is in work must not read this as its answer."""
+        self._refused = True
+        if self._is_working() and (self._in_head or self.pipeline or self.cycle.response_started):
+            self.cycle.keep_alive = False
+            return
+        self._give_up()  # what has a body that went wrong
+        status, title, detail = refusal
+        request_id = self.note_refusal(status)
+        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail, request_id=request_id))
+        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.write_eof()
+        self._allow(GRACE_SECONDS)
+        self._look_after(GRACE_SECONDS)
+
+
+def protocol(deadline_seconds: float, note_refusal: Callable[[int], str]) -> type[HttpToolsProtocol]:
+    attributes = {"deadline_seconds": deadline_seconds, "note_refusal": staticmethod(note_refusal)}
+    return type("Protocol", (DeadlineProtocol,), attributes)

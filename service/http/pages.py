@@ -1,0 +1,78 @@
+"""The page at `/`, its files below `/web`, and the report of the model below `/report`: read once, served from memory."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from litestar import HttpMethod, Response, get, route
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+from litestar.response import Redirect
+
+from service.engine.engine import Request
+
+WEB = Path(__file__).parent.parent / "web"
+REPORT = "report"
+INDEX = "index.html"
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+
+
+class File(NamedTuple):
+    """`etag`: a weak one, since the same file may be sent compressed."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+Files = Mapping[str, File]
+
+
+def read_files(folder: Path) -> Files:
+    """By name; what a page has no use for is left where it is, and so is all of a folder that is not there."""
+    paths = [path for path in sorted(folder.glob("*")) if path.suffix in _TYPES and path.is_file()]
+    return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in paths}
+
+
+@route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], sync_to_thread=False, include_in_schema=False)
+def page(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
+    return _answer(request, web, INDEX)
+
+
+@get("/web/{name:str}", sync_to_thread=False, include_in_schema=False)
+def page_file(request: Request, web: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
+    return _answer(request, web, name)
+
+
+@get("/report", sync_to_thread=False, include_in_schema=False)
+def report() -> Redirect:
+    return Redirect(f"/report/{INDEX}")
+
+
+@get("/report/{name:str}", sync_to_thread=False, include_in_schema=False)
+def report_file(request: Request, report_files: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
+    return _answer(request, report_files, name)
+
+
+def _file(content: bytes, media_type: str) -> File:
+    return File(content, media_type, f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
+
+
+def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:
+    """Kept by browsers but asked for each time, so that a new version shows at once and an old one costs 304."""
+    if name not in files:
+        raise NotFoundException("there is no such file")
+    file = files[name]
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(b"", status_code=304, media_type=file.media_type, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)

@@ -1,0 +1,1 @@
+"""DICOM files: header, stored pixels, and how a viewer displays them."""

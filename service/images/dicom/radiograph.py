@@ -1,0 +1,95 @@
+"""A DICOM file in, what a radiologist's screen would show of it out: one frame of grey levels. Called by `images`.
+
+Taken: MONOCHROME1 and MONOCHROME2 in 8 or 16 bits, signed or not; uncompressed, RLE, JPEG of 8 bits, JPEG 2000, and with
+python-gdcm (the extra «dicom») lossless JPEG and JPEG-LS.
+
+    refused      several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble
+    a warning    modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA
+    no matter    whatever of this the file does not say
+
+Nothing of the patient is kept or told, but the age to the caller: no message says what a text in the file says.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from service.errors import ImageOutOfRange, RequestError, UndecodableImage
+from service.images.dicom.display import display_lut
+from service.images.dicom.header import content, number, open_file, read_header, text
+from service.images.dicom.pixels import check_syntax, form_of, stored_values
+
+RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities
+OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}  # to be named
+
+_CHEST = re.compile(r"CHEST|THORA|TORA|LUNG")
+_FRONTAL = re.compile(r"\b(AP|PA)\b")
+_CODE_MEANING = 0x00080104
+_LATERAL = re.compile(rb"\blateral", re.IGNORECASE)
+_FORWARDS = re.compile(r"[AP]")  # the rows of the picture run to the front or the back, so it is seen from a side
+_AGE = re.compile(r"(\d{1,3})([YMWD])")
+_IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
+
+
+class Radiograph(NamedTuple):
+    """As `images.DecodedImage`, with all its pixels."""
+
+    grey: npt.NDArray[np.uint8]
+    warnings: tuple[str, ...]
+    age_years: float | None
+
+
+def decode(data: bytes) -> Radiograph:
+    """Raises UnsupportedImage, ImageOutOfRange, UndecodableImage, NotReady, and nothing else."""
+    try:
+        stream, syntax = open_file(data)
+        check_syntax(syntax)
+        header = read_header(stream, syntax)
+        _check_kind(header)
+        form = form_of(header)
+        levels = display_lut(header, form)
+        grey = levels[stored_values(data, header, form, syntax)]
+        return Radiograph(grey, tuple(_warnings(header)), _age_years(header))
+    except RequestError:
+        raise
+    except Exception:  # from parsers of a hundred kinds of values; what it says could quote them
+        raise UndecodableImage("the DICOM file is damaged, or has no image") from None
+
+
+def _check_kind(header: Dataset) -> None:
+    modality, photometric = text(header, "Modality"), text(header, "PhotometricInterpretation")
+    if modality and modality not in RADIOGRAPHY | UNSURE:
+        name = modality if modality in OTHERS else "of this file"
+        raise ImageOutOfRange(f"the modality {name} is not radiography; CR, DX and RG are")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or number(header, "SamplesPerPixel", 1) != 1:
+        raise ImageOutOfRange("the image is not MONOCHROME1 or MONOCHROME2, with one sample a pixel")
+    if (frames := number(header, "NumberOfFrames", 1)) != 1:
+        raise ImageOutOfRange(f"the image has {frames:.0f} frames; it must have one")
+
+
+def _warnings(header: Dataset) -> Iterator[str]:
+    if text(header, "Modality") in UNSURE:
+        yield "the file does not say that the image is a radiograph"
+    if text(header, "PresentationIntentType") == "FOR PROCESSING":
+        yield "the file says that the image is raw; the model learned from images made to be looked at"
+    if (part := text(header, "BodyPartExamined")) and not _CHEST.search(part):
+        yield "the file says that the image is not of the chest; the model learned from chest X-rays"
+    if _is_not_frontal(header):
+        yield "the file says that the view is not frontal; the model learned from frontal X-rays"
+
+
+def _is_not_frontal(header: Dataset) -> bool:
+    if view := text(header, "ViewPosition"):
+        return not _FRONTAL.search(view)
+    if codes := header.get("ViewCodeSequence"):
+        return bool(_LATERAL.search(content(codes[0], _CODE_MEANING)))
+    return bool(_FORWARDS.match(text(header, "PatientOrientation")))
+
+
+def _age_years(header: Dataset) -> float | None:
+    match = _AGE.fullmatch(text(header, "PatientAge"))
+    return int(match[1]) / _IN_A_YEAR[match[2]] if match else None

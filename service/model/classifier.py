@@ -1,0 +1,100 @@
+"""The exported graph on ONNX Runtime. What serves is what was evaluated: training measures through this class."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from service.errors import ArtefactError
+from service.model.artefact import Artefact
+
+GreyImage = npt.NDArray[np.uint8]  # [height, width]
+Floats = npt.NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """Of N images: `probabilities` [N, 2] in the order of the labels, `heatmaps` [N, h, w] in calibrated logits,
+    `novelty` [N]."""
+
+    probabilities: Floats
+    heatmaps: Floats
+    novelty: Floats
+
+
+class Output(NamedTuple):
+    """Of one image: `probabilities` [2], `heatmap` [h, w], `novelty`."""
+
+    probabilities: Floats
+    heatmap: Floats
+    novelty: np.float32
+
+
+class Classifier:
+    """One session, to be called by any number of threads at once; each call computes on its own thread alone."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        """Raises ArtefactError: ONNX Runtime refuses the graph, or it is not one of ours."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # the lanes are the threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Not session.x64quantprecision, against saturated sums on CPUs without VNNI: it halves the speed of those with it.
+        # Who asks for int8 there is told by the self-test.
+        try:
+            self._session = onnxruntime.InferenceSession(artefact.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no public base for its errors
+            file = artefact.folder / artefact.description.variants[artefact.variant].file
+            raise ArtefactError(f"{file}: ONNX Runtime cannot load it: {error}") from error
+        names = [value.name for value in (*self._session.get_inputs(), *self._session.get_outputs())]
+        if names != ["images", *Outputs._fields]:
+            raise ArtefactError(f"{artefact.folder}: the graph's inputs and outputs are {names}")
+        self.artefact = artefact
+
+    def classify(self, images: Sequence[GreyImage]) -> Outputs:
+        """Images uint8 [height, width], of any and of different sizes, at least one."""
+        return Outputs(*self._session.run(None, {"images": list(images)}))
+
+    def classify_each(self, images: Sequence[GreyImage]) -> list[Output]:
+        return [Output(*rows) for rows in zip(*self.classify(images), strict=True)]
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Run the smallest and the largest batch once, so that the first client does not pay for allocations.
+
+        Raises ArtefactError: the graph does not run, or its outputs are not what `Outputs` says.
+        """
+        description = self.artefact.description
+        image = self_test_image(description.self_test.height, description.self_test.width)
+        for size in {1, max_batch_size}:
+            try:
+                outputs = self.classify([image] * size)
+            except Exception as error:  # as above
+                raise ArtefactError(f"{self.artefact.folder}: the graph does not run: {error}") from error
+            shapes = [output.shape for output in outputs]
+            if shapes != [(size, 2), (size, *description.heatmap.grid), (size,)]:
+                raise ArtefactError(f"{self.artefact.folder}: the graph answers {size} images by outputs of {shapes}")
+            if not np.allclose(outputs.probabilities.sum(1), 1, atol=1e-5):
+                raise ArtefactError(f"{self.artefact.folder}: the graph's probabilities do not add up to 1")
+
+    def self_test(self) -> None:
+        """Raises ArtefactError: the model does not compute here what it computed when it was made."""
+        test = self.artefact.description.self_test
+        expected, tolerance = (values.get(self.artefact.variant) for values in (test.probability, test.tolerance))
+        if expected is None or tolerance is None:
+            raise ArtefactError(f"{self.artefact.folder}: self_test has no probability for «{self.artefact.variant}»")
+        positive = self.artefact.description.labels.index(self.artefact.description.positive)
+        found = float(self.classify([self_test_image(test.height, test.width)]).probabilities[0, positive])
+        if not abs(found - expected) <= tolerance:  # «not», so that NaN fails
+            raise ArtefactError(
+                f"{self.artefact.folder}: self-test: probability {found:.6f} instead of {expected:.6f} ± {tolerance}"
+            )
+
+
+SELF_TEST_FORMULA = "(255 - |255 - 4 y| % 256 + |255 - 3 x| % 256) // 2"
+
+
+def self_test_image(height: int, width: int) -> GreyImage:
+    """Two crossing triangle waves, in whole numbers so that every machine draws the same: SELF_TEST_FORMULA."""
+    y, x = np.mgrid[:height, :width]
+    return np.asarray((255 - np.abs(255 - 4 * y) % 256 + np.abs(255 - 3 * x) % 256) // 2, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol below `/v2`: its routes, requests and responses."""
