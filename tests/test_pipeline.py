@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, running_service
-from training import phantom
+from training.data import phantoms
 
 CONFIG = """
 name = "whole-way"
@@ -66,7 +66,7 @@ def finished(process: "subprocess.Popen[str]") -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With phantoms, a configuration, a run in `runs/1`, and its model in `model`."""
     folder = tmp_path_factory.mktemp("whole-way")
-    phantom.write_data_set(folder / "data", 240, seed=1)
+    phantoms.write_data_set(folder / "data", 240, seed=1)
     for path in sorted(folder.glob("data/train/*/*"))[::6]:  # an official test split, of patients who stand in train, too
         (folder / "data/test" / path.parent.name).mkdir(parents=True, exist_ok=True)
         path.rename(folder / "data/test" / path.parent.name / path.name)
@@ -182,7 +182,7 @@ def test_stopped_and_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(folde
 
 
 def test_another_hospital_recalibrates_compares_and_asks(folder: Path) -> None:
-    phantom.write_data_set(folder / "elsewhere", 60, seed=5)
+    phantoms.write_data_set(folder / "elsewhere", 60, seed=5)
     elsewhere = folder / "elsewhere/train"
     output = finished(training(folder, "recalibrate", "model", "--data", str(elsewhere), "--out", "ours"))
     assert "on 60 images" in output

@@ -29,7 +29,7 @@ from tests.conftest import ROOT, dicom_of, free_port, wait_until_ready
 from tests.torture import report as torture_report
 from tests.torture import results as torture_results
 from tests.torture.results import Results, Soak
-from training import phantom
+from training.data import phantoms
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -62,7 +62,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (Path(sys.prefix) / "everything").exists():
         pytest.skip("this environment was not made by make, which would change it")
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    phantom.write_data_set(folder / "path/to/chest_xray", 80)
+    phantoms.write_data_set(folder / "path/to/chest_xray", 80)
     drawn = sorted((folder / "path/to/chest_xray/train/PNEUMONIA").iterdir())
     shutil.copy(drawn[0], folder / "xray.jpeg")
     shutil.copy(drawn[1], folder / "another.jpeg")

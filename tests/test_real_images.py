@@ -12,8 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from service.model.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
-from training import audit, config, data, gate, model_folder, splits
-from training.data import Record
+from training import config
+from training.data import manifest, splits
+from training.data.manifest import Record
+from training.graph import gate, model_folder
+from training.stages import audit
 
 CHEST_XRAY = ROOT.parent / "shared/data/chest_xray"
 
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.skipif(not CHEST_XRAY.is_dir(), reason="no real X-rays 
 def records() -> list[Record]:
     """Split as `models/default` was."""
     choices = config.load_config(config.PRESETS / "best.toml")
-    return splits.split(data.scan(CHEST_XRAY), choices.data, choices.seed)
+    return splits.split(manifest.scan(CHEST_XRAY), choices.data, choices.seed)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def test_the_splits_of_the_card_come_out_again(records: list[Record], descriptio
 
 @pytest.mark.parametrize("split", ["val", "shifted"])
 def test_the_model_does_on_validation_what_its_card_says(records: list[Record], description: Description, split: str) -> None:
-    images = data.of_split(records, split)
+    images = manifest.of_split(records, split)
     probability = model_folder.classify(model_folder.load(DEFAULT_MODEL), CHEST_XRAY, images).probabilities[:, 1]
     truth = [record.label == description.positive for record in images]
     assert roc_auc_score(truth, probability) == pytest.approx(description.metrics[split]["auroc"]["value"], abs=0.001)
@@ -46,7 +49,7 @@ def test_the_model_does_on_validation_what_its_card_says(records: list[Record], 
 
 @pytest.mark.parametrize("split", ["val", "shifted"])
 def test_the_int8_variant_passes_its_gate_again(records: list[Record], description: Description, split: str) -> None:
-    figures = gate.against_fp32(DEFAULT_MODEL, "int8", CHEST_XRAY, data.of_split(records, split))
+    figures = gate.against_fp32(DEFAULT_MODEL, "int8", CHEST_XRAY, manifest.of_split(records, split))
     assert gate.passed(figures)
     assert figures == pytest.approx(description.variants["int8"].gate[split], abs=0.003)  # CPUs differ
 

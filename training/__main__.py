@@ -9,22 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 from service.errors import MedXferError
-from training import (
-    ablation,
-    allocator,
-    calibrate,
-    card,
-    compare,
-    config,
-    data,
-    fit,
-    phantom,
-    pipeline,
-    predict,
-    progress,
-    run_folder,
-)
+from training import allocator, config, pipeline, progress, run_folder
 from training.config import Config, ConfigError
+from training.data import manifest, phantoms
+from training.stages import calibrate, card, fit
+from training.tools import ablation, compare, predict
 
 INTERRUPTED = 130
 
@@ -107,7 +96,7 @@ def _choices_of_run(arguments: argparse.Namespace) -> Config:
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
-        data.check_folder(arguments.data)
+        manifest.check_folder(arguments.data)
         choices = config.with_paths(choices, folder=arguments.data)
         config.save_config(choices, path)
     return choices
@@ -127,7 +116,7 @@ def _phantoms(arguments: argparse.Namespace) -> None:
     if arguments.count < 2 or arguments.seed < 0:
         raise ConfigError(f"--count {arguments.count} --seed {arguments.seed}: at least 2 images, and no seed below 0")
     try:
-        phantom.write_data_set(arguments.folder, arguments.count, arguments.seed)
+        phantoms.write_data_set(arguments.folder, arguments.count, arguments.seed)
     except OSError as error:
         raise ConfigError(f"{arguments.folder}: cannot be written ({error.strerror})") from error
     print(f"{arguments.folder}: {arguments.count} phantoms")
@@ -190,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     table = command("ablation", _document(ablation), lambda given: ablation.write(given.runs, sys.stdout))
     table.add_argument("runs", type=Path, nargs="+", metavar="RUN")
 
-    drawing = command("phantoms", _document(phantom), _phantoms)
+    drawing = command("phantoms", _document(phantoms), _phantoms)
     drawing.add_argument("folder", type=Path)
     drawing.add_argument("--count", type=int, default=300)
     drawing.add_argument("--seed", type=int, default=0)

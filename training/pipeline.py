@@ -7,8 +7,11 @@ from pathlib import Path
 import msgspec
 
 from service.model import artefact
-from training import audit, calibrate, card, evaluate, export, fit, model_folder, quantise, run_folder, splits
+from training import run_folder
 from training.config import Config, ConfigError
+from training.data import splits
+from training.graph import model_folder
+from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
 STAGES = {
     "audit": audit.run,

@@ -21,8 +21,8 @@ from service.model.classifier import Floats, GreyImage
 from tests.benchmarks.agreement import Question
 from tests.benchmarks.images import drawings
 from tests.benchmarks.servers import FP32, INT8
-from training.data import STD
-from training.vision import models
+from training.data.manifest import STD
+from training.network.vision import models
 
 WEIGHTS, PHANTOMS = "weights.pt", "phantoms.npz"
 NETWORKS = {FP32: "network.onnx", INT8: "network.int8.onnx"}

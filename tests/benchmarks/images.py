@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from service.model.classifier import GreyImage
-from training import phantom
+from training.data import phantoms
 
 
 class Kind(NamedTuple):
@@ -45,4 +45,4 @@ def drawings(count: int, seed: int) -> Iterator[GreyImage]:
     """Of both labels in turn."""
     rng = np.random.default_rng(seed)
     for index in range(count):
-        yield phantom.draw(rng, sick=index % 2 == 1)
+        yield phantoms.draw(rng, sick=index % 2 == 1)

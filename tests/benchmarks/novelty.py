@@ -13,7 +13,8 @@ import onnx
 import onnxruntime
 
 from tests.conftest import DEFAULT_MODEL
-from training import phantom, run_folder
+from training import run_folder
+from training.data import phantoms
 
 RESULT = Path(__file__).with_suffix(".json")
 PAIRS = 500
@@ -21,7 +22,7 @@ PAIRS = 500
 
 def main() -> None:
     whole = onnx.load(DEFAULT_MODEL / "model.onnx")
-    image = phantom.draw(np.random.default_rng(0), sick=True)
+    image = phantoms.draw(np.random.default_rng(0), sick=True)
     sessions = session(whole), session(without_novelty(whole))
     pairs = [[seconds(one, image) for one in sessions] for _ in range(PAIRS)]
     milliseconds = [1000 * statistics.median(taken) for taken in zip(*pairs, strict=True)]

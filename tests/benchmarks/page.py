@@ -16,7 +16,8 @@ import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import encode, running_service
-from training import phantom, run_folder
+from training import run_folder
+from training.data import phantoms
 
 RESULT = Path(__file__).with_suffix(".json")
 VISITS, DROPS, FOLDER = 15, 30, 500
@@ -69,7 +70,7 @@ def main() -> None:
 
 def drawing() -> Any:
     """uint8 [height, width]"""
-    drawn = phantom.draw(np.random.default_rng(0), sick=True)
+    drawn = phantoms.draw(np.random.default_rng(0), sick=True)
     scale = [-(-wanted // had) for wanted, had in zip(SIZE, drawn.shape, strict=True)]
     return np.kron(drawn, np.ones(scale, dtype=np.uint8))[: SIZE[0], : SIZE[1]]
 

@@ -31,7 +31,7 @@ from tests.benchmarks.headlines import (
 from tests.benchmarks.images import BIG, PNG, SMALL
 from tests.benchmarks.lanes import BATCH_SIZES, LANES
 from tests.benchmarks.results import Model, Own, Result, Split
-from training.plots import BLUE, GREY, INK, draw
+from training.report.plots import BLUE, GREY, INK, draw
 
 README, PICTURE = "README.md", "serving.png"
 TEMPLATE = Path(__file__).with_suffix(".md")

@@ -19,10 +19,13 @@ import torch
 from PIL import Image
 
 from service.model.classifier import GreyImage
-from training import allocator, backbone, batches, config, data, graph, model_folder, phantom, run_folder
-from training.batches import Kinds, Loader
+from training import allocator, config, run_folder
 from training.config import Config
-from training.tuning import FineTuning
+from training.data import batches, manifest, phantoms
+from training.data.batches import Kinds, Loader
+from training.graph import assembly, model_folder
+from training.network import backbone
+from training.network.tuning import FineTuning
 
 RESULT = Path(__file__).with_suffix(".json")
 SIZES = [(224, 224), (1300, 1000)]  # width, height of the JPEG files
@@ -44,13 +47,13 @@ def main() -> None:
 def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     draw(folder, size)
     choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
-    records = data.scan(folder)
+    records = manifest.scan(folder)
     kinds = Kinds(records, choices.data.positive)
     network = backbone.place(backbone.build(choices.backbone))
     crops = batches.loader(choices, records, kinds, batches.augmented(choices), sampler=batches.balanced_sampler(records))
     plain = batches.loader(choices, records, kinds, batches.plain(choices.backbone.image_size))
     tuning = FineTuning(network, choices, len(crops), kinds.labels_of)
-    exported = graph.pooling(graph.export_network(backbone.build(choices.backbone), choices.backbone.image_size), 224)
+    exported = assembly.pooling(assembly.export_network(backbone.build(choices.backbone), choices.backbone.image_size), 224)
     epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))
     features = alternate(lambda images: batches.outputs(network, network.pooled, images, "features"), plain, in_memory(choices))
     begin = time.monotonic()
@@ -88,10 +91,10 @@ def in_memory(choices: Config) -> Loader:
 def draw(folder: Path, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     for index in range(IMAGES):
-        label = (phantom.NORMAL, phantom.PNEUMONIA)[index % 2]
+        label = (phantoms.NORMAL, phantoms.PNEUMONIA)[index % 2]
         path = folder / "train" / label / f"{index}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        grey: GreyImage = phantom.draw(rng, sick=index % 2 == 1)
+        grey: GreyImage = phantoms.draw(rng, sick=index % 2 == 1)
         Image.fromarray(grey).resize(size).save(path, quality=90)
 
 

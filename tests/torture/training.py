@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.test_pipeline import CONFIG, assert_same_run, finished, training
-from training import phantom
+from training.data import phantoms
 
 KILLS = 10
 
@@ -25,7 +25,7 @@ def main() -> None:
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        phantom.write_data_set(folder / "data", 240, seed=1)
+        phantoms.write_data_set(folder / "data", 240, seed=1)
         (folder / "run.toml").write_text(CONFIG.replace("workers = 0", "workers = 2"))
         begin = time.monotonic()
         finished(training(folder, "train", "--data", "data", "--config", "run.toml", "--run", "undisturbed"))

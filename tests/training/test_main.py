@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEFAULT_MODEL
-from training import config, phantom
+from training import config
 from training.__main__ import main
 from training.config import Config, Data
+from training.data import phantoms
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To work in: a little data, a configuration, and a run that was stopped before its first stage had finished."""
     monkeypatch.chdir(tmp_path)
-    phantom.write_data_set(Path("data"), 4)
-    phantom.write_data_set(Path("few"), 2)
+    phantoms.write_data_set(Path("data"), 4)
+    phantoms.write_data_set(Path("few"), 2)
     Path("run.toml").write_text("")
     Path("runs/1").mkdir(parents=True)
     config.save_config(Config(data=Data(folder="gone")), Path("runs/1/config.json"))
@@ -75,7 +76,7 @@ def test_a_mistake_gets_one_line(
 def test_a_dry_run_shows_what_is_there_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    phantom.write_data_set(Path("more"), 60)
+    phantoms.write_data_set(Path("more"), 60)
     before = sorted(Path().rglob("*"))
     monkeypatch.setattr(sys, "argv", ["training", "train", "--data", "more", "--config", "phantom", "--dry-run"])
     assert main() == 0
@@ -102,7 +103,7 @@ def test_an_image_that_is_none_is_named_and_the_others_answered(
 def test_too_few_patients_to_calibrate_on_are_found_before_fitting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    phantom.write_data_set(Path("more"), 60)
+    phantoms.write_data_set(Path("more"), 60)
     Path("small.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.05")
     monkeypatch.setattr(sys, "argv", ["training", "train", "--data", "more", "--config", "small.toml", "--dry-run"])
     assert main() == 1

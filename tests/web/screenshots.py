@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import DEFAULT_MODEL, ROOT, running_service
-from training import phantom
+from training.data import phantoms
 
 MODEL = ROOT / "models" / "phantom"
 FOLDER = Path(__file__).parent / "screenshots"
@@ -28,7 +28,7 @@ def drawings(folder: Path, count: int) -> list[Path]:
     rng = np.random.default_rng(SEED)
     paths = [folder / f"drawn phantom {index + 1:02}.png" for index in range(count)]
     for index, path in enumerate(paths):
-        Image.fromarray(phantom.draw(rng, sick=index % 2 == 1)).save(path)
+        Image.fromarray(phantoms.draw(rng, sick=index % 2 == 1)).save(path)
     return paths
 
 

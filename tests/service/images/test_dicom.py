@@ -416,7 +416,8 @@ def test_a_bomb_is_refused_in_little_time_and_memory(bomb) -> None:  # type: ign
     data = bomb()
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))"
     code = (
-        f"{limit}; import sys, time; from service import errors; from service.images.decode import decode_image; import service.images.dicom.radiograph; data = sys.stdin.buffer.read()\n"
+        f"{limit}; import sys, time; from service import errors; from service.images.decode import decode_image\n"
+        "import service.images.dicom.radiograph; data = sys.stdin.buffer.read()\n"
         "before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()\n"
         "try: decode_image(data)\nexcept errors.ImageError: pass\n"
         "print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

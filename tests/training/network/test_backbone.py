@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.config import Backbone, ConfigError
+from training.data.manifest import MEAN, STD
+from training.network import backbone
+from training.network.backbone import IMAGENET_MEAN, IMAGENET_STD
+from training.network.vision import models
+
+NAMES = ["resnet18", "resnet50", "mobilenet_v2", "densenet121"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backbone_takes_grey_and_gives_two_logits(name: str) -> None:
+    network = backbone.build(Backbone(name=name, weights="none")).eval()  # type: ignore[arg-type]  # one of the literals
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 2)
+        assert network.features(torch.zeros(1, 1, 224, 224)).shape[2:] == (7, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folded_stem_is_the_same_function_inside_the_border(name: str) -> None:
+    torch.manual_seed(0)
+    features = backbone.features_of(models.get_model(name, weights=None)).eval()
+    convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
+    norm.get_buffer("running_mean").normal_()
+    grey = torch.rand(2, 1, 96, 96)
+    colour = (grey.repeat(1, 3, 1, 1) - IMAGENET_MEAN.view(1, 3, 1, 1)) / IMAGENET_STD.view(1, 3, 1, 1)
+    with torch.inference_mode():
+        expected = norm(convolution(colour))
+        backbone.fold_stem(features)
+        found = norm(convolution((grey - MEAN) / STD))
+    inside = (..., slice(4, -4), slice(4, -4))
+    assert (found - expected)[inside].abs().max() < 1e-4
+
+
+def test_weights_come_from_a_file_whatever_its_classifier(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    donor = models.get_model("mobilenet_v2", weights=None, num_classes=7)
+    save_file(donor.state_dict(), tmp_path / "weights.safetensors")
+    network = backbone.build(Backbone(name="mobilenet_v2", weights=str(tmp_path / "weights.safetensors")))
+    last = donor.features[-1][0].weight
+    assert torch.equal(network.features.get_parameter("18.0.weight"), last)
+
+
+@pytest.mark.parametrize("content", [None, b"hello"])
+def test_a_weights_file_that_is_none_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"weights\.safetensors"):
+        backbone.build(Backbone(weights=str(path)))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(models.get_model("mobilenet_v2", weights=None).state_dict(), path)
+    with pytest.raises(ConfigError, match="for another network"):
+        backbone.build(Backbone(name="resnet18", weights=str(path)))
+
+
+def test_lower_layers_learn_more_slowly() -> None:
+    network = backbone.build(Backbone(name="resnet18", weights="none"))
+    groups = backbone.rate_groups(network, rate=1.0, lowest_layer_rate=0.1)
+    rates = [group["lr"] for group in groups]
+    assert rates == sorted(rates, key=float)
+    assert (rates[0], rates[-1]) == (pytest.approx(0.1), 1.0)
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_damaged_weights_of_a_run_are_named(tmp_path: Path) -> None:
+    choices = Backbone(name="resnet18", weights="none")
+    backbone.save(backbone.build(choices), tmp_path / "best.safetensors")
+    content = (tmp_path / "best.safetensors").read_bytes()
+    (tmp_path / "best.safetensors").write_bytes(content[:-100])
+    with pytest.raises(ConfigError, match=r"best\.safetensors is damaged"):
+        backbone.load(choices, tmp_path / "best.safetensors")

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.training.network.test_tuning import row
+from training.config import ConfigError
+from training.network import history
+from training.network.history import Row
+from training.progress import track
+
+
+def rows(*altered_aurocs: float) -> list[Row]:
+    return [msgspec.structs.replace(row(epoch), altered_auroc=auroc) for epoch, auroc in enumerate(altered_aurocs)]
+
+
+def test_a_history_reads_back(tmp_path: Path) -> None:
+    history.write(rows(0.5, 0.6), tmp_path)
+    assert history.read(tmp_path) == rows(0.5, 0.6)
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_no_history_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run the stage «fit» first"):
+        history.read(tmp_path)
+
+
+def test_a_damaged_history_is_named(tmp_path: Path) -> None:
+    history.write(rows(0.5), tmp_path)
+    text = (tmp_path / "history.csv").read_text()
+    (tmp_path / "history.csv").write_text(text[: text.rindex(",") - 5])
+    with pytest.raises(ConfigError, match=r"history\.csv is damaged"):
+        history.read(tmp_path)
+
+
+def test_the_first_of_the_best_is_kept() -> None:
+    assert history.best(rows(0.5, 0.7, 0.6, 0.7)).epoch == 1
+    assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("aurocs", "over"),
+    [([], False), ([0.5, 0.6, 0.5], False), ([0.6, 0.5, 0.5, 0.5], True), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True)],
+)
+def test_fitting_ends_with_the_epochs_or_the_patience(aurocs: list[float], over: bool) -> None:
+    assert history.is_over(rows(*aurocs), epochs=5, patience=3) == over
+
+
+def test_a_line_fits_below_its_header() -> None:
+    width = len(history.HEADER.splitlines()[1])
+    assert width - 1 <= len(history.line(row(3), kept=False)) <= width + 1
+
+
+def test_progress_passes_everything_on() -> None:
+    assert list(track(range(5), "test")) == [0, 1, 2, 3, 4]

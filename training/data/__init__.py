@@ -1,0 +1,1 @@
+"""The images: which there are, whose they are, how they are split, altered and batched."""

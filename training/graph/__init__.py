@@ -1,0 +1,1 @@
+"""The exported ONNX graph and the model folder around it."""

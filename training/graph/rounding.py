@@ -1,0 +1,95 @@
+"""Weights to eight bits, so that the errors of one row cancel each other on real inputs.
+
+Rounding each weight to its nearest is not good enough for filters whose few large weights cancel, as depthwise ones do. Here
+each weight's error is made good by those of its row that are not yet rounded, as the second moments of their inputs tell:
+optimal brain quantisation, in the order and the blocks of GPTQ (Frantar & Alistarh 2022, arXiv 2208.11580; Frantar et al. 2022,
+arXiv 2210.17323).
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import numpy_helper
+from torch.nn.functional import pad
+
+from training.graph import surgery
+from training.graph.model_folder import session_of
+
+LEVELS = 127  # on each side of zero
+PLACES = 64  # of each image's map that a convolution's moments are measured at, on average
+DAMPING = 0.01  # of the mean moment, for inputs that are always zero
+BATCH = 8
+BLOCK = 128  # columns whose errors are kept together before the rest hears of them
+
+Pixels: TypeAlias = npt.NDArray[np.float32]
+
+
+def round_weights(network: onnx.ModelProto, names: Sequence[str], pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
+    """In place: the weights of the convolutions `names` become multiples, by −127 to 127, of a step for each output channel.
+
+    `pixels`: representative inputs [N, 1, S, S]. Returns the steps [out], by the name of the weight.
+    """
+    convolutions = [node for node in network.graph.node if node.name in names]
+    tensors = {tensor.name: tensor for tensor in network.graph.initializer}
+    weights = {node.name: torch.from_numpy(numpy_helper.to_array(tensors[node.input[1]]).copy()) for node in convolutions}
+    moments = _moments(network, convolutions, weights, pixels)
+    steps = {}
+    for node in convolutions:
+        weight, groups = weights[node.name], len(moments[node.name])
+        rows = weight.double().reshape(groups, len(weight) // groups, -1)
+        step = (rows.abs().amax(2) / LEVELS).float().double().clamp_min(torch.finfo(torch.float32).tiny)
+        rounded = compensated(rows, moments[node.name], step).float().reshape(weight.shape)
+        tensors[node.input[1]].CopyFrom(numpy_helper.from_array(rounded.numpy(), node.input[1]))
+        steps[node.input[1]] = step.flatten().float().numpy()
+    return steps
+
+
+def compensated(rows: torch.Tensor, moments: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """`rows` [G, R, K] as whole multiples of `step` [G, R]; `moments` [G, K, K]: Σ x xᵀ over the inputs x of each group."""
+    rows, rounded, columns = rows.clone(), torch.empty_like(rows), rows.shape[2]
+    damping = DAMPING * moments.diagonal(dim1=1, dim2=2).mean(1) + 1e-9
+    moments = moments + damping[:, None, None] * torch.eye(columns, dtype=moments.dtype)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments))
+    factor = torch.linalg.cholesky(inverse, upper=True)  # [G, K, K]: how the error of a column is made good by those after it
+    for start in range(0, columns, BLOCK):
+        end = min(start + BLOCK, columns)
+        errors = torch.empty_like(rows[:, :, start:end])
+        for column in range(start, end):
+            level = (rows[:, :, column] / step).round().clamp(-LEVELS, LEVELS)
+            rounded[:, :, column] = level * step
+            error = (rows[:, :, column] - rounded[:, :, column]) / factor[:, column, column, None]
+            rows[:, :, column:end] -= error[:, :, None] * factor[:, column, None, column:end]
+            errors[:, :, column - start] = error
+        rows[:, :, end:] -= errors @ factor[:, start:end, end:]
+    return rounded
+
+
+def _moments(
+    network: onnx.ModelProto, convolutions: Sequence[onnx.NodeProto], weights: dict[str, torch.Tensor], pixels: Pixels
+) -> dict[str, torch.Tensor]:
+    """By the convolution's name: Σ x xᵀ [groups, K, K] over its inputs x, at places drawn from each image's map."""
+    generator = torch.Generator().manual_seed(0)
+    watched = list(dict.fromkeys(node.input[0] for node in convolutions))
+    session = session_of(surgery.with_outputs(network, watched))
+    moments: dict[str, torch.Tensor] = {}
+    for start in range(0, len(pixels), BATCH):
+        maps = dict(zip(watched, session.run(watched, {"pixels": pixels[start : start + BATCH]}), strict=True))
+        for node in convolutions:
+            inputs = _patches(torch.from_numpy(maps[node.input[0]]), node, weights[node.name], generator)
+            moments[node.name] = moments.get(node.name, 0) + (inputs @ inputs.mT).double()
+    return moments
+
+
+def _patches(maps: torch.Tensor, node: onnx.NodeProto, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """What the filters see: float32 [groups, K, places] of `maps` [N, C, h, w]."""
+    top, left, bottom, right = surgery.attribute(node, "pads")
+    (high, wide), (down, across) = weight.shape[2:], surgery.attribute(node, "strides")
+    windows = pad(maps, (left, right, top, bottom)).unfold(2, high, down).unfold(3, wide, across)  # a view [N, C, h, w, kh, kw]
+    images, _, rows, columns = windows.shape[:4]
+    chosen = torch.randperm(images * rows * columns, generator=generator)[: PLACES * images]
+    inputs = windows[chosen // (rows * columns), :, chosen // columns % rows, chosen % columns]  # [places, C, kh, kw]
+    return inputs.flatten(1).T.reshape(surgery.attribute(node, "group"), -1, len(chosen))

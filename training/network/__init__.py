@@ -1,0 +1,1 @@
+"""The PyTorch network: backbone, linear probe, fine-tuning, validation and history."""

@@ -1,0 +1,187 @@
+"""The network: a torchvision backbone whose stem takes one grey channel, global average pooling, a linear head."""
+
+import hashlib
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from training import config, files
+from training.config import ConfigError
+from training.data.manifest import MEAN, STD
+from training.network.vision import models
+
+# In a run folder: the pretrained network with its head fitted, and the network to export; the last in a seed's folder.
+HEAD, BEST, LAST = "head.safetensors", "best.safetensors", "last.safetensors"
+
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
+
+
+class Network(nn.Module):
+    """Images float32 [N, 1, S, S], normalised by MEAN and STD, to logits [N, 2] in the order of the labels."""
+
+    def __init__(self, features: nn.Sequential, channels: int) -> None:
+        super().__init__()
+        self.features = features
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(channels, 2)
+        self.upper = _children_to_stride(features, 16)
+
+    def take(self, batch: torch.Tensor) -> torch.Tensor:
+        """`batch` where the weights are, in their memory order."""
+        return batch.to(self.head.weight.device, memory_format=torch.channels_last)
+
+    def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last feature maps a 16th and a 32nd of the image wide."""
+        middle = self.features[: self.upper](images)
+        return middle, self.features[self.upper :](middle)
+
+    def pooled(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 [N, channels]: the mean of the last features over places."""
+        return self.pool(self.features(images)).flatten(1)  # type: ignore[no-any-return]  # nn.Module returns Any
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pooled(images))  # type: ignore[no-any-return]  # as above
+
+
+def build(choices: config.Backbone) -> Network:
+    """Raises ConfigError: the weights cannot be had, or do not fit the backbone."""
+    model = models.get_model(choices.name, weights=None)
+    if choices.weights == "imagenet":
+        try:
+            model = models.get_model(choices.name, weights="DEFAULT")
+        except OSError as error:
+            raise ConfigError(
+                f"backbone.weights = «imagenet» could not be downloaded ({error}); "
+                "give a .safetensors file by --weights, or «none»"
+            ) from error
+    elif choices.weights != "none":
+        load_backbone(model, Path(choices.weights))
+    features = features_of(model)
+    fold_stem(features)
+    return Network(features, _channels(model))
+
+
+def load_backbone(model: nn.Module, path: Path) -> None:
+    """Load a .safetensors file in torchvision's names; its classifier, if it has one, is left out."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"backbone.weights = «{path}»: {error}") from error
+    own = {name: value for name, value in model.state_dict().items() if not _is_classifier(name)}
+    weights = {name: value for name, value in weights.items() if not _is_classifier(name)}
+    counters = {name for name in own if name.endswith("num_batches_tracked")}
+    if wrong := sorted((own.keys() - counters) ^ (weights.keys() - counters)):
+        raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} names differ, as {wrong[0]}")
+    try:
+        model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ConfigError(f"backbone.weights = «{path}» is for another network: {error}") from error
+
+
+def name_weights(weights: str) -> str:
+    """For people: a file by its name and hash, since its path means nothing elsewhere."""
+    path = Path(weights)
+    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…)" if path.is_file() else path.name
+
+
+def _is_classifier(name: str) -> bool:
+    return name.startswith(("fc.", "classifier."))
+
+
+def _children_to_stride(features: nn.Sequential, stride: int) -> int:
+    """How many children come before the feature map gets smaller than a `stride`th of the image."""
+    side, count = 4 * stride, 0
+    places = torch.zeros(1, 1, side, side)
+    with torch.inference_mode():
+        for number, child in enumerate(features.eval(), 1):
+            places = child(places)
+            if places.shape[-1] * stride >= side:
+                count = number
+    return count
+
+
+def features_of(model: nn.Module) -> nn.Sequential:
+    """All up to the last feature map, under torchvision's names."""
+    if isinstance(model, models.ResNet):
+        return nn.Sequential(OrderedDict(c for c in model.named_children() if c[0] not in ("avgpool", "fc")))
+    if isinstance(model, models.DenseNet):
+        return nn.Sequential(OrderedDict([*model.features.named_children(), ("relu5", nn.ReLU(inplace=True))]))
+    return model.features  # type: ignore[return-value]  # MobileNetV2 keeps them as one
+
+
+def _channels(model: nn.Module) -> int:
+    """Of the last feature map: what torchvision's own classifier takes."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    return linear.in_features
+
+
+def fold_stem(features: nn.Module) -> None:
+    """Make the first convolution take one grey channel instead of three equal ones.
+
+    A channel normalised by ImageNet's mean and deviation is an affine function of the grey level normalised by ours:
+    the factors go into the weights and the constants into the running mean of the batch norm behind the (bias-free)
+    convolution. The function is the same but for the outermost pixels, where zero padding stands for another grey.
+    """
+    convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
+    weight = convolution.weight.detach()  # [out, 3, k, k]
+    factors = (STD / IMAGENET_STD).view(1, 3, 1, 1)
+    constants = ((MEAN - IMAGENET_MEAN) / IMAGENET_STD).view(1, 3, 1, 1)
+    convolution.in_channels = 1
+    convolution.weight = nn.Parameter((weight * factors).sum(1, keepdim=True))
+    norm.get_buffer("running_mean").sub_((weight * constants).sum((1, 2, 3)))
+
+
+def rate_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: as torch takes them
+    """Parameter groups for an optimiser: `rate` for the head, falling geometrically to the first layer."""
+    layers = [list(child.parameters()) for child in network.features.children()]
+    layers = [parameters for parameters in layers if parameters]
+    steps = max(len(layers) - 1, 1)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "lr": rate * lowest_layer_rate ** ((len(layers) - 1 - depth) / steps)}
+        for depth, parameters in enumerate(layers)
+    ]
+    return [*groups, {"params": list(network.head.parameters()), "lr": rate}]
+
+
+def place(network: Network) -> Network:
+    """On the GPU if there is one; channels last, which CPUs compute depthwise convolutions faster in."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]  # torch's stub
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where it pays: GPUs, and CPUs with matrix units for it (AMX). With AVX-512's bfloat16 instructions alone, both
+    ResNet-18 and MobileNetV2 trained more slowly than in float32."""
+    supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=supported)
+
+
+def save(network: Network, path: Path) -> None:
+    with files.whole(path) as aside:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, aside)
+
+
+def load(choices: config.Backbone, path: Path) -> Network:
+    """What `save` wrote. Raises ConfigError: it did not, as yet, or the file is damaged."""
+    network = build(msgspec.structs.replace(choices, weights="none"))
+    try:
+        network.load_state_dict(load_file(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error}; run the stage «fit» first") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"{path} is damaged ({error})") from error
+    return network
+
+
+def copy(source: Path, path: Path) -> None:
+    with files.whole(path) as aside:
+        shutil.copyfile(source, aside)

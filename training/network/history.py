@@ -1,0 +1,78 @@
+"""`history.csv`: what is known of each epoch of a fit. Epoch 0 is the head alone, on the untouched backbone."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from training.config import ConfigError
+from training.data import manifest
+
+FILE = "history.csv"
+FIGURES = [f"{split}_{figure}" for split in ("val", "shifted", "altered") for figure in ("auroc", "specificity", "sensitivity")]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the validations: AUROC, and specificity and sensitivity where the two logits are equal. `val` and `shifted` as in
+    `splits`; `altered`: images of both, each altered in one of the ways of `altered.CHANGES`."""
+
+    epoch: int
+    seconds: float
+    train_loss: float | None  # none in epoch 0
+    val_auroc: float
+    val_specificity: float
+    val_sensitivity: float
+    shifted_auroc: float
+    shifted_specificity: float
+    shifted_sensitivity: float
+    altered_auroc: float
+    altered_specificity: float
+    altered_sensitivity: float
+
+
+def write(rows: Sequence[Row], folder: Path) -> None:
+    manifest.write_table(rows, folder / FILE)
+
+
+def read(folder: Path) -> list[Row]:
+    """Raises ConfigError: `fit` has not finished an epoch there, or the file is damaged."""
+    try:
+        with (folder / FILE).open(newline="", encoding="utf-8") as file:
+            rows = [{name: value or "null" for name, value in row.items()} for row in csv.DictReader(file)]
+            return msgspec.convert(rows, list[Row], strict=False)
+    except OSError as error:
+        raise ConfigError(f"{folder / FILE}: {error.strerror}; run the stage «fit» first") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{folder / FILE} is damaged ({error})") from error
+
+
+def folder(run_dir: Path, seed: int) -> Path:
+    return run_dir / f"seed-{seed}"
+
+
+def best(rows: Sequence[Row]) -> Row:
+    """The one to keep: of the greatest AUROC on altered images, for the other two are near to saturated."""
+    return max(rows, key=lambda row: row.altered_auroc)
+
+
+def best_seed(histories: Sequence[Sequence[Row]]) -> int:
+    return max(range(len(histories)), key=lambda seed: best(histories[seed]).altered_auroc)
+
+
+def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:
+    return bool(rows) and (rows[-1].epoch >= epochs or rows[-1].epoch - best(rows).epoch >= patience)
+
+
+def line(row: Row, kept: bool) -> str:
+    """For the terminal, below HEADER."""
+    loss = "     –" if row.train_loss is None else f"{row.train_loss:6.3f}"
+    texts = [f"{getattr(row, name):.4f}"[:6] for name in FIGURES]
+    cells = [" ".join(f"{text:>6}" for text in texts[start : start + 3]) for start in (0, 3, 6)]
+    return f"{row.epoch:5}  {row.seconds:7.0f}  {loss}  │ {' │ '.join(cells)}{'  best' if kept else ''}"
+
+
+HEADER = (
+    "                        │ validation           │ shifted validation   │ both, altered\n"
+    "epoch  seconds    loss  │  AUROC  spec.  sens. │  AUROC  spec.  sens. │  AUROC  spec.  sens."
+)

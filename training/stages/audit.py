@@ -1,0 +1,126 @@
+"""Stage 1: read every image once, cut the splits by patient; writes `manifest.csv` and `audit.json`.
+
+python -m training audit --run runs/1
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from training.config import Config
+from training.data import manifest, splits
+from training.data.manifest import DataError, Record
+
+SHOWN = 10  # files of a kind that are named on the terminal; `manifest.csv` names all
+
+WHAT = {
+    "duplicate": "the same bytes as another file",
+    "contradictory": "the same bytes under both labels",
+    "unreadable": "cannot be decoded",
+}
+
+
+def run(config: Config, run_dir: Path) -> None:
+    """Raises DataError: as `cut`; or a run has begun on other data."""
+    records = cut(config)
+    if (run_dir / manifest.MANIFEST).exists() and manifest.read_manifest(run_dir / manifest.MANIFEST) != records:
+        raise DataError(f"{config.data.folder}: the images are not those that {run_dir} began with; start a new run")
+    manifest.write_table(records, run_dir / manifest.MANIFEST)
+    (run_dir / manifest.AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(summarise(records)), indent=2) + b"\n")
+
+
+def cut(config: Config) -> list[Record]:
+    """Every file with its split; prints what is found.
+
+    Raises DataError: a label missing from a split or with too few patients to calibrate on, or a patient in two of our splits.
+    """
+    records = splits.split(manifest.scan(Path(config.data.folder)), config.data, config.seed)
+    labels = manifest.label_names(records, config.data.positive)
+    splits.check_leaks(records)
+    summary = summarise(records)
+    show(records, summary, labels, Path(config.data.folder))
+    for split in splits.USED:
+        for label in labels:
+            if not summary["splits"].get(split, {}).get(label):
+                raise DataError(f"the split «{split}» has no image of «{label}»: the data are too few, or one patient's")
+    for label in labels:
+        patients = {record.patient for record in records if (record.split, record.label) == (splits.SHIFTED, label)}
+        if len(patients) < (least := splits.CALIBRATION_PATIENTS):
+            raise DataError(
+                f"the split «shifted» has {len(patients)} patients of «{label}», and {least} are needed to calibrate on: "
+                f"more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
+            )
+    return records
+
+
+def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    """What `model.json` keeps of the data: counts, no file names. Sizes in pixels: least, median, greatest."""
+    by_split: dict[str, Counter[str]] = defaultdict(Counter)
+    by_series: dict[str, Counter[str]] = defaultdict(Counter)
+    read = [record for record in records if not record.problem]
+    for record in records:
+        by_split[record.split][record.label] += 1
+        by_series[manifest.series_name(record)][record.split] += 1
+    shared = splits.official_overlap(records)
+    return {
+        "files": len(records),
+        "splits": by_split,
+        "series": dict(sorted(by_series.items())),
+        "sizes": {label: _sizes([r for r in read if r.label == label]) for label in sorted({r.label for r in read})},
+        "patients": {split: len({r.patient for r in records if r.split == split}) for split in splits.USED},
+        "without_patient": manifest.anonymous(records),
+        "patients_shared_with_official_test": len(shared),
+        "strict_test": len(splits.strict_test(records)) if shared else None,
+    }
+
+
+def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], folder: Path) -> None:
+    print(f"{len(records):,} files in {folder}")
+    used = [split for split in (*splits.USED, *splits.LEFT_OUT) if split in summary["splits"]]
+    _print_table("images", {label: [summary["splits"][split][label] for split in used] for label in labels}, used)
+    _print_table("series", {name: [counts[split] for split in used] for name, counts in summary["series"].items()}, used)
+    sizes = {
+        f"{label}, {side}": [f"{value:g}" for value in values]
+        for label, sides in summary["sizes"].items()
+        for side, values in sides.items()
+    }
+    _print_table("sizes", sizes, ["least", "median", "greatest"])
+    for split, what in WHAT.items():
+        _print_files(what, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
+    if others := manifest.other_files(folder):
+        aside = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+        print(f"note: left aside, as neither JPEG nor PNG nor DICOM: {aside}")
+    if unknown := summary["without_patient"]:
+        print(f"note: {unknown:,} names tell no patient, as IM-0115-0001 and person1_virus_6 do: each is taken for its own")
+    if shared := splits.official_overlap(records):
+        print(f"note: {len(shared)} patient names stand in the official test split and outside it, as {shared[0]};")
+        print(f"      {summary['strict_test']} test images are left without them, and are measured apart as «strict test»")
+
+
+def _sizes(records: Sequence[Record]) -> dict[str, list[float]]:
+    sides = {
+        "width": [float(record.width) for record in records],
+        "height": [float(record.height) for record in records],
+        "width / height": [record.width / record.height for record in records],
+    }
+    return {side: [round(float(value), 3) for value in np.quantile(values, (0, 0.5, 1))] for side, values in sides.items()}
+
+
+def _print_table(title: str, rows: dict[str, list[Any]], columns: Sequence[str]) -> None:  # Any: numbers and texts
+    width = max(len(name) for name in [title, *rows])
+    print(f"  {title:{width}}" + "".join(f"{column:>15}" for column in columns))
+    for name, values in rows.items():
+        print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))
+
+
+def _print_files(what: str, lines: list[str]) -> None:
+    if lines:
+        print(f"left out, {what}: {len(lines)}")
+        for line in lines[:SHOWN]:
+            print(f"  {line}")
+        if len(lines) > SHOWN:
+            print("  …")

@@ -1,0 +1,103 @@
+"""Stage 3: the best network as one ONNX graph in a model folder, not yet calibrated.
+
+python -m training export --run runs/1
+"""
+
+import datetime
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+import onnxruntime
+import torch
+
+from service.model import artefact
+from service.model.artefact import Description, Heatmap, NoveltyCutoffs, SelfTest, Thresholds, Variant
+from service.model.classifier import SELF_TEST_FORMULA
+from training.config import Config
+from training.data import manifest, splits
+from training.data.batches import Kinds
+from training.graph import assembly, model_folder
+from training.graph.assembly import Whitening
+from training.graph.model_folder import FP32
+from training.network import anatomy, backbone, history
+from training.network.backbone import Network
+from training.network.vision import torchvision
+
+
+def run(config: Config, run_dir: Path) -> None:
+    """Writes `model/`. Raises ConfigError: `fit` has not finished in this run folder."""
+    records = manifest.read_manifest(run_dir / manifest.MANIFEST)
+    kinds = Kinds(records, config.data.positive)
+    network = backbone.load(config.backbone, run_dir / backbone.BEST)
+    exported = assembly.export_network(network, config.backbone.image_size)
+    train = manifest.of_split(records, splits.TRAIN)
+    pooled = model_folder.pooled(assembly.pooling(exported, config.backbone.image_size), Path(config.data.folder), train)
+    model = build_graph(network, exported, config, assembly.whitening(pooled, network.head.in_features), kinds.labels)
+    before = backbone.load(config.backbone, run_dir / backbone.HEAD)
+    network_changes = anatomy.compare(before, network)
+    description = describe(config, run_dir, kinds.labels, model)
+    metrics = {"fit": fitted(config, run_dir), "anatomy": network_changes}
+    model_folder.write(run_dir / "model", {FP32: model}, msgspec.structs.replace(description, metrics=metrics))
+    print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {assembly.OPSET}, not yet calibrated")
+
+
+def fitted(config: Config, run_dir: Path) -> dict[str, Any]:
+    """The history of each seed, and which of it was kept."""
+    histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
+    return {
+        "epochs": config.fit.epochs,
+        "histories": histories,
+        "kept": [history.best(rows).epoch for rows in histories],
+        "kept_seed": history.best_seed(histories),
+    }
+
+
+def build_graph(
+    network: Network, exported: onnx.ModelProto, config: Config, novelty: Whitening, labels: list[str]
+) -> onnx.ModelProto:
+    """The served graph of `network`, at temperature 1."""
+    positive = labels.index(config.data.positive)
+    weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
+    return assembly.assemble(
+        exported,
+        config.backbone.image_size,
+        weight[positive] - weight[1 - positive],
+        float(bias[positive] - bias[1 - positive]),
+        novelty,
+        labels,
+        config.data.positive,
+    )
+
+
+def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
+    """What is known before calibration: until then every image counts as foreign and no answer as uncertain."""
+    temperature, bias = assembly.calibration(model)
+    places = config.backbone.image_size // 32  # all four backbones halve the image five times
+    return Description(
+        schema_version=artefact.SCHEMA_VERSION,
+        name=config.name,
+        labels=labels,
+        positive=config.data.positive,
+        prior=0.5,
+        thresholds=Thresholds(screening=0.5, balanced=0.5, rule_in=0.5),
+        novelty=NoveltyCutoffs(unusual=0, foreign=0),
+        heatmap=Heatmap(grid=(places, places), scale=1),
+        variants={FP32: Variant(file=model_folder.GRAPH_FILE, bytes=model.ByteSize(), temperature=temperature, bias=bias)},
+        self_test=SelfTest(height=128, width=160, formula=SELF_TEST_FORMULA, probability={}, tolerance={}),
+        backbone=config.backbone.name,
+        weights=backbone.name_weights(config.backbone.weights),
+        image_size=config.backbone.image_size,
+        created=datetime.date.today().isoformat(),
+        ages=config.data.ages,
+        data={"source": config.data.source, **msgspec.json.decode((run_dir / manifest.AUDIT).read_bytes())},
+        versions={
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "torchvision": torchvision.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )

@@ -1,0 +1,95 @@
+"""Stage 2: the head on frozen features, then the whole network; for each seed, keeps the best epoch.
+
+    python -m training fit --run runs/1
+
+Below the run folder, for each seed: `seed-0/history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
+`resume.pt`, from which an interrupted fit goes on to the same weights (on a CPU). Shared by all: `head.safetensors`.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.config import Config
+from training.data import batches, manifest, splits
+from training.data.batches import Kinds
+from training.data.manifest import Record
+from training.network import backbone, history, probe, validation
+from training.network.backbone import Network
+from training.network.history import Row
+from training.network.tuning import FineTuning
+from training.report import plots
+
+RESUME, CURVES = "resume.pt", "curves.png"
+
+
+def run(config: Config, run_dir: Path) -> None:
+    """Copies the best seed's best epoch to `best.safetensors`."""
+    for seed in range(config.fit.seeds):
+        run_seed(config, run_dir, seed)
+    best = history.best_seed([history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
+    if config.fit.seeds > 1:
+        print(f"seed {best} is the best of {config.fit.seeds}")
+    backbone.copy(history.folder(run_dir, best) / backbone.BEST, run_dir / backbone.BEST)
+
+
+def run_seed(config: Config, run_dir: Path, seed: int) -> None:
+    """One of `fit.seeds` by itself, so that several machines can share them."""
+    records = manifest.read_manifest(run_dir / manifest.MANIFEST)
+    train, kinds = manifest.of_split(records, splits.TRAIN), Kinds(records, config.data.positive)
+    crops = batches.loader(config, train, kinds, batches.augmented(config), sampler=batches.balanced_sampler(train))
+    loaders = batches.validation(config, records, kinds)
+
+    folder = history.folder(run_dir, seed)
+    folder.mkdir(exist_ok=True)
+    network = with_head(config, run_dir, train, kinds)
+    torch.manual_seed(_seed(config.seed, seed, 0))
+    tuning = FineTuning(network, config, len(crops), kinds.labels_of)
+    rows = tuning.restore(folder / RESUME)
+    if rows:
+        keep_best(rows, folder)
+    if history.is_over(rows, config.fit.epochs, config.fit.patience):
+        return
+    print(f"seed {seed}, {f'going on after epoch {rows[-1].epoch}' if rows else 'from the head alone'}\n{history.HEADER}")
+    while not history.is_over(rows, config.fit.epochs, config.fit.patience):
+        epoch, start, candidate, loss = len(rows), time.monotonic(), network, None
+        torch.manual_seed(_seed(config.seed, seed, epoch))  # whatever was drawn before, and by whom
+        if epoch:
+            candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
+        seconds = time.monotonic() - start
+        figures = validation.validate(candidate, loaders, kinds)
+        rows.append(Row(epoch=epoch, seconds=round(seconds, 2), train_loss=loss, **figures))
+        backbone.save(candidate, folder / backbone.LAST)
+        history.write(rows, folder)
+        plots.draw(folder / CURVES, plots.history(rows))
+        tuning.save(rows, folder / RESUME)
+        keep_best(rows, folder)
+        print(history.line(rows[-1], history.best(rows) is rows[-1]), flush=True)
+
+
+def keep_best(rows: Sequence[Row], folder: Path) -> None:
+    """After `resume.pt`, so that what is kept is always of an epoch that the history knows."""
+    if history.best(rows) is rows[-1]:
+        backbone.copy(folder / backbone.LAST, folder / backbone.BEST)
+
+
+def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Kinds) -> Network:
+    """The pretrained network with its head fitted: made once for all seeds, or read. A random backbone has no features to fit
+    a head on."""
+    path = run_dir / backbone.HEAD
+    if path.exists():
+        return backbone.place(backbone.load(config.backbone, path))
+    torch.manual_seed(config.seed)
+    network = backbone.place(backbone.build(config.backbone))
+    transforms = [batches.plain(config.backbone.image_size), *(batches.augmented(config) for _ in range(config.fit.views))]
+    if config.backbone.weights != "none":
+        probe.fit_head(network, [batches.loader(config, train, kinds, transform) for transform in transforms], kinds)
+    backbone.save(network, path)
+    return network
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
