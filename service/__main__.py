@@ -1,4 +1,4 @@
-"""python -m service: serve a model folder over HTTP, read a whole archive with it, or measure a service that runs."""
+"""python -m service: serve a model folder over HTTP, or predict every image of an archive."""
 
 import argparse
 import sys
@@ -8,25 +8,6 @@ from pathlib import Path
 from service.errors import MedXferError
 
 INTERRUPTED = 130
-
-BENCH = """
-Posts one image again and again, each connection as soon as it has its answer,
-and prints requests a second and percentiles of the time from the first byte
-sent to the last one read (of the predictions alone, linear interpolation).
-A few requests warm up and are left out. Failures are counted by status. Where
-the service is overloaded (429), a connection waits as Retry-After asks; that is
-counted, but is no failure. A connection that breaks is not opened again.
-MEDXFER_TOKEN, where it is set, goes along.
-Ctrl-C prints what was measured so far.
-
-Run beside the service, the client takes CPU time from it, and says how much.
-
-example:
-  python -m service bench http://localhost:8000 xray.jpeg --seconds 30
-
-Exit codes: 0 all well, 1 a request failed or nothing could be measured,
-2 a wrong option, 130 interrupted.
-"""
 
 PREDICT = """
 IMAGES is a folder, a file, or a glob in quotes ('archive/**/*.dcm'; ** is any
@@ -64,7 +45,7 @@ Exit codes: 0 all were read, 1 all done, but some files were refused,
 def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command is None:
-        from service.server import serve  # here, since each of the three should start without what only the others need
+        from service.server import serve  # imported here so that neither command loads what only the other needs
 
         return serve()
     try:
@@ -83,18 +64,6 @@ def _ended(words: str, code: int) -> int:
     return code
 
 
-def _bench(arguments: argparse.Namespace) -> int:
-    from service import bench
-
-    return bench.run(
-        arguments.url,
-        arguments.image,
-        connections=arguments.connections,
-        seconds=arguments.seconds,
-        requests=arguments.requests,
-    )
-
-
 def _predict(arguments: argparse.Namespace) -> int:
     from service.archive import run
 
@@ -107,20 +76,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Without a command: serve the model folder MEDXFER_MODEL. Settings: see README.md.",
     )
     commands = parser.add_subparsers(dest="command", title="commands")
-    bench = commands.add_parser(
-        "bench",
-        help="measure a service that runs: throughput and percentiles",
-        description="Measure a service that runs.",
-        epilog=BENCH,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    bench.set_defaults(run=_bench, failed=1, interrupted="")
-    bench.add_argument("url", metavar="URL", help="http://localhost:8000, or with a path other than /predict")
-    bench.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG, PNG or DICOM file")
-    bench.add_argument("--connections", type=_number(int, 1, 1000), default=8, metavar="N", help="at once (default 8)")
-    end = bench.add_mutually_exclusive_group()
-    end.add_argument("--seconds", type=_number(float, 0.1, 86_400), default=10.0, metavar="S", help="how long (default 10)")
-    end.add_argument("--requests", type=_number(int, 1, 100_000_000), metavar="N", help="how many, instead of how long")
     predict = commands.add_parser(
         "predict",
         help="read a whole archive: a row of results for each image",

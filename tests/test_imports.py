@@ -1,4 +1,4 @@
-"""The house keeps its order: each room imports only from the lines below it."""
+"""Imports run downward: each wing of a package imports only from those that stand to its right."""
 
 import ast
 import subprocess
@@ -11,38 +11,13 @@ import pytest
 from service.app import VERSION
 from tests.conftest import ROOT
 
-SERVICE = [
-    {"__main__"},
-    {"server"},
-    {"app"},
-    {"open_inference"},
-    {"http", "archive"},
-    {"engine"},
-    {"model", "images"},
-    {"settings", "log", "metrics", "machine", "errors"},
-]
-TRAINING = [
-    {"__main__"},
-    {"pipeline"},
-    {"audit", "fit", "export", "quantise", "calibrate", "evaluate", "card", "predict", "compare"},
-    {"gallery", "tuning", "probe", "ablation", "gate", "rounding"},
-    {"validation"},
-    {"predictions", "batches", "plots"},
-    {"heatmaps"},
-    {"model_folder"},
-    {"graph", "surgery", "anatomy", "odd"},
-    {"backbone", "history", "splits"},
-    {"data", "phantom", "altered"},
-    {"metrics", "progress", "vision", "allocator", "run_folder"},
-    {"config"},
-    {"bootstrap", "files"},
-]
-SERVICE_ROOMS_FOR_TRAINING = {"model", "images", "errors"}
-TRAINING_ALONE = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
-FRAMEWORK_FREE = [
-    *("settings", "machine", "bench", "log", "metrics", "errors", "model.artefact", "model.classifier", "images.decode"),
-    *("images.dicom.radiograph", "engine.batcher", "engine.admission", "engine.watchdog", "http.multipart", "archive.run"),
-]
+WINGS = {
+    "service": "__main__ server app archive open_inference http engine model images settings log metrics machine errors",
+    "training": "__main__ pipeline stages tools report graph network data run_folder allocator progress config files",
+}
+SERVICE_FOR_TRAINING = {"model", "images", "errors"}
+TRAINING_ALONE = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
+WITHOUT_LITESTAR = ["model.classifier", "images.decode", "images.dicom.radiograph", "engine.batcher", "errors", "archive.run"]
 
 
 def imported(path: Path) -> set[str]:
@@ -57,46 +32,37 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def rooms(package: str, names: set[str]) -> set[str]:
-    return {name.split(".")[1] for name in names if name.startswith(f"{package}.")}
+def wings(package: str, path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith(f"{package}.")}
 
 
-@pytest.mark.parametrize(("package", "lines"), [("training", TRAINING)])
-def test_rooms_import_only_from_lines_below(package: str, lines: list[set[str]]) -> None:
-    line_of = {room: line for line, members in enumerate(lines) for room in members}
-    files = {path.stem: path for path in (ROOT / package).glob("*.py") if path.stem != "__init__"}
-    assert set(files) == set(line_of), "a room has no place in the house"
-    for room, path in files.items():
-        for other in rooms(package, imported(path)):
-            assert line_of[other] > line_of[room], f"{package}.{room} imports {other}"
+@pytest.mark.parametrize("package", WINGS)
+def test_imports_run_downward_between_wings(package: str) -> None:
+    order = WINGS[package].split()
+    for path in (ROOT / package).rglob("*.py"):
+        own = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        if own != "__init__":
+            assert wings(package, path) <= {own, *order[order.index(own) + 1 :]}, path
 
 
-def test_training_takes_four_rooms_of_the_service_and_the_service_nothing_of_training() -> None:
-    for path in (ROOT / "training").glob("*.py"):
-        assert rooms("service", imported(path)) <= SERVICE_ROOMS_FOR_TRAINING, path.name
+def test_training_takes_three_wings_of_the_service_and_the_service_nothing_of_training() -> None:
+    for path in (ROOT / "training").rglob("*.py"):
+        assert wings("service", path) <= SERVICE_FOR_TRAINING, path
     for path in (ROOT / "service").rglob("*.py"):
-        assert not {name.split(".")[0] for name in imported(path)} & TRAINING_ALONE, path.name
+        assert not {name.split(".")[0] for name in imported(path)} & TRAINING_ALONE, path
 
 
-@pytest.mark.parametrize("room", FRAMEWORK_FREE)
-def test_the_rooms_below_do_not_load_litestar(room: str) -> None:
-    check = f"import sys, service.{room}; sys.exit('litestar' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        *((f"service.{module}", {"litestar"}) for module in WITHOUT_LITESTAR),
+        ("service.server, service.archive.run", {"ray", "pyarrow", "pandas", *TRAINING_ALONE}),
+    ],
+)
+def test_a_module_does_not_load_what_it_should_run_without(module: str, absent: set[str]) -> None:
+    check = f"import sys, {module}; sys.exit(sorted(set(sys.modules) & {absent}) or 0)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
-def test_nothing_but_its_engine_loads_ray() -> None:
-    importers = {
-        path.stem for path in (ROOT / "service").rglob("*.py") if "ray" in {name.split(".")[0] for name in imported(path)}
-    }
-    assert importers == {"ray"}
-    check = "import sys, service.archive.run, service.server; sys.exit(bool(set(sys.modules) & {'ray', 'pyarrow', 'pandas'}))"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
-
-
-def test_one_version_in_the_whole_project() -> None:
+def test_the_version_stands_once() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
-
-
-def test_the_service_runs_without_what_training_needs() -> None:
-    check = f"import sys, service.server; sys.exit(bool(set(sys.modules) & {TRAINING_ALONE!r}))"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

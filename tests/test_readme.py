@@ -131,11 +131,6 @@ def test_the_curl_lines_print_what_the_readme_shows(served: Path, port: int) -> 
     assert health == {"status": "ready"}
 
 
-def test_the_bench_line_measures(served: Path, port: int) -> None:
-    [line] = [command for command in COMMANDS if "service bench" in command]
-    assert "40 answered, 0 failed" in run(line.replace("localhost:8000", f"127.0.0.1:{port}") + " --requests 40", served)
-
-
 def test_the_archive_lines_leave_a_row_for_each_file(clone: Path) -> None:
     files = [path for path in (clone / "path/to/archive").rglob("*") if path.is_file()]
     here, glob, cluster = (command for command in COMMANDS if "service predict" in command)
@@ -211,7 +206,6 @@ def test_every_command_is_tested_here() -> None:
         "make train",
         "make .venv/everything",
         ".venv/bin/python -m training ",
-        ".venv/bin/python -m service bench ",
         ".venv/bin/python -m service predict ",
     )
     for command in COMMANDS:
