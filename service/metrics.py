@@ -1,4 +1,4 @@
-"""What Prometheus reads: seconds and bytes, as its conventions have it, and labels of few values, none from a client."""
+"""Prometheus metrics: in seconds and bytes, as its conventions ask, with labels of few values, none of them from a client."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +15,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.errors import RequestError
+
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
@@ -26,18 +28,17 @@ Result = TypeVar("Result")
 
 
 def outcome(status: int) -> str:
-    """Of a request, by the status of its answer; 0: its client has left. Of an image too, but one that is given up is not
-    counted."""
+    """The label `outcome` of a request or an image, by the status of its answer. Status 0 means that the client left."""
     if not status:
         return "left"
     return OUTCOMES.get(status, "answered" if status < 400 else "refused" if status < 500 else "failed")
 
 
 class Metrics:
-    """Those of one service. Its process's own (memory, CPU time, descriptors) stand beside them, on Linux."""
+    """The metrics of one service and, on Linux, of its process (memory, CPU time, descriptors)."""
 
     def __init__(self) -> None:
-        # The time at which each series was made would be one more series, for each, that nobody asks for.
+        # Else each series gets a second one, with the time at which it was created.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -56,18 +57,31 @@ class Metrics:
         )
 
     def read(self) -> bytes:
-        """All of them, in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """`value` is asked when Prometheus reads."""
+        """`value` is called each time Prometheus reads."""
         Gauge(f"medxfer_{name}", what, registry=self._registry).set_function(value)
 
     def model(self, **facts: str) -> None:
         Info("medxfer_model", "The model that answers", registry=self._registry).info(facts)
 
+    def count_image(
+        self, *, label: str, novelty: str, positive_probability: float, decode_seconds: float, queue_seconds: float
+    ) -> None:
+        self.images.labels(outcome(200)).inc()
+        self.decode_seconds.observe(decode_seconds)
+        self.queue_wait_seconds.observe(queue_seconds)
+        self.predictions.labels(label, novelty).inc()
+        self.positive_probability.observe(positive_probability)
+
+    def count_failure(self, error: Exception) -> None:
+        """Counts an image that was not predicted. A cancelled image is not counted."""
+        self.images.labels(outcome(error.status if isinstance(error, RequestError) else 500)).inc()
+
     def timed(self, run: Callable[[list[Item]], Sequence[Result]]) -> Callable[[list[Item]], Sequence[Result]]:
-        """`run`, measured."""
+        """`run`, with its seconds and its batch size measured."""
 
         def measured(items: list[Item]) -> Sequence[Result]:
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The server's process: starts, or says in one line why not; drains at a signal."""
+"""The server process: configures and runs uvicorn, drains at a signal, and returns the exit code."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ from service.http.health import Lifecycle
 from service.log import configure_logging
 from service.settings import read_settings
 
-CANNOT_START = 3  # uvicorn's exit code for it, too
+CANNOT_START = 3  # also uvicorn's exit code for it
 KEEP_ALIVE_SECONDS = 5
 MOST_CONNECTIONS = 65_536
 QUIET_SECONDS = 0.3
-FAREWELL_SECONDS = 2  # balancers ask once a second or so whether a server wants work
+LAST_SECONDS = 2  # a balancer probes about once a second
 
 
 class Server(uvicorn.Server):
-    """Tells the health routes of a signal at once, before uvicorn begins to close."""
+    """Marks the service as draining as soon as a signal comes, before uvicorn begins to close."""
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
         super().__init__(config)
@@ -38,13 +38,13 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._see_off()
+        await self._accept_last_requests()
         await super().shutdown(sockets)
 
-    async def _see_off(self) -> None:
-        """Listens on while requests keep coming: who connects as the socket closes is reset, and a balancer needs a moment to
-        see that this server wants no more."""
-        end = time.monotonic() + FAREWELL_SECONDS
+    async def _accept_last_requests(self) -> None:
+        """Keeps listening while requests still come. A client that connects as the socket closes would be reset, and a balancer
+        needs a moment to notice that this server is draining."""
+        end = time.monotonic() + LAST_SECONDS
         seen = -1
         while seen != self.server_state.total_requests and time.monotonic() < end and not self.force_exit:
             seen = self.server_state.total_requests
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
 
 
 def serve() -> int:
-    """Until a signal ends it; returns the exit code. Configured by environment variables alone (see README)."""
+    """Serves until a signal comes, and returns the exit code. Configured by environment variables (see `settings`)."""
     lifecycle = Lifecycle()
     try:
         settings = read_settings(os.environ)
@@ -66,7 +66,7 @@ def serve() -> int:
     _allow_connections()
     config = uvicorn.Config(
         app,
-        http=protocol(settings.deadline_ms / 1000, app.refused),
+        http=protocol(settings.deadline_ms / 1000, app.note_refusal),
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -79,18 +79,18 @@ def serve() -> int:
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     server = Server(config, lifecycle)
-    # uvicorn raises a Ctrl-C again that it has obeyed, and exits by itself where it cannot listen.
+    # uvicorn raises Ctrl-C again after it has drained, and exits by itself if it cannot listen.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
     if not server.started:
         print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
         return CANNOT_START
     logging.shutdown()
-    os._exit(0)  # the interpreter's own end would wait for threads that decode for nobody
+    os._exit(0)  # a normal end would wait for decoder threads whose clients have left
 
 
 def _allow_connections() -> None:
-    """As many descriptors as the system lets us have: at the usual 1,024, as many slow clients would shut all others out."""
+    """Raises the limit of open files: at the usual 1,024, as many slow clients would lock out all others."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
     if soft < wanted:

@@ -8,18 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from service.engine.batcher import Answer
 from service.errors import NotReady, RequestError, UndecodableImage, UnreadableFile
-from service.http import schemas
-from service.http.schemas import Prediction, Timing
 from service.images.decode import DecodedImage, decode_image
 from service.model.artefact import Artefact
 from service.model.classifier import Classifier
+from service.model.prediction import Prediction, interpret
 
 MAX_BYTES = 200_000_000  # the most that MEDXFER_MAX_BODY_BYTES may allow, too: 40 megapixels need 80,000,000
 CHUNK_BYTES = 2**24
-
-_UNTIMED = Timing(decode=0, queue=0, inference=0, total=0)  # nobody waits for a row
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,16 +65,13 @@ class Reader:
             row = msgspec.structs.replace(row, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             return Line(mtime_ns, _answered(row, self._predict(data)))
         except RequestError as error:
-            problem = schemas.problem(error, "")
-            row = msgspec.structs.replace(row, problem=problem.type, detail=problem.detail)
+            row = msgspec.structs.replace(row, problem=error.type, detail=str(error))
             return Line(None if isinstance(error, NotReady) else mtime_ns, row)
 
     def _predict(self, data: bytes) -> Prediction:
         image = _decode(data)
         [output] = self._classifier.classify_each([image.grey])
-        return schemas.prediction(
-            self._artefact, image, Answer(output, 1, 0, 0), with_heatmap=False, request_id="", timing=_UNTIMED
-        )
+        return interpret(self._artefact.description, image, output)
 
 
 def _answered(row: Row, prediction: Prediction) -> Row:

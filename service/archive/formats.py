@@ -12,7 +12,7 @@ import msgspec
 
 from service.archive.entries import Row
 from service.errors import MedXferError
-from service.http.schemas import DISCLAIMER
+from service.model.prediction import DISCLAIMER
 
 Value: TypeAlias = str | int | float | bool | list[str] | None
 Columns: TypeAlias = dict[str, Value]  # of one row, by name

@@ -14,8 +14,8 @@ from service.archive.entries import Line, Row
 from service.archive.files import check_root, find, written
 from service.archive.journal import Header, Known, Part
 from service.errors import MedXferError
-from service.http.schemas import DISCLAIMER
 from service.model.artefact import DESCRIPTION, Artefact, read_folder, read_variant
+from service.model.prediction import DISCLAIMER
 from service.model.variant import choose_variant
 from service.settings import read_settings
 

@@ -1,7 +1,7 @@
-"""What may come in: bounded in images and in bytes, and by whether an answer can be ready in time.
+"""Admission control: bounds the work in flight in images and in bytes, and rejects requests that would miss their deadline.
 
-A body counts by what of it has arrived, an image from when it is there to be decoded: clients that send slowly take no
-place from those that do not. For the event loop alone.
+Slow uploads do not use up the queue: a body counts by the bytes received so far, and an image only once its body is complete.
+For the event loop's thread alone.
 """
 
 import asyncio
@@ -16,53 +16,55 @@ from service.errors import Overloaded
 
 
 class Admission:
+    """Every rejection carries `Retry-After`: the seconds until the work in flight should be done, from its measured rate."""
+
     def __init__(self, *, max_images: int, max_bytes: int) -> None:
-        self.images = 0  # in work: being decoded, waiting for a lane, or in one
+        self.images = 0  # in flight: being decoded, waiting for a lane, or in one
         self.bytes = 0  # of bodies that are arriving or in work
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._seconds_per_image = 0.0  # moving average of the time from one answer to the next, while there is work
-        self._since = 0.0  # the last answer, or the start of work after none; time.perf_counter
+        self._since = 0.0  # time.perf_counter of the last answer, or of the start of work after idleness
 
-    def check(self, size: int, seconds: float) -> None:
-        """To be called before a body of `size` bytes is read, whose sender waits for `seconds`.
+    def check_request(self, size: int, seconds: float) -> None:
+        """To be called before a body of at most `size` bytes is read, whose client waits for `seconds`.
 
-        Raises Overloaded: there is no place for it, or no answer in time.
+        Raises Overloaded if there is no place for it, or if it would miss its deadline.
         """
         self.check_places()
         if self.bytes + size > self._max_bytes:
-            raise self._overloaded(f"{self.bytes:,} bytes are in work; with {size:,} more they were over {self._max_bytes:,}")
+            raise self._overloaded(f"{self.bytes:,} bytes are in work; {size:,} more would exceed {self._max_bytes:,}")
         if self._wait() > seconds:
             raise self._overloaded(f"an answer would take {self._wait():.1f} s, more than the deadline")
 
     def check_places(self) -> None:
-        """Raises Overloaded: all are taken."""
+        """Raises Overloaded if as many images are in flight as are allowed."""
         if self.images >= self._max_images:
             raise self._overloaded(f"images in work: {self.images:,}, the most that are taken")
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """Until the answer is made. Yields what counts bytes as they arrive, and raises Overloaded if others have taken the
-        room since `check`."""
-        arrived = 0
+        """Counts a body until its answer is made. Yields `add_bytes`, to be called for each chunk that arrives; it raises
+        Overloaded if other bodies have used up the bytes since `check_request`."""
+        received = 0
 
-        def note(size: int) -> None:
-            nonlocal arrived
-            arrived += size
+        def add_bytes(size: int) -> None:
+            nonlocal received
+            received += size
             self.bytes += size
             if self.bytes > self._max_bytes:
                 raise self._overloaded(f"over {self._max_bytes:,} bytes are in work, the most that are taken")
 
         try:
-            yield note
+            yield add_bytes
         finally:
-            self.bytes -= arrived
+            self.bytes -= received
 
     @contextmanager
     def image(self) -> Iterator[None]:
-        """Hold an image's place, from before it is decoded until it is answered.
+        """Holds the place of an image, from before it is decoded until it is answered.
 
-        Raises Overloaded: others took the last place while its body was read.
+        Raises Overloaded if other images took the last place while its body was read.
         """
         self.check_places()
         if not self.images:
@@ -75,7 +77,7 @@ class Admission:
             self.images -= 1
 
     def hold_until_done(self, future: "Future[Any]") -> None:
-        """Hold one more place while a thread works on for nobody: whoever comes meanwhile would wait for it."""
+        """Holds one more place while a thread still works on a cancelled call, since new images must wait for it."""
         loop = asyncio.get_running_loop()
         self.images += 1
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
@@ -89,7 +91,7 @@ class Admission:
         self._since = now
 
     def _wait(self) -> float:
-        """Seconds until what is in work now has been answered."""
+        """Seconds until the images in flight now have been answered."""
         return self.images * self._seconds_per_image
 
     def _overloaded(self, reason: str) -> Overloaded:

@@ -1,7 +1,7 @@
-"""Lanes: threads that take whatever waits, up to a limit, and never wait for more.
+"""Batching over lanes: threads that each take all waiting items, up to a limit, and run them as one batch.
 
-Work-conserving: a free lane starts at once with what is there, so batches form under load alone, and nobody is held
-back to fill one. It knows neither HTTP nor ONNX.
+It is work-conserving: a free lane starts at once with what waits. So batches form under load alone, and no item is held back
+to fill one. It knows neither HTTP nor ONNX.
 """
 
 import asyncio
@@ -22,21 +22,23 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Answer(NamedTuple, Generic[Result]):
+class Completed(NamedTuple, Generic[Result]):
+    """`queue_ms` is the time from submission to the start of the run, `run_ms` that of the whole batch."""
+
     result: Result
     batch_size: int
-    queue_ms: float  # from submission to the start of the run
-    run_ms: float  # of the whole batch
+    queue_ms: float
+    run_ms: float
 
 
 class _Job(NamedTuple, Generic[Item, Result]):
     item: Item
-    future: "Future[Answer[Result]]"
+    future: "Future[Completed[Result]]"
     submitted: float  # seconds, time.perf_counter
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `run(items) -> results` (equally long, in order) on `lanes` threads between `open` and `close`."""
+    """Calls `run(items) -> results` on `lanes` threads between `open` and `close`. `results` are as many, in the same order."""
 
     def __init__(self, run: Callable[[list[Item]], Sequence[Result]], *, lanes: int, max_batch_size: int) -> None:
         self._run = run
@@ -53,7 +55,7 @@ class Batcher(Generic[Item, Result]):
             lane.start()
 
     def close(self) -> None:
-        """Answer all that was submitted, then end the lanes. Blocks until they have ended."""
+        """Completes all submitted items, then ends the lanes. Blocks until they have ended."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -62,17 +64,17 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """Items that no lane has taken, those whose callers have gone included."""
+        """Items that no lane has taken, cancelled ones included."""
         return len(self._queue)
 
-    def runs(self) -> dict[str, int]:
-        """By lane, the number of the batch that it runs, 0 when it waits."""
+    def progress(self) -> dict[str, int]:
+        """By lane, the number of the batch that it runs, or 0 while it waits."""
         return dict(self._runs)
 
-    async def submit(self, item: Item) -> Answer[Result]:
-        """Wait for the result of `item`. A caller that gives up before a lane takes it costs no run.
+    async def submit(self, item: Item) -> Completed[Result]:
+        """Waits for the result of `item`. An item that is cancelled before a lane takes it costs no run.
 
-        Raises NotReady: after `close`. Raises what `run` raised for this item alone.
+        Raises NotReady after `close`, and what `run` raises for this item alone.
         """
         job: _Job[Item, Result] = _Job(item, Future(), time.perf_counter())
         with self._changed:
@@ -85,11 +87,11 @@ class Batcher(Generic[Item, Result]):
     def _work(self, lane: str) -> None:
         while jobs := self._take():
             self._runs[lane] = next(self._numbers)
-            self._answer(jobs)
+            self._complete(jobs)
             self._runs[lane] = 0
 
     def _take(self) -> list[_Job[Item, Result]]:
-        """Wait for work; empty once the queue is closed and drained."""
+        """Waits for items. Returns none once the queue is closed and drained."""
         with self._changed:
             jobs: list[_Job[Item, Result]] = []
             while not jobs:
@@ -98,11 +100,11 @@ class Batcher(Generic[Item, Result]):
                     return []
                 while self._queue and len(jobs) < self._max_batch_size:
                     job = self._queue.popleft()
-                    if job.future.set_running_or_notify_cancel():  # false: the caller has gone
+                    if job.future.set_running_or_notify_cancel():  # false if it was cancelled
                         jobs.append(job)
             return jobs
 
-    def _answer(self, jobs: list[_Job[Item, Result]]) -> None:
+    def _complete(self, jobs: list[_Job[Item, Result]]) -> None:
         start = time.perf_counter()
         try:
             results = self._run([job.item for job in jobs])
@@ -114,8 +116,8 @@ class Batcher(Generic[Item, Result]):
                 return
             logger.warning("batch failed; running it one by one", extra={"size": len(jobs), "error": repr(error)})
             for job in jobs:
-                self._answer([job])
+                self._complete([job])
             return
         seconds = time.perf_counter() - start
         for job, result in pairs:
-            job.future.set_result(Answer(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))
+            job.future.set_result(Completed(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))

@@ -1,150 +1,129 @@
-"""A request's way: admission, body, decoding in a thread, the batcher, a prediction."""
+"""A loaded model and the threads that run it: the one object behind HTTP, the Open Inference Protocol and archives."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from litestar import Request as LitestarRequest
-from litestar.datastructures import State
-from litestar.exceptions import InternalServerException
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.params import HeaderParameter
-
+from service import machine
 from service.engine.admission import Admission
 from service.engine.batcher import Batcher
-from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, RequestError, TooSlow, UnsupportedEncoding
-from service.http import schemas
-from service.http.schemas import Prediction, Timing
-from service.images.decode import DecodedImage
-from service.metrics import Metrics, outcome
-from service.model.artefact import Artefact
-from service.model.classifier import GreyImage, Output
+from service.engine.watchdog import watched
+from service.images.decode import DecodedImage, decode_image, warm_up_decoders
+from service.metrics import Metrics
+from service.model.artefact import Artefact, read_folder, read_variant
+from service.model.classifier import Classifier
+from service.model.prediction import Prediction, interpret
+from service.model.variant import choose_variant
 from service.settings import Settings
 
-Made = TypeVar("Made")
-Request: TypeAlias = LitestarRequest[Any, Any, State]  # Any: nobody logs in, so there is no user and no token
-TimeoutMs: TypeAlias = Annotated[
-    int | None,
-    HeaderParameter(name="X-Request-Timeout-Ms", ge=1, description="Milliseconds; shortens the service's deadline."),
-]
+T = TypeVar("T")
 
 
-class Work(NamedTuple):
-    """What a prediction needs, put together by `app`."""
+class TimedPrediction(NamedTuple):
+    """`decode_ms` includes the wait for a decoder thread; `inference_ms` is that of the whole batch."""
 
-    artefact: Artefact
-    admission: Admission
-    batcher: Batcher[GreyImage, Output]
-    decoders: ThreadPoolExecutor
-    metrics: Metrics
-    settings: Settings
+    prediction: Prediction
+    batch_size: int
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+
+
+class Engine:
+    """`predict_now` works at any time, on the calling thread. `predict` needs `running`."""
+
+    def __init__(self, artefact: Artefact, settings: Settings, variant_reason: str = "") -> None:
+        """Raises ArtefactError if the model does not load, or does not compute here what it should."""
+        self.artefact = artefact
+        self.settings = settings
+        self.variant_reason = variant_reason
+        self.cpus = machine.available_cpus()
+        self.lanes = settings.lanes or self.cpus
+        self._classifier = Classifier(artefact)
+        self._classifier.warm_up(settings.max_batch_size)
+        self._classifier.self_test()
+        warm_up_decoders()
+        self.metrics = Metrics()
+        run = self.metrics.timed(self._classifier.classify_each)
+        self._batcher = Batcher(run, lanes=self.lanes, max_batch_size=settings.max_batch_size)
+        # Decoding has threads of its own, as many as there are lanes: it fills the time that the lanes leave.
+        self._decoders = ThreadPoolExecutor(self.lanes, thread_name_prefix="decoder")
+        self.admission = Admission(max_images=settings.queue_limit, max_bytes=settings.queue_bytes)
+        self._describe_in_metrics()
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Engine":
+        """Verifies the model folder, chooses the variant for this machine, loads, warms up and self-tests it.
+
+        Raises ArtefactError if the model folder cannot be trusted.
+        """
+        folder = read_folder(Path(settings.model))
+        choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
+        return cls(read_variant(folder, choice.variant), settings, choice.reason)
 
     @property
     def max_images(self) -> int:
-        """Of one request."""
+        """The most images in one request."""
         return min(self.settings.max_images, self.settings.queue_limit)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the lanes under a watchdog. At the end all submitted images are answered first."""
+        self._batcher.open()
+        async with watched(self._batcher.progress, self.settings.watchdog_seconds):
+            yield
+            await asyncio.to_thread(self._batcher.close)
+        self._decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they decode
 
-@asynccontextmanager
-async def received(request: Request, work: Work, timeout_ms: int | None) -> AsyncIterator[bytes]:
-    """The body, within the bounds of admission, and with one deadline for it and for what is done with it."""
-    if (encoding := request.headers.get("content-encoding", "identity")).lower() != "identity":
-        raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
-    deadline_ms = min(timeout_ms or work.settings.deadline_ms, work.settings.deadline_ms)
-    late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
-    size = _declared_size(request, work.settings.max_body_bytes)
-    work.admission.check(size, deadline_ms / 1000)
-    with work.admission.body() as note:
+    async def predict(self, decode: Callable[[], DecodedImage]) -> TimedPrediction:
+        """Calls `decode` in a decoder thread, then queues the image for a lane.
+
+        Raises Overloaded if all places are taken, NotReady while stopping, and what `decode` raises.
+        """
         try:
-            async with asyncio.timeout(deadline_ms / 1000):
-                body = await _read(request, note)
-                request.scope["state"]["notes"]["bytes"] = len(body)
-                late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
-                yield body
-        except TimeoutError:
-            raise late from None
-        except RequestEntityTooLarge:
-            raise BodyTooLarge(f"the body is larger than {work.settings.max_body_bytes:,} bytes") from None
+            with self.admission.image():
+                start = time.perf_counter()
+                image = await self.run_in_decoder(decode)
+                decode_ms = 1000 * (time.perf_counter() - start)
+                ran = await self._batcher.submit(image.grey)
+        except Exception as error:
+            self.metrics.count_failure(error)
+            raise
+        prediction = interpret(self.artefact.description, image, ran.result)
+        self.metrics.count_image(
+            label=prediction.label,
+            novelty=prediction.novelty.level,
+            positive_probability=prediction.probabilities[self.artefact.description.positive],
+            decode_seconds=decode_ms / 1000,
+            queue_seconds=ran.queue_ms / 1000,
+        )
+        return TimedPrediction(prediction, ran.batch_size, decode_ms, ran.queue_ms, ran.run_ms)
 
+    def predict_now(self, data: bytes) -> Prediction:
+        """Decodes a file and predicts on the calling thread. Raises what `decode_image` raises."""
+        image = decode_image(data)
+        [output] = self._classifier.classify_each([image.grey])
+        return interpret(self.artefact.description, image, output)
 
-async def predicted(request: Request, work: Work, decode: Callable[[], DecodedImage], *, with_heatmap: bool) -> Prediction:
-    """`decode`: makes the image, in a thread."""
-    state = request.scope["state"]
-    try:
-        with work.admission.image():
-            start = time.perf_counter()
-            # Not in the lanes, though they are as many: with threads of its own decoding fills the time that they leave.
-            image = await in_thread(work, decode)
-            decode_ms = 1000 * (time.perf_counter() - start)
-            answer = await work.batcher.submit(image.grey)
-    except Exception as error:
-        work.metrics.images.labels(outcome(error.status if isinstance(error, RequestError) else 500)).inc()
-        raise
-    parts = {"decode": decode_ms, "queue": answer.queue_ms, "inference": answer.run_ms}
-    state["timing"].update(parts)
-    parts["total"] = 1000 * (time.perf_counter() - state["start"])
-    timing = Timing(**{name: round(value, 3) for name, value in parts.items()})
-    prediction = schemas.prediction(
-        work.artefact, image, answer, with_heatmap=with_heatmap, request_id=state["request_id"], timing=timing
-    )
-    _count(work, prediction)
-    return prediction
+    async def run_in_decoder(self, function: Callable[[], T]) -> T:
+        """Calls `function` in a decoder thread."""
+        pending = [function]  # emptied on cancellation, so that a call that is still queued does not hold the request's body
+        future = self._decoders.submit(lambda: pending.pop()())
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            pending.clear()
+            if not future.done():  # cancelled, but the thread has begun
+                self.admission.hold_until_done(future)
 
-
-async def together(request: Request, images: Iterable[Coroutine[Any, Any, Made]]) -> list[Made]:  # Any: as asyncio has it
-    """What becomes of the images of one request, in their order. Raises what the first to fail raised; gives up the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(image) for image in images]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    if len(tasks) > 1:
-        request.scope["state"]["timing"].clear()  # which they share
-    return [task.result() for task in tasks]
-
-
-async def in_thread(work: Work, function: Callable[[], Made]) -> Made:
-    waiting = [function]  # a call that is given up stays in the pool's queue for a while: without what it holds, the body
-    future = work.decoders.submit(lambda: waiting.pop()())
-    try:
-        return await asyncio.wrap_future(future)
-    finally:
-        waiting.clear()
-        if not future.done():  # given up, and begun
-            work.admission.hold_until_done(future)
-
-
-def _declared_size(request: Request, most: int) -> int:
-    """In bytes; of a body that comes in chunks nobody knows, so the most that it may have.
-
-    Raises BodyTooLarge.
-    """
-    size = request.content_length
-    if size is None:
-        return most
-    if size > most:
-        raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
-    return size
-
-
-async def _read(request: Request, note: Callable[[int], None]) -> bytes:
-    chunks = []
-    try:
-        async for chunk in request.stream():
-            note(len(chunk))
-            chunks.append(chunk)
-    except InternalServerException:  # Litestar's word for a client that has gone
-        raise MalformedRequest("the client left before the body was complete") from None
-    return b"".join(chunks)
-
-
-def _count(work: Work, prediction: Prediction) -> None:
-    metrics, timing = work.metrics, prediction.timing_ms
-    metrics.images.labels(outcome(200)).inc()
-    metrics.decode_seconds.observe(timing.decode / 1000)
-    metrics.queue_wait_seconds.observe(timing.queue / 1000)
-    metrics.predictions.labels(prediction.label, prediction.novelty.level).inc()
-    metrics.positive_probability.observe(prediction.probabilities[work.artefact.description.positive])
+    def _describe_in_metrics(self) -> None:
+        artefact, admission = self.artefact, self.admission
+        self.metrics.model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
+        self.metrics.gauge("lanes", "Threads that infer", lambda: self.lanes)
+        self.metrics.gauge("in_flight_images", "Images in work", lambda: admission.images)
+        self.metrics.gauge("in_flight_bytes", "Bytes of bodies that arrive or are in work", lambda: admission.bytes)
+        self.metrics.gauge("queue_depth_images", "Images that wait for a lane", lambda: self._batcher.waiting)

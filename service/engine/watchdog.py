@@ -1,24 +1,27 @@
-"""Ends a process that is stuck, so that its supervisor starts another: Docker, for one, never restarts what is only unhealthy.
+"""Ends the process if a lane or the event loop makes no progress, so that its supervisor starts another.
 
-A thread cannot be killed in Python, nor a run of ONNX Runtime that never ends.
+Python cannot kill a thread, nor can a run of ONNX Runtime be ended, and Docker never restarts a container for being unhealthy.
 """
 
+import asyncio
 import faulthandler
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
-STUCK = 70  # the exit code: EX_SOFTWARE
+STUCK = 70  # the exit code, EX_SOFTWARE
+BEAT_SECONDS = 0.5  # more often than the watchdog looks
 
 logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Looks once a second. `progress`: by name, a number that changes as work goes on, 0 where there is none.
+    """Looks once a second at `progress`: by name, a number that changes as work goes on and is 0 while there is none.
 
-    It counts its own looks rather than time, so that a process that was stopped (SIGSTOP) is not taken for stuck.
+    It counts its own looks instead of reading a clock, so that a process that was stopped (SIGSTOP) does not count as stuck.
     """
 
     def __init__(self, progress: Callable[[], Mapping[str, int]], seconds: int) -> None:
@@ -43,13 +46,34 @@ class Watchdog:
             before = now
             for name, count in looks.items():
                 if count >= self._seconds:
-                    self._end(name)
+                    self._end_process(name)
 
-    def _end(self, name: str) -> None:
-        threading.Thread(target=self._tell, args=(name,), daemon=True).start()  # which may be stuck, too
+    def _end_process(self, name: str) -> None:
+        threading.Thread(target=self._log_stacks, args=(name,), daemon=True).start()  # in a thread, as logging may be stuck too
         self._ended.wait(1)
         os._exit(STUCK)
 
-    def _tell(self, name: str) -> None:
+    def _log_stacks(self, name: str) -> None:
         logger.critical("stuck", extra={"what": name, "seconds": self._seconds})
         faulthandler.dump_traceback(sys.stderr)
+
+
+@asynccontextmanager
+async def watched(progress: Callable[[], Mapping[str, int]], seconds: int) -> AsyncIterator[None]:
+    """Watches `progress`, and the event loop that runs this."""
+    beats = 1
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(BEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    watchdog = Watchdog(lambda: {"event loop": beats, **progress()}, seconds)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.stop()
+        beating.cancel()

@@ -1,4 +1,4 @@
-"""Who may ask: whoever bears the token, where the operator has set one."""
+"""Optional bearer-token authentication."""
 
 import hmac
 from typing import Any
@@ -11,10 +11,10 @@ from service.errors import Unauthorized
 
 
 def bearer(token: str) -> Guard:
-    """A guard that raises Unauthorized. How long it takes tells nothing of the token but its length."""
+    """A guard that raises Unauthorized. It compares in constant time, so that its timing reveals the token's length alone."""
     expected = token.encode()
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `work.Request`
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # Any: as in `record.Request`
         scheme, offered = connection.headers.get("authorization", "").partition(" ")[::2]
         if scheme.lower() != "bearer" or not hmac.compare_digest(offered.strip().encode(errors="replace"), expected):
             raise Unauthorized("this service wants «Authorization: Bearer …» with its token")

@@ -1,8 +1,7 @@
-"""uvicorn's HTTP/1.1 with what it lacks: a deadline for everything that is waited for, a limit for heads, and an end to the
-work for a client that has left.
+"""uvicorn's HTTP/1.1 protocol with deadlines for every wait, limits for heads, and cancellation when a client leaves.
 
-uvicorn's one timer runs between requests. Without more, a connection that sends nothing, or half a request, or never reads
-its answer, stays for ever (Kludex/uvicorn#157).
+uvicorn's only timer runs between requests. Without others, a connection that sends nothing or half a request, or never reads
+its answer, stays open for ever (Kludex/uvicorn#157).
 """
 
 import asyncio
@@ -13,18 +12,18 @@ import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.http.schemas import Problem
+from service.http.problems import Problem
 
 HEAD_SECONDS = 5.0  # from the connection, or the first byte of a later request, to the end of its head
 GRACE_SECONDS = 1.0  # for the app to answer 408 itself; for the last bytes after a close
-ANSWER_SECONDS = 10.0  # after the deadline, to be read in
-LINGER_SECONDS = 0.3  # of an idle connection, once the service is stopping
+ANSWER_SECONDS = 10.0  # after the deadline, for the client to read the answer
+LINGER_SECONDS = 0.3  # for which an idle connection stays open once the service is stopping
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
-MAX_CHUNKS = 10_000  # of a body; more, if they have this many bytes on average:
+MAX_CHUNKS = 10_000  # of a body; more are allowed if they have MIN_CHUNK_BYTES on average
 MIN_CHUNK_BYTES = 256
-MAX_PIPELINED = 16  # requests that a client sends ahead of the answer to the first
-CLIENT_LEFT = "the client left"
+MAX_PIPELINED = 16  # requests that a client may send ahead of the first answer
+CLIENT_LEFT = "the client left"  # the argument of the CancelledError
 
 MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
 TOO_MANY = (400, "Malformed request", f"the body comes in over {MAX_CHUNKS:,} tiny chunks")
@@ -33,14 +32,14 @@ TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """One connection. `deadline_seconds`: the app's, from a head to its answer. `note_refusal`: notes the status of what is
-    refused here, and gives it an id. One timer, that is rarely set anew: it looks
-    whether the connection has expired, and sleeps for what is left."""
+    """One connection. `deadline_seconds` is the app's, from a head to its answer. `note_refusal` logs the status of a request
+    that is refused here, and returns its request id. Its one timer is rarely set anew: it checks whether the connection has
+    expired, and sleeps for the rest."""
 
     deadline_seconds: float
     note_refusal: Callable[[int], str]
 
-    # A connection's events
+    # Events of the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
@@ -50,14 +49,14 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._asks_to_upgrade = False
         self._body_is_due = False
         self._head_bytes = 0
-        self._silent_bytes = 0  # since the parser last said anything
+        self._silent_bytes = 0  # since the last event of the parser
         self._refusal = MALFORMED
         self._refused = False
         self._allow(HEAD_SECONDS)
         self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:  # thrown away: closed with bytes unread, the connection would be reset before the refusal is read
+        if self._refused:  # discard: with bytes unread, closing would reset the connection before the client reads the refusal
             return
         self._silent_bytes += len(data)
         self._unset_keepalive_if_required()
@@ -65,25 +64,25 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse(self._refusal)
-        # A name or value that never ends, of a head or of what may follow a body in chunks, is no event of the parser's.
+        # A name or value that never ends, in a head or in the trailers of a chunked body, causes no event of the parser.
         if self._silent_bytes > MAX_HEAD_BYTES and not self._refused:
             self._refuse(TOO_LARGE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._timer.cancel()
-        self._give_up()
+        self._cancel()
 
     def shutdown(self) -> None:
-        """As uvicorn does, but that a client which is about to ask again is told in its answer that this was the last."""
+        """Like uvicorn's, but a client that is about to send another request still gets an answer, with `connection: close`."""
         if self._is_working():
             super().shutdown()
         else:
             self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
     def _feed(self, data: bytes) -> None:
-        """A client may ask for another protocol, as for HTTP/2 (h2c); we stay with this one (RFC 9110, 7.8), while the parser
-        stops there, so that a new one goes on."""
+        """Ignores requests to upgrade the protocol, such as to HTTP/2 (RFC 9110, 7.8). The parser stops at one, so a new parser
+        continues without the two headers."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -94,7 +93,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self._feed(head + b"\r\n" + data[upgrade.args[0] :])
 
-    # The parser's events
+    # Events of the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -113,7 +112,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED or self.parser.get_method() == b"CONNECT":
-            raise httptools.HttpParserError  # those before it are answered
+            raise httptools.HttpParserError  # the requests before it are answered
         self._asks_to_upgrade = self.parser.should_upgrade()
         if self._asks_to_upgrade:
             return
@@ -137,10 +136,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._body_is_due, self._silent_bytes = False, 0
         if self._is_working() and not self.pipeline:
-            self.flow.resume_reading()  # as uvicorn does with the answer; without, nobody sees the client leave until then
+            self.flow.resume_reading()  # uvicorn would resume with the answer, and notice only then that the client has left
             self._allow(self.deadline_seconds + ANSWER_SECONDS)
 
-    # A request's
+    # The work for a request
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._allow(self.deadline_seconds + (GRACE_SECONDS if cycle.more_body else ANSWER_SECONDS))
@@ -150,7 +149,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.tasks.add(self._task)
 
     def on_response_complete(self) -> None:
-        if not self._body_is_due:  # what an early answer left unread is thrown away until its deadline
+        if not self._body_is_due:  # the rest of a body that was answered early is discarded until its deadline
             self._allow(self.timeout_keep_alive + GRACE_SECONDS)
         super().on_response_complete()
 
@@ -162,7 +161,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         if left <= 0:
             left = GRACE_SECONDS
             self._expire()
-        self._look_after(min(left, HEAD_SECONDS))  # by then it may have been allowed less
+        self._look_after(min(left, HEAD_SECONDS))  # the deadline may become earlier meanwhile
 
     def _look_after(self, seconds: float) -> None:
         self._timer.cancel()
@@ -179,14 +178,14 @@ class DeadlineProtocol(HttpToolsProtocol):
     def _is_working(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _give_up(self) -> None:
-        """The request in work is for nobody."""
+    def _cancel(self) -> None:
+        """Cancels the request in work, since its client has left."""
         if self._task and self._running and not self._running.response_complete:
-            self._running.disconnected = True  # uvicorn tells only the newest
+            self._running.disconnected = True  # uvicorn does so for the newest request alone
             self._task.cancel(CLIENT_LEFT)
 
     def _count(self, size: int) -> None:
-        """Raises HttpParserError, by which `data_received` refuses the request."""
+        """Raises HttpParserError if the head is too large; `data_received` then refuses the request."""
         self._head_bytes += size
         self._silent_bytes = 0
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
@@ -194,12 +193,12 @@ class DeadlineProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError
 
     def _refuse(self, refusal: tuple[int, str, str]) -> None:
-        """What is no request cannot reach the app. Whose earlier request is in work must not read this as its answer."""
+        """Answers what never reaches the app. Sends nothing while an earlier request on the connection awaits its response."""
         self._refused = True
         if self._is_working() and (self._in_head or self.pipeline or self.cycle.response_started):
             self.cycle.keep_alive = False
             return
-        self._give_up()  # what has a body that went wrong
+        self._cancel()  # the app may already run for a request whose body is malformed
         status, title, detail = refusal
         request_id = self.note_refusal(status)
         body = msgspec.json.encode(Problem(title=title, status=status, detail=detail, request_id=request_id))

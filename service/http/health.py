@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it wants work: starting → ready → draining."""
+"""Health routes: whether the process is alive, and whether it is ready for work (starting, ready, draining)."""
 
 from typing import Literal
 
@@ -9,29 +9,29 @@ from service.errors import NotReady
 from service.http.openapi import problems
 from service.http.schemas import Health
 
-LOOKING = [HttpMethod.GET, HttpMethod.HEAD]  # by which monitors and balancers ask
+PROBE_METHODS = [HttpMethod.GET, HttpMethod.HEAD]  # monitors and balancers use either
 
 
 class Lifecycle:
-    """Read by the health routes; set by `app` when the lanes have started, by `serve` when a signal comes."""
+    """`app` sets the state to ready when the lanes have started, and `server` to draining when a signal comes."""
 
     def __init__(self) -> None:
         self.state: Literal["starting", "ready", "draining"] = "starting"
 
     def check(self) -> None:
-        """Raises NotReady."""
+        """Raises NotReady unless the service is ready."""
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
 
 
-@route(["/health", "/health/ready"], http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
+@route(["/health", "/health/ready"], http_method=PROBE_METHODS, sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> Health:
     """Answers 200 once the model is verified, warm and self-tested; 503 with the reason otherwise."""
     lifecycle.check()
     return Health(status="ready")
 
 
-@route("/health/live", http_method=LOOKING, sync_to_thread=False)
+@route("/health/live", http_method=PROBE_METHODS, sync_to_thread=False)
 def live() -> Health:
-    """Answers 200 as long as the event loop turns, whatever the load."""
+    """Answers 200 as long as the event loop runs, whatever the load."""
     return Health(status="live")

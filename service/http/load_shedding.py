@@ -1,5 +1,6 @@
-"""Turns requests away while all places are taken, before Litestar sees them: under overload nearly every request is one of
-these, and each takes time from an answer. In this way it is half of what it was.
+"""Rejects requests before Litestar sees them while all places are taken, which halves the cost of a 429.
+
+Under overload nearly every request is rejected, and each rejection takes time from an answer.
 """
 
 from litestar.enums import ScopeType
@@ -10,8 +11,8 @@ from service.errors import Overloaded
 from service.http.problems import send_problem
 
 
-class Gate:
-    """ASGI, around the app and within Telemetry. `paths`: of those routes that need a place."""
+class LoadShedding:
+    """ASGI, between `Middleware` and the app. `paths` are those of the routes that need a place."""
 
     def __init__(self, app: ASGIApp, admission: Admission, paths: set[str]) -> None:
         self.app = app
@@ -23,18 +24,17 @@ class Gate:
             scope["type"] == ScopeType.HTTP
             and scope["method"] == "POST"
             and scope["path"] in self.paths
-            and not _is_page(scope)
+            and not _is_cross_origin(scope)
         ):
             try:
                 self.admission.check_places()
             except Overloaded as error:
                 scope["path_template"] = scope["path"]
-                later = (b"retry-after", str(error.retry_after_seconds).encode())
-                await send_problem(scope, send, error, later)
+                await send_problem(scope, send, error)
                 return
         await self.app(scope, receive, send)
 
 
-def _is_page(scope: Scope) -> bool:
-    """Those need Litestar's CORS headers to read even a refusal; the app checks for itself."""
+def _is_cross_origin(scope: Scope) -> bool:
+    """A page of another origin can read a rejection only with Litestar's CORS headers; the app checks places itself, too."""
     return any(name == b"origin" for name, _ in scope["headers"])

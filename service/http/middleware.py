@@ -1,14 +1,13 @@
-"""Around the whole app: an id and one log line for every request, metrics, timing, and the headers that every answer has.
+"""Middleware around the whole app: request id, log line, metrics, timing and security headers for every request.
 
-Never logged: bodies, file names, paths that are not ours, query strings.
+Bodies, file names, query strings and paths other than our own are never logged.
 """
 
 import asyncio
 import logging
 import random
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -16,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from service.errors import NotReady
 from service.http.connection import CLIENT_LEFT
 from service.http.problems import send_problem
+from service.http.record import RequestRecord
 from service.metrics import Metrics, outcome
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,9 @@ _HEADERS = [
 ]
 
 
-class Telemetry:
-    """ASGI. Leaves in `scope["state"]`: `request_id`, `start` (seconds, time.perf_counter); `timing`, milliseconds by name, and
-    `notes` for the log line, both for the app to fill in. While draining, it tells clients not to come again on the same
-    connection."""
+class Middleware:
+    """ASGI. Leaves a `RequestRecord` in `scope["state"]["record"]`, for the app to fill in. While draining, it tells clients to
+    close the connection after the answer."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self.app = app
@@ -53,22 +52,21 @@ class Telemetry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await self._observed(scope, receive, send)
+            await self._observe(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _observed(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        start, status, headers = time.perf_counter(), 0, dict(scope["headers"])
-        request_id, trace = _request_id(headers), _TRACE.fullmatch(headers.get(b"traceparent", b""))
-        timing: dict[str, float] = {}
-        notes: dict[str, object] = {"trace_id": trace[1].decode()} if trace else {}
-        scope.setdefault("state", {}).update(request_id=request_id, start=start, timing=timing, notes=notes)
+    async def _observe(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        status, headers = 0, dict(scope["headers"])
+        trace = _TRACE.fullmatch(headers.get(b"traceparent", b""))
+        record = RequestRecord(request_id=_request_id(headers), trace_id=trace[1].decode() if trace else None)
+        scope.setdefault("state", {})["record"] = record
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = [*message.get("headers", []), (b"x-request-id", request_id.encode()), _server_timing(timing, start)]
+                own = [*message.get("headers", []), (b"x-request-id", record.request_id.encode()), _server_timing(record)]
                 if trace:
                     own.append((b"traceparent", trace[0]))
                 if self.draining():
@@ -83,29 +81,28 @@ class Telemetry:
             if cancelled.args != (CLIENT_LEFT,) and not status:  # the time to drain is over
                 await send_problem(scope, send_with_headers, NotReady("the service had to stop before the answer"))
         finally:
-            notes |= {f"{name}_ms": round(value, 1) for name, value in timing.items()}
-            # Not the path itself, which could be a file name (curl -T).
-            route = scope.get("path_template", "-")
-            self._note(scope["method"][:10], route, status, request_id, time.perf_counter() - start, notes)
+            # The route's template, never the path itself, which could be a file name (curl -T).
+            self._log(scope["method"][:10], scope.get("path_template", "-"), status, record, record.elapsed_ms())
 
-    def refused(self, status: int) -> str:
-        """Note what was refused before it was a request. Returns the id that it is noted by."""
-        request_id = _new_id()
-        self._note("-", "-", status, request_id, 0, {})
-        return request_id
+    def note_refusal(self, status: int) -> str:
+        """Logs and counts what was refused before it was a request. Returns the request id of the log line."""
+        record = RequestRecord(request_id=_new_id())
+        self._log("-", "-", status, record, 0)
+        return record.request_id
 
-    def _note(self, method: str, route: str, status: int, request_id: str, seconds: float, notes: Mapping[str, object]) -> None:
+    def _log(self, method: str, route: str, status: int, record: RequestRecord, milliseconds: float) -> None:
         self.metrics.requests.labels(route, outcome(status)).inc()
-        self.metrics.request_seconds.labels(route).observe(seconds)
-        # Those who look, the page’s files, and what overload turns away by the thousand: metrics count them.
+        self.metrics.request_seconds.labels(route).observe(milliseconds / 1000)
+        # Probes, the page's files, and rejections under overload come by the thousand; metrics count them.
         level = logging.DEBUG if route.startswith(_QUIET) or route.endswith("/ready") or status == 429 else logging.INFO
         if logger.isEnabledFor(level):
-            known = {"method": method, "route": route, "status": status, "outcome": outcome(status)}
-            logger.log(level, "request", extra={**known, "ms": round(1000 * seconds, 1), "request_id": request_id, **notes})
+            fields = {"method": method, "route": route, "status": status, "outcome": outcome(status)}
+            fields |= {"ms": round(milliseconds, 1), "request_id": record.request_id, **record.log_fields()}
+            logger.log(level, "request", extra=fields)
 
 
-def _server_timing(timing: dict[str, float], start: float) -> tuple[bytes, bytes]:
-    parts = {**timing, "total": 1000 * (time.perf_counter() - start)}
+def _server_timing(record: RequestRecord) -> tuple[bytes, bytes]:
+    parts = {**record.timing_ms, "total": record.elapsed_ms()}
     return b"server-timing", ", ".join(f"{name};dur={value:.2f}" for name, value in parts.items()).encode()
 
 

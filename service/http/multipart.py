@@ -1,28 +1,28 @@
-"""Forms (multipart/form-data), parsed from memory: the body is bounded, nothing touches the disk."""
+"""Parses forms (multipart/form-data) in memory. The body is bounded already, and nothing touches the disk."""
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
 from service.errors import MalformedRequest
 
-OTHER_PARTS = 3  # beside the images, as scripts may add
+OTHER_PARTS = 3  # that a form may have beside its images
 
 
 def is_form(content_type: str) -> bool:
     return bool(parse_options_header(content_type)[0] == "multipart/form-data")
 
 
-def images(body: bytes, content_type: str, field: str, most: int) -> list[bytes]:
-    """The contents of all parts named `field`, at least one. Their own names and types are not believed, nor used.
+def read_images(body: bytes, content_type: str, field: str, most: int) -> list[bytes]:
+    """The contents of all parts named `field`. Their file names and types are ignored.
 
-    Raises MalformedRequest: no form, or not 1 to `most` such parts.
+    Raises MalformedRequest if the body is no form, or has not 1 to `most` such parts.
     """
     if not is_form(content_type):
         raise MalformedRequest(f"the body is not a form (multipart/form-data), with the field «{field}»")
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     found: list[bytes] = []
     try:
-        # Its events, since MultipartParser, built upon them, takes three times as long: it copies in pieces of 64 KB. As
-        # latin-1 any byte is a character: no file name is refused, and none is used.
+        # MultipartParser, built on these events, takes three times as long, as it copies in pieces of 64 KB. latin-1 decodes
+        # any byte, so no file name is refused.
         with PushMultipartParser(boundary, header_charset="latin-1", max_segment_count=most + OTHER_PARTS) as parser:
             is_image = False
             for event in parser.parse(body):

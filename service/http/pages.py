@@ -1,4 +1,4 @@
-"""The page at `/`, its files below `/web`, and the report of the model below `/report`: read once, served from memory."""
+"""Serves the page at `/`, its files below `/web`, and the model's report below `/report`, all from memory."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from service.engine.engine import Request
+from service.http.record import Request
 
 WEB = Path(__file__).parent.parent / "web"
 REPORT = "report"
@@ -27,7 +27,7 @@ _TYPES = {
 
 
 class File(NamedTuple):
-    """`etag`: a weak one, since the same file may be sent compressed."""
+    """`etag` is weak, since the same file may be sent compressed."""
 
     content: bytes
     media_type: str
@@ -38,7 +38,7 @@ Files = Mapping[str, File]
 
 
 def read_files(folder: Path) -> Files:
-    """By name; what a page has no use for is left where it is, and so is all of a folder that is not there."""
+    """The files of a folder that a page can use, by name; none if there is no such folder."""
     paths = [path for path in sorted(folder.glob("*")) if path.suffix in _TYPES and path.is_file()]
     return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in paths}
 
@@ -68,7 +68,7 @@ def _file(content: bytes, media_type: str) -> File:
 
 
 def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:
-    """Kept by browsers but asked for each time, so that a new version shows at once and an old one costs 304."""
+    """Browsers keep a file but ask each time, so that a new version shows at once and an old one costs a 304."""
     if name not in files:
         raise NotFoundException("there is no such file")
     file = files[name]

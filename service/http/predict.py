@@ -1,64 +1,76 @@
-"""What clients ask for: a prediction, several, what is known of the model, metrics."""
+"""`POST /predict` and `POST /predict/batch`."""
 
-from litestar import Response, get, post
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from service.engine.engine import Request, TimeoutMs, Work, in_thread, predicted, received, together
-from service.errors import RequestError, Unauthorized
-from service.http import multipart, schemas
-from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation, problems
-from service.http.schemas import ModelInfo, Prediction, Result, Results
+from service.engine.engine import Engine, TimedPrediction
+from service.errors import RequestError
+from service.http import multipart
+from service.http.body import TimeoutMs, read_body
+from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
+from service.http.problems import problem_of
+from service.http.record import Request, RequestRecord, record_of
+from service.http.schemas import BatchEntry, BatchResponse, PredictionResponse, prediction_response
 from service.images.decode import DecodedImage, decode_image
+
+T = TypeVar("T")
 
 
 @post("/predict", status_code=200, operation_class=PredictOperation, responses=PROBLEMS)
 async def predict(
-    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
-) -> Prediction:
-    """One chest X-ray in, one calibrated prediction out."""
-    content_type = request.headers.get("content-type", "")
-    async with received(request, work, x_request_timeout_ms) as body:
+    request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
+) -> PredictionResponse:
+    """Predicts one chest X-ray."""
+    content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
+    async with read_body(request, engine, x_request_timeout_ms) as body:
 
         def decode() -> DecodedImage:
             is_form = multipart.is_form(content_type)
-            return decode_image(multipart.images(body, content_type, IMAGE_FIELD, 1)[0] if is_form else body)
+            return decode_image(multipart.read_images(body, content_type, IMAGE_FIELD, 1)[0] if is_form else body)
 
-        return await predicted(request, work, decode, with_heatmap=heatmap)
+        timed = await engine.predict(decode)
+        note_timing(record, timed)
+        return prediction_response(engine.artefact, timed, record, with_heatmap=heatmap)
 
 
 @post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS)
 async def predict_batch(
-    request: Request, work: NamedDependency[Work], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
-) -> Results:
-    """Several chest X-rays in; each is answered, or refused, by itself."""
-    content_type, state = request.headers.get("content-type", ""), request.scope["state"]
+    request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
+) -> BatchResponse:
+    """Predicts several chest X-rays. Each is answered or refused by itself."""
+    content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
 
-    async def answer(image: bytes) -> Result:
+    async def answer(image: bytes) -> BatchEntry:
         try:
-            return Result(prediction=await predicted(request, work, lambda: decode_image(image), with_heatmap=heatmap))
+            timed = await engine.predict(lambda: decode_image(image))
+            note_timing(record, timed)
+            return BatchEntry(prediction=prediction_response(engine.artefact, timed, record, with_heatmap=heatmap))
         except RequestError as error:
-            return Result(problem=schemas.problem(error, state["request_id"]))
+            return BatchEntry(problem=problem_of(error, record.request_id))
 
-    async with received(request, work, x_request_timeout_ms) as body:
-        found = await in_thread(work, lambda: multipart.images(body, content_type, IMAGES_FIELD, work.max_images))
-        results = await together(request, map(answer, found))
-    state["notes"].update(images=len(results), refused=sum(bool(result.problem) for result in results))
-    return Results(results=results, request_id=state["request_id"])
-
-
-@get("/model-info", sync_to_thread=False, responses=problems(Unauthorized))
-def model_info(info: NamedDependency[bytes]) -> Response[ModelInfo]:
-    """What is known of the model, and what of it runs."""
-    return Response(info, media_type="application/json")  # type: ignore[arg-type]  # encoded once
+    async with read_body(request, engine, x_request_timeout_ms) as body:
+        images = await engine.run_in_decoder(lambda: multipart.read_images(body, content_type, IMAGES_FIELD, engine.max_images))
+        results = await gather(record, map(answer, images))
+    record.images, record.refused = len(results), sum(bool(result.problem) for result in results)
+    return BatchResponse(results=results, request_id=record.request_id)
 
 
-@get(
-    "/metrics",
-    media_type="text/plain; version=0.0.4; charset=utf-8",
-    sync_to_thread=False,
-    responses=problems(Unauthorized),
-)
-def read_metrics(work: NamedDependency[Work]) -> bytes:
-    """For Prometheus."""
-    return work.metrics.read()
+async def gather(record: RequestRecord, images: Iterable[Coroutine[Any, Any, T]]) -> list[T]:  # Any: as asyncio has it
+    """The results of all images of one request, in order. If one fails, cancels the others and raises its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(image) for image in images]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    if len(tasks) > 1:
+        record.timing_ms = {}  # the images overwrote each other's
+    return [task.result() for task in tasks]
+
+
+def note_timing(record: RequestRecord, timed: TimedPrediction) -> None:
+    record.timing_ms = {"decode": timed.decode_ms, "queue": timed.queue_ms, "inference": timed.inference_ms}

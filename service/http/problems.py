@@ -1,20 +1,90 @@
-"""Problem details (RFC 9457): what they are at an address, and sent where Litestar does not do it."""
+"""Errors as problem details (RFC 9457): the one place where an exception becomes an HTTP answer."""
+
+import http
+import logging
 
 import msgspec
-from litestar.types import HTTPScope, Send
+from litestar import Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap, HTTPScope, Send
 
 from service.errors import RequestError
-from service.http.schemas import Problem, problem
+from service.http.record import Request, record_of
+
+CONTENT_TYPE = "application/problem+json"
+MAX_DETAIL = 300  # characters; Litestar repeats the whole query
+
+logger = logging.getLogger(__name__)
 
 
-def for_path(problem: Problem, path: str) -> Problem:
-    """As the clients of that address read it."""
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457, `application/problem+json`. `type` tells problems of one status apart; with `about:blank` the status says it
+    all. Below `/v2` `error` repeats the detail, since clients of the Open Inference Protocol look for it there."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str = ""
+    error: str = ""
+
+
+def problem_of(error: RequestError, request_id: str) -> Problem:
+    return Problem(type=error.type, title=error.title, status=error.status, detail=str(error), request_id=request_id)
+
+
+async def send_problem(scope: HTTPScope, send: Send, error: RequestError) -> None:
+    """Sends a problem from outside Litestar."""
+    problem = problem_of(error, record_of(scope).request_id)
+    body = msgspec.json.encode(_for_path(problem, scope["path"]))
+    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **error.headers}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _refuse(request: Request, error: RequestError) -> Response[Problem]:
+    return _response(request, problem_of(error, record_of(request.scope).request_id), error.headers)
+
+
+def _refuse_for_litestar(request: Request, error: HTTPException) -> Response[Problem]:
+    """Answers what Litestar refuses by itself: unknown addresses, methods and parameters."""
+    title = http.HTTPStatus(error.status_code).phrase
+    request_id = record_of(request.scope).request_id
+    problem = Problem(title=title, status=error.status_code, detail=_detail(request, error), request_id=request_id)
+    return _response(request, problem, error.headers)
+
+
+def _fail(request: Request, error: Exception) -> Response[Problem]:
+    request_id = record_of(request.scope).request_id
+    logger.error("failed", exc_info=error, extra={"request_id": request_id})
+    detail = "the service failed; its log has the reason under this request_id"
+    return _response(request, Problem(title="Internal error", status=500, detail=detail, request_id=request_id))
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {RequestError: _refuse, HTTPException: _refuse_for_litestar, Exception: _fail}
+
+
+def _detail(request: Request, error: HTTPException) -> str:
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 404:
+        return "there is no such address; /schema/openapi.json lists them"
+    if error.status_code == 405:
+        return f"not by {request.method[:10]}; this address takes {headers.get('allow', 'other methods')}"
+    if isinstance(error.extra, list) and error.extra and isinstance(wrong := error.extra[0], dict):
+        name, in_header = str(wrong.get("key")), wrong.get("source") == "header"
+        name = name.replace("_", "-") if in_header else name
+        value = request.headers.get(name) if in_header else request.query_params.get(name)
+        return f"{name} is {str(value)[:40]!r}: {wrong['message']}"
+    return error.detail[:MAX_DETAIL]
+
+
+def _response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
+    record_of(request.scope).problem = problem.title
+    problem = _for_path(problem, request.scope["path"])
+    return Response(problem, status_code=problem.status, media_type=CONTENT_TYPE, headers=headers)
+
+
+def _for_path(problem: Problem, path: str) -> Problem:
     is_open_inference = path == "/v2" or path.startswith("/v2/")
     return msgspec.structs.replace(problem, error=problem.detail) if is_open_inference else problem
-
-
-async def send_problem(scope: HTTPScope, send: Send, error: RequestError, *headers: tuple[bytes, bytes]) -> None:
-    body = msgspec.json.encode(for_path(problem(error, scope["state"]["request_id"]), scope["path"]))
-    own = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.status, "headers": [*own, *headers]})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

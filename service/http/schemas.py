@@ -1,34 +1,14 @@
-"""What the service answers."""
-
-import re
-from typing import Literal
+"""The bodies of HTTP answers."""
 
 import msgspec
 
-from service.engine.batcher import Answer
-from service.errors import RequestError
-from service.images.decode import DecodedImage
+from service.engine.engine import TimedPrediction
+from service.http.problems import Problem
+from service.http.record import RequestRecord
 from service.model.artefact import Artefact, Description
-from service.model.classifier import Output
+from service.model.prediction import DISCLAIMER, Heatmap, Novelty
 
 SCHEMA_VERSION = 1  # of a prediction
-DISCLAIMER = "For education and research only. Not a medical device; never use it to decide about a person."
-
-
-class Novelty(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the image lies from the training images; `foreign` answers mean nothing."""
-
-    value: float
-    level: Literal["typical", "unusual", "foreign"]
-
-
-class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
-    """`values` [rows][columns]: evidence for the positive label at each place of the stretched image, in calibrated logits;
-    `scale`: the value that is drawn at full strength."""
-
-    grid: tuple[int, int]
-    scale: float
-    values: list[list[float]]
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +18,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds. `inference`: of the whole batch. `total`: from the request's arrival."""
+    """Milliseconds. `inference` is that of the whole batch; `total` counts from the arrival of the request."""
 
     decode: float
     queue: float
@@ -46,9 +26,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     total: float
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """`label`: the more probable one; `confidence`: its probability; `uncertain`: the positive label's probability lies
-    between the locked thresholds of `/model-info`."""
+class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """`label` is the more probable label and `confidence` its probability. `uncertain` is true where the probability of the
+    positive label lies between the locked thresholds of `/model-info`."""
 
     schema_version: int
     label: str
@@ -65,12 +45,29 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     disclaimer: str
 
 
+class BatchEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly one of `prediction` and `problem` is set."""
+
+    prediction: PredictionResponse | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """`results` has one entry for each image, in the order of the request."""
+
+    schema_version: int = SCHEMA_VERSION
+    results: list[BatchEntry]
+    request_id: str
+    disclaimer: str = DISCLAIMER
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """`cpus`: that this process may use, by affinity and quota. `report`: whether the model folder has one, at `/report`."""
+    """What this process runs. `cpus` counts the CPUs that it may use, by affinity and quota; `report` tells whether the model
+    folder has a report, at `/report`."""
 
     variant: str
     variant_reason: str
@@ -83,82 +80,33 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(Description, frozen=True, kw_only=True):
-    """The whole of model.json, and in `running` what this process made of it."""
+    """The whole of model.json, and in `running` what this process runs of it."""
 
     running: Running
     disclaimer: str
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """RFC 9457, `application/problem+json`. `type`: tells problems of one status apart; about:blank: the status says it.
-    `error`: the detail once more, below `/v2`, where clients of the Open Inference Protocol look for it."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    request_id: str = ""
-    error: str = ""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one image: either."""
-
-    prediction: Prediction | msgspec.UnsetType = msgspec.UNSET
-    problem: Problem | msgspec.UnsetType = msgspec.UNSET
-
-
-class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """`results`: one for each image, in their order."""
-
-    schema_version: int = SCHEMA_VERSION
-    results: list[Result]
-    request_id: str
-    disclaimer: str = DISCLAIMER
-
-
-def problem(error: RequestError, request_id: str) -> Problem:
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-    return Problem(
-        type=f"urn:medxfer:problem:{kind}", title=error.title, status=error.status, detail=str(error), request_id=request_id
-    )
-
-
-def prediction(
-    artefact: Artefact, image: DecodedImage, answer: Answer[Output], *, with_heatmap: bool, request_id: str, timing: Timing
-) -> Prediction:
-    description, output = artefact.description, answer.result
-    probabilities = dict(zip(description.labels, output.probabilities.tolist(), strict=True))
-    label = max(probabilities, key=lambda name: probabilities[name])
-    value = float(output.novelty)
-    novelty = Novelty(value=value, level=description.novelty.level(value))
-    return Prediction(
+def prediction_response(
+    artefact: Artefact, timed: TimedPrediction, record: RequestRecord, *, with_heatmap: bool
+) -> PredictionResponse:
+    prediction = timed.prediction
+    return PredictionResponse(
         schema_version=SCHEMA_VERSION,
-        label=label,
-        confidence=probabilities[label],
-        probabilities=probabilities,
-        uncertain=description.thresholds.is_uncertain(probabilities[description.positive]),
-        novelty=novelty,
-        warnings=[*image.warnings, *_warnings(description, image.age_years, novelty)],
-        heatmap=_heatmap(description, output) if with_heatmap else msgspec.UNSET,
-        model=Model(name=description.name, variant=artefact.variant, sha256=artefact.sha256),
-        request_id=request_id,
-        timing_ms=timing,
-        batch_size=answer.batch_size,
+        label=prediction.label,
+        confidence=prediction.confidence,
+        probabilities=prediction.probabilities,
+        uncertain=prediction.uncertain,
+        novelty=prediction.novelty,
+        warnings=prediction.warnings,
+        heatmap=prediction.heatmap if with_heatmap else msgspec.UNSET,
+        model=Model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256),
+        request_id=record.request_id,
+        timing_ms=Timing(
+            decode=round(timed.decode_ms, 3),
+            queue=round(timed.queue_ms, 3),
+            inference=round(timed.inference_ms, 3),
+            total=round(record.elapsed_ms(), 3),
+        ),
+        batch_size=timed.batch_size,
         disclaimer=DISCLAIMER,
     )
-
-
-def _warnings(description: Description, age: float | None, novelty: Novelty) -> list[str]:
-    warnings = []
-    if description.ages and age is not None and not description.ages[0] <= age <= description.ages[1]:
-        youngest, oldest = description.ages
-        warnings.append(f"the model learned from people of {youngest:g} to {oldest:g} years; this one's age is outside that")
-    if novelty.level != "typical":
-        unlike = "unlike the chest X-rays the model learned from, so its answer may mean nothing"
-        warnings.append(f"the image is {novelty.level}: {unlike}")
-    return warnings
-
-
-def _heatmap(description: Description, output: Output) -> Heatmap:
-    return Heatmap(grid=description.heatmap.grid, scale=description.heatmap.scale, values=output.heatmap.tolist())

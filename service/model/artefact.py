@@ -1,8 +1,8 @@
-"""Reads a model folder, and trusts nothing in it that `SHA256SUMS` does not vouch for.
+"""Reads a model folder. Every file is compared with its hash in `SHA256SUMS` before it is used.
 
 model.json     what programs need
 model.onnx     the graph, fp32; other variants beside it
-SHA256SUMS     of model.json and of every variant, in the format of sha256sum
+SHA256SUMS     hashes of model.json and of every variant, in the format of sha256sum
 """
 
 import hashlib
@@ -26,8 +26,8 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One ONNX file. Its logit for the positive label is mean(evidence) / temperature + bias. `kept_in_fp32`: layers of a
-    quantised network that are not. `gate`: by split, how far its answers are from those of the fp32 variant."""
+    """One ONNX file. Its logit for the positive label is mean(evidence) / temperature + bias. `kept_in_fp32` names the layers
+    that are not quantised. `gate` holds, by split, how far its answers are from those of the fp32 variant."""
 
     file: str
     bytes: int
@@ -38,20 +38,18 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the positive label's probability. Below `screening` and above `rule_in` the model is sure enough; between
-    them it is `uncertain`."""
+    """Thresholds of the positive label's probability. Between `screening` and `rule_in` an answer is `uncertain`."""
 
     screening: Annotated[float, Meta(ge=0, le=0.5)]
     balanced: Probability
     rule_in: Annotated[float, Meta(ge=0.5, le=1)]
 
     def is_uncertain(self, probability: float) -> bool:
-        """Whether the model is `uncertain`."""
         return self.screening <= probability < self.rule_in
 
 
 class NoveltyCutoffs(msgspec.Struct, frozen=True, kw_only=True):
-    """Distances from which an image is `unusual`, and `foreign`."""
+    """The distances from which an image counts as `unusual` and as `foreign`."""
 
     unusual: float
     foreign: float
@@ -62,16 +60,16 @@ class NoveltyCutoffs(msgspec.Struct, frozen=True, kw_only=True):
         return "unusual" if value >= self.unusual else "typical"
 
 
-class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
-    """`grid`: rows and columns. `scale`: logits that are drawn at full strength, the same for every image."""
+class HeatmapFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """`grid` is (rows, columns). A logit of `scale` is drawn at full strength, the same for every image."""
 
     grid: tuple[int, int]
     scale: Annotated[float, Meta(gt=0)]
 
 
 class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
-    """What each variant must answer for `classifier.self_test_image(height, width)`, and how nearly: another CPU adds float32
-    in another order, and where the sum is then rounded to int8 that difference grows."""
+    """The probability that each variant must answer for `classifier.self_test_image(height, width)`, and the tolerance. Another
+    CPU adds float32 in another order, and rounding to int8 makes such differences larger."""
 
     height: Annotated[int, Meta(ge=32, le=1024)]
     width: Annotated[int, Meta(ge=32, le=1024)]
@@ -81,17 +79,17 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """`model.json`. `labels`: in the order of the output. `prior`: of the positive label, that the probabilities assume.
-    `ages`: years, from and to, of the people it learned from, where that is known."""
+    """`model.json`. `labels` are in the order of the output. `prior` is the share of the positive label that the probabilities
+    assume. `ages` is the range in years of the people on the training images, if known."""
 
     schema_version: int
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]  # stands in addresses
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]  # part of URLs
     labels: Annotated[list[str], Meta(min_length=2, max_length=2)]
     positive: str
     prior: Probability
     thresholds: Thresholds
     novelty: NoveltyCutoffs
-    heatmap: Heatmap
+    heatmap: HeatmapFormat
     variants: dict[str, Variant]
     self_test: SelfTest
     backbone: str
@@ -99,13 +97,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     image_size: int
     created: str
     ages: tuple[float, float] | None = None
-    data: dict[str, Any] = {}  # Any: for people and reports; the service passes them on unread
+    data: dict[str, Any] = {}  # Any: for people and reports; the service does not read it
     metrics: dict[str, Any] = {}  # Any: as above
     versions: dict[str, str] = {}
 
 
 class ModelFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """All its files agree with `sums`, their hashes by name."""
+    """A model folder whose files agree with their hashes. `sums` holds the hashes by file name."""
 
     path: Path
     description: Description
@@ -113,24 +111,28 @@ class ModelFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Artefact(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant of a model folder that has been checked. `graph`: the very bytes that were hashed."""
+    """One variant of a verified model folder. `graph` holds the very bytes that were hashed."""
 
     folder: Path
     description: Description
     variant: str
     sha256: str
+    description_sha256: str
     graph: bytes
 
 
 def read_artefact(folder: Path, variant: str) -> Artefact:
-    """Raises ArtefactError: a file is missing, differs from its hash, or does not say what it should."""
+    """Verifies a model folder and reads one variant of it.
+
+    Raises ArtefactError if a file is missing, differs from its hash, or is malformed.
+    """
     return read_variant(read_folder(folder), variant)
 
 
 def read_folder(folder: Path) -> ModelFolder:
-    """Every variant is checked, whichever is chosen then. Raises ArtefactError, as `read_artefact` does."""
+    """Verifies a model folder with all its variants. Raises ArtefactError as `read_artefact` does."""
     if not folder.is_dir():
-        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder, as training leaves one")
+        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder that training has written")
     sums = _read_sums(folder)
     description = decode_description(_read_verified(folder, DESCRIPTION, sums), folder / DESCRIPTION)
     for variant in description.variants.values():
@@ -139,17 +141,23 @@ def read_folder(folder: Path) -> ModelFolder:
 
 
 def read_variant(folder: ModelFolder, variant: str) -> Artefact:
-    """Raises ArtefactError, as `read_artefact` does."""
+    """Reads the graph of one variant. Raises ArtefactError as `read_artefact` does."""
     path, description = folder.path, folder.description
     if variant not in description.variants:
         raise ArtefactError(f"{path}: has no variant «{variant}»; it has {', '.join(description.variants)}")
     file = description.variants[variant].file
-    graph = _read_verified(path, file, folder.sums)
-    return Artefact(folder=path, description=description, variant=variant, sha256=folder.sums[file], graph=graph)
+    return Artefact(
+        folder=path,
+        description=description,
+        variant=variant,
+        sha256=folder.sums[file],
+        description_sha256=folder.sums[DESCRIPTION],
+        graph=_read_verified(path, file, folder.sums),
+    )
 
 
 def decode_description(content: bytes, where: Path) -> Description:
-    """Raises ArtefactError: not a model.json of this version, or one that contradicts itself."""
+    """Decodes `model.json`. Raises ArtefactError if it has another version, or contradicts itself."""
     try:
         description = msgspec.json.decode(content, type=Description)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -162,6 +170,7 @@ def decode_description(content: bytes, where: Path) -> Description:
 
 
 def write_sums(folder: Path, files: list[str]) -> None:
+    """Writes `SHA256SUMS` for these files of the folder."""
     lines = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for file in sorted(files)]
     (folder / SUMS).write_text("".join(lines))
 

@@ -1,4 +1,4 @@
-"""The exported graph on ONNX Runtime. What serves is what was evaluated: training measures through this class."""
+"""Runs the exported graph on ONNX Runtime. Training evaluates through this class too: what is measured is what serves."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,8 +15,8 @@ Floats = npt.NDArray[np.float32]
 
 
 class Outputs(NamedTuple):
-    """Of N images: `probabilities` [N, 2] in the order of the labels, `heatmaps` [N, h, w] in calibrated logits,
-    `novelty` [N]."""
+    """Outputs for N images, float32: `probabilities` [N, 2] in the order of the labels, `heatmaps` [N, h, w] in calibrated
+    logits, `novelty` [N]."""
 
     probabilities: Floats
     heatmaps: Floats
@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Of one image: `probabilities` [2], `heatmap` [h, w], `novelty`."""
+    """Outputs for one image, float32: `probabilities` [2], `heatmap` [h, w], `novelty`."""
 
     probabilities: Floats
     heatmap: Floats
@@ -32,16 +32,16 @@ class Output(NamedTuple):
 
 
 class Classifier:
-    """One session, to be called by any number of threads at once; each call computes on its own thread alone."""
+    """One session that any number of threads may call at once. Each call computes on its own thread alone."""
 
     def __init__(self, artefact: Artefact) -> None:
-        """Raises ArtefactError: ONNX Runtime refuses the graph, or it is not one of ours."""
+        """Raises ArtefactError if ONNX Runtime refuses the graph, or if its inputs and outputs are not ours."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # the lanes are the threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Not session.x64quantprecision, against saturated sums on CPUs without VNNI: it halves the speed of those with it.
-        # Who asks for int8 there is told by the self-test.
+        # session.x64quantprecision would avoid saturated sums on CPUs without VNNI, but it halves the speed of those with it.
+        # If int8 is forced on a CPU without VNNI, the self-test finds wrong sums.
         try:
             self._session = onnxruntime.InferenceSession(artefact.graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has no public base for its errors
@@ -53,16 +53,16 @@ class Classifier:
         self.artefact = artefact
 
     def classify(self, images: Sequence[GreyImage]) -> Outputs:
-        """Images uint8 [height, width], of any and of different sizes, at least one."""
+        """Classifies at least one image, uint8 [height, width]. Sizes may differ."""
         return Outputs(*self._session.run(None, {"images": list(images)}))
 
     def classify_each(self, images: Sequence[GreyImage]) -> list[Output]:
         return [Output(*rows) for rows in zip(*self.classify(images), strict=True)]
 
     def warm_up(self, max_batch_size: int) -> None:
-        """Run the smallest and the largest batch once, so that the first client does not pay for allocations.
+        """Runs the smallest and the largest batch once, so that the first client does not wait for allocations.
 
-        Raises ArtefactError: the graph does not run, or its outputs are not what `Outputs` says.
+        Raises ArtefactError if the graph does not run, or if its outputs do not have the shapes of `Outputs`.
         """
         description = self.artefact.description
         image = self_test_image(description.self_test.height, description.self_test.width)
@@ -78,7 +78,7 @@ class Classifier:
                 raise ArtefactError(f"{self.artefact.folder}: the graph's probabilities do not add up to 1")
 
     def self_test(self) -> None:
-        """Raises ArtefactError: the model does not compute here what it computed when it was made."""
+        """Raises ArtefactError if the model does not compute here what it computed when it was exported."""
         test = self.artefact.description.self_test
         expected, tolerance = (values.get(self.artefact.variant) for values in (test.probability, test.tolerance))
         if expected is None or tolerance is None:
@@ -95,6 +95,6 @@ SELF_TEST_FORMULA = "(255 - |255 - 4 y| % 256 + |255 - 3 x| % 256) // 2"
 
 
 def self_test_image(height: int, width: int) -> GreyImage:
-    """Two crossing triangle waves, in whole numbers so that every machine draws the same: SELF_TEST_FORMULA."""
+    """Two crossing triangle waves, uint8 [height, width]: SELF_TEST_FORMULA in integers, the same on every machine."""
     y, x = np.mgrid[:height, :width]
     return np.asarray((255 - np.abs(255 - 4 * y) % 256 + np.abs(255 - 3 * x) % 256) // 2, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Which variant of a model runs here, and why."""
+"""The rule that chooses the variant of a model for this machine."""
 
 from collections.abc import Container
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class Choice(NamedTuple):
 
 
 def choose_variant(wanted: str, offered: Container[str], int8_instructions: str | None) -> Choice:
-    """int8 where the model has it and the CPU computes it exactly, else fp32; or what the operator says."""
+    """int8 if the model has it and the CPU computes it exactly, else fp32. The operator's setting overrides the rule."""
     if wanted != AUTO:
         return Choice(wanted, "MEDXFER_VARIANT names it")
     if "int8" not in offered:

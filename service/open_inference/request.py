@@ -1,10 +1,10 @@
-"""What a client of the Open Inference Protocol asks: JSON, and what of its tensor follows as bytes (the extension
-`binary_tensor_data`).
+"""Reads inference requests: JSON, and tensors that follow it as bytes (the protocol's extension `binary_tensor_data`).
 
-One input, `images`: BYTES [N], encoded images, or UINT8 [N, height, width], grey pixels. JSON has no bytes, so there an
-encoded image is base64. Nothing is made room for because a message says so: sizes are compared with what is there.
+There is one input, `images`: BYTES [N], encoded images (in JSON as base64), or UINT8 [N, height, width], grey pixels. Never
+allocate memory from a size that the client declares: declared sizes are compared with the bytes that are there.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
@@ -13,26 +13,25 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from service.errors import MalformedRequest
+from service.errors import BodyTooLarge, MalformedRequest
 from service.images import limits
 from service.images.decode import DecodedImage, decode_image, decode_pixels
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_ID = 256  # characters
 MAX_DETAIL = 200  # characters
-PIECE = 2**16  # bytes of text
-NUMBERS, SPACE = b"0123456789+-.eE", b" \t\r\n"
+MAX_JSON_PIXELS = 4_000_000  # bytes of text; decoding them holds the interpreter for some 20 ms
 
 OutputName = Literal["probabilities", "heatmaps", "novelty", "label", "warnings"]
 Decode = Callable[[], DecodedImage]
-Kind = TypeVar("Kind")
+T = TypeVar("T")
 NOTHING = Raw()
 Size = Annotated[int, Meta(ge=0)]
 Level = Annotated[int, Meta(ge=0, le=255)]
 
 
-class Asked(NamedTuple):
-    """`images`: for each, what decodes it. `outputs`: those wanted, and whether as bytes."""
+class InferenceRequest(NamedTuple):
+    """`images` has a function for each image that decodes it. `outputs` names those wanted, and whether as bytes."""
 
     images: Sequence[Decode]
     outputs: dict[OutputName, bool]
@@ -52,7 +51,7 @@ class _RequestParameters(Struct, frozen=True):
 
 
 class _Input(Struct, frozen=True):
-    """`shape`, `data`: left as they are until it is clear what they may be."""
+    """`shape` and `data` stay undecoded until `datatype` is known."""
 
     name: Literal["images"]
     datatype: Literal["BYTES", "UINT8"]
@@ -73,29 +72,29 @@ class _Request(Struct, frozen=True):
     id: Annotated[str, Meta(max_length=MAX_ID)] | None = None
 
 
-def read_request(body: bytes, header_length: int | None, max_images: int) -> Asked:
-    """`header_length`: of the JSON that the body begins with, in bytes; None: of all of it.
+def read_request(body: bytes, header_length: int | None, max_images: int) -> InferenceRequest:
+    """`header_length` is the number of bytes of JSON at the start of the body; None means all of it.
 
-    Raises MalformedRequest; ImageOutOfRange, of pixels.
+    Raises MalformedRequest, BodyTooLarge (pixels as JSON) and ImageOutOfRange (the size of pixels).
     """
     length = len(body) if header_length is None else header_length
     if length > len(body):
         raise MalformedRequest(f"{HEADER_LENGTH} is {length:,}; the body has {len(body):,} bytes")
     request = _decode(memoryview(body)[:length], _Request, "the JSON")
     [tensor] = request.inputs
-    raw = _binary(tensor, memoryview(body)[length:])
-    read_images = _encoded if tensor.datatype == "BYTES" else _pixels
-    return Asked(read_images(tensor, raw, max_images), _wanted(request), request.id)
+    raw = _binary_data(tensor, memoryview(body)[length:])
+    read_images = _encoded_images if tensor.datatype == "BYTES" else _pixels
+    return InferenceRequest(read_images(tensor, raw, max_images), _wanted_outputs(request), request.id)
 
 
-def _wanted(request: _Request) -> dict[OutputName, bool]:
+def _wanted_outputs(request: _Request) -> dict[OutputName, bool]:
     as_bytes = bool(request.parameters.binary_data_output)
     wishes = {output.name: output.parameters.binary_data for output in request.outputs}
     return {name: as_bytes if (wish := wishes.get(name)) is None else wish for name in wishes or get_args(OutputName)}
 
 
-def _binary(tensor: _Input, rest: memoryview) -> memoryview | None:
-    """What follows the JSON, where the input says so."""
+def _binary_data(tensor: _Input, rest: memoryview) -> memoryview | None:
+    """The bytes after the JSON, if the input is sent there."""
     size = tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is NOTHING):
         raise MalformedRequest("the input needs either data or the parameter binary_data_size")
@@ -104,17 +103,20 @@ def _binary(tensor: _Input, rest: memoryview) -> memoryview | None:
     return None if size is None else rest
 
 
-def _encoded(tensor: _Input, raw: memoryview | None, max_images: int) -> list[Decode]:
+def _encoded_images(tensor: _Input, raw: memoryview | None, max_images: int) -> list[Decode]:
     [count] = _decode(tensor.shape, tuple[Size], "the shape of BYTES, [N]")
     _check_count(count, max_images)
-    contents = _decode(_data(tensor, count), list[bytes], "data") if raw is None else _elements(raw, count)
+    found = bytes(tensor.data).count(b",") + 1  # base64 has no comma, so elements are counted before any is decoded
+    if raw is None and found != count:
+        raise MalformedRequest(f"data has {found:,} elements; its shape needs {count:,}")
+    contents = _decode(tensor.data, list[bytes], "data") if raw is None else _elements(raw, count)
     if len(contents) != count:  # an empty list has no comma either
         raise MalformedRequest(f"data has {len(contents):,} elements; its shape needs {count:,}")
     return [partial(decode_image, content) for content in contents]
 
 
 def _elements(raw: memoryview, count: int) -> list[bytes]:
-    """Before each stands its length: four bytes, the lowest first."""
+    """Splits binary BYTES: each element follows its length, four bytes in little-endian order."""
     found, start = [], 0
     for index in range(count):
         end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
@@ -132,47 +134,23 @@ def _pixels(tensor: _Input, raw: memoryview | None, max_images: int) -> list[Dec
     count, height, width = shape
     _check_count(count, max_images)
     limits.check_size(width, height)
-    content = _from_numbers(tensor, count, height, width) if raw is None else raw
+    content = _json_pixels(tensor.data, shape) if raw is None else raw
     if len(content) != count * height * width:
-        raise MalformedRequest(f"the tensor has {len(content):,} bytes; its shape needs {count * height * width:,}")
+        raise MalformedRequest(f"the tensor has {len(content):,} values; its shape needs {count * height * width:,}")
     return [partial(decode_pixels, grey) for grey in np.frombuffer(content, np.uint8).reshape(shape)]
 
 
-def _from_numbers(tensor: _Input, count: int, height: int, width: int) -> bytearray:
-    """Flat, or nested as the shape."""
-    data = _data(tensor, count * height * width)
-    lists, nested = data.count(b"["), 1 + count + count * height
-    if lists not in (1, nested):
-        raise MalformedRequest(f"data is nested in {lists:,} lists; its shape needs {nested:,}, or one")
-    if lists > 1 and data.translate(None, NUMBERS + SPACE) != _brackets(count, height, width):
-        raise MalformedRequest(f"data is not nested as {count} × {height} × {width}")
-    return _levels(data.translate(None, b"[]" + SPACE))
-
-
-def _brackets(count: int, height: int, width: int) -> bytes:
-    row = b"[" + b"," * (width - 1) + b"]"
-    image = b"[" + b",".join([row] * height) + b"]"
-    return b"[" + b",".join([image] * count) + b"]"
-
-
-def _levels(text: bytes) -> bytearray:
-    """A piece at a time: a list of numbers takes several times their text, and nothing else runs while one is built."""
-    levels, start = bytearray(), 0
-    while start < len(text):
-        end = text.find(b",", start + PIECE)
-        end = end if end >= 0 else len(text)
-        levels += bytes(_decode(b"[" + text[start:end] + b"]", list[Level], "data"))
-        start = end + 1
-    return levels
-
-
-def _data(tensor: _Input, count: int) -> bytes:
-    """Neither a number nor base64 has a comma in it, so that they can be counted before any is decoded."""
-    data = bytes(tensor.data)
-    found = data.count(b",") + 1
-    if found != count:
-        raise MalformedRequest(f"data has {found:,} elements; its shape needs {count:,}")
-    return data
+def _json_pixels(data: Raw, shape: tuple[int, int, int]) -> bytes:
+    """Pixels as a flat list of numbers, or nested as the shape."""
+    text = memoryview(data)
+    if len(text) > MAX_JSON_PIXELS:
+        raise BodyTooLarge(f"the pixels take {len(text):,} bytes of JSON, over {MAX_JSON_PIXELS:,}; send them as binary data")
+    if not re.match(rb"\s*\[\s*\[", text):
+        return bytes(_decode(data, list[Level], "data"))
+    images = _decode(data, list[list[list[Level]]], "data")
+    if {(len(image), len(row)) for image in images for row in image} != {shape[1:]}:
+        raise MalformedRequest(f"data is not nested as {' × '.join(map(str, shape))}")
+    return b"".join(bytes(row) for image in images for row in image)
 
 
 def _check_count(count: int, most: int) -> None:
@@ -180,7 +158,7 @@ def _check_count(count: int, most: int) -> None:
         raise MalformedRequest(f"the shape is of {count:,} images; a request may have 1 to {most}")
 
 
-def _decode(content: bytes | memoryview | Raw, kind: type[Kind], what: str) -> Kind:
+def _decode(content: bytes | memoryview | Raw, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,24 +1,25 @@
-"""What a client of the Open Inference Protocol is answered: metadata, and tensors in JSON or as bytes behind it."""
+"""Answers of the Open Inference Protocol: metadata, and tensors as JSON or as bytes after it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from service.http.schemas import DISCLAIMER, Prediction
+from service.http.info import VERSION
 from service.model.artefact import Artefact
-from service.open_inference.request import Asked, OutputName
+from service.model.prediction import DISCLAIMER, Prediction
+from service.open_inference.request import InferenceRequest, OutputName
 
 FP32, BYTES = "FP32", "BYTES"
-ANY = -1  # of a shape
+ANY = -1  # a dimension of any size
 
 _VALUES: dict[OutputName, tuple[str, Callable[[Prediction], Any]]] = {  # Any: numbers, nested or not, or a text
     "probabilities": (FP32, lambda prediction: list(prediction.probabilities.values())),
-    "heatmaps": (FP32, lambda prediction: prediction.heatmap and prediction.heatmap.values),
+    "heatmaps": (FP32, lambda prediction: prediction.heatmap.values),
     "novelty": (FP32, lambda prediction: prediction.novelty.value),
-    # Not the graph's: no tensor says which column is whose, and what may make an answer worthless must not be lost here.
+    # The graph has no such outputs, but without them a client could not tell the columns apart, nor see the warnings.
     "label": (BYTES, lambda prediction: prediction.label),
     "warnings": (BYTES, lambda prediction: "\n".join(prediction.warnings)),
 }
@@ -49,7 +50,7 @@ class OutputParameters(Struct, frozen=True, kw_only=True):
 
 
 class OutputTensor(Struct, frozen=True, kw_only=True):
-    """`data`: flat, row by row. Instead of it, `binary_data_size` bytes behind the JSON."""
+    """`data` is flat, row by row. If it is missing, `binary_data_size` bytes after the JSON hold it."""
 
     name: str
     datatype: str
@@ -66,27 +67,19 @@ class InferenceResponse(Struct, frozen=True, kw_only=True):
     outputs: list[OutputTensor]
 
 
-class Answer(NamedTuple):
-    """`header_length`: of the JSON, in bytes; None where nothing follows it."""
-
-    body: bytes
-    header_length: int | None
+SERVER = ServerMetadata(name="medxfer", version=VERSION, extensions=["binary_tensor_data"])
 
 
-def version(artefact: Artefact) -> str:
-    """The start of the graph's hash: who asks for it is answered by this very model, or not at all."""
+def version_of(artefact: Artefact) -> str:
+    """The start of the graph's hash, so that a client which names a version gets the answers of this very model, or none."""
     return artefact.sha256[:12]
-
-
-def server_metadata(program_version: str) -> ServerMetadata:
-    return ServerMetadata(name="medxfer", version=program_version, extensions=["binary_tensor_data"])
 
 
 def model_metadata(artefact: Artefact) -> ModelMetadata:
     rows: dict[str, list[int]] = {"probabilities": [2], "heatmaps": [*artefact.description.heatmap.grid]}
     return ModelMetadata(
         name=artefact.description.name,
-        versions=[version(artefact)],
+        versions=[version_of(artefact)],
         platform="onnxruntime_onnx",
         inputs=[TensorMetadata(name="images", datatype=BYTES, shape=[ANY])],
         outputs=[
@@ -96,21 +89,24 @@ def model_metadata(artefact: Artefact) -> ModelMetadata:
     )
 
 
-def write(artefact: Artefact, asked: Asked, predictions: Sequence[Prediction]) -> Answer:
-    tensors, contents = zip(*(_tensor(name, predictions, as_bytes) for name, as_bytes in asked.outputs.items()), strict=True)
+def encode_response(
+    artefact: Artefact, request: InferenceRequest, predictions: Sequence[Prediction]
+) -> tuple[bytes, int | None]:
+    """The body, and how many bytes of it are JSON, or None if nothing follows the JSON."""
+    tensors, contents = zip(*(_tensor(name, predictions, as_bytes) for name, as_bytes in request.outputs.items()), strict=True)
     response = InferenceResponse(
         model_name=artefact.description.name,
-        model_version=version(artefact),
-        id=UNSET if asked.id is None else asked.id,
+        model_version=version_of(artefact),
+        id=UNSET if request.id is None else request.id,
         parameters={"disclaimer": DISCLAIMER},
         outputs=list(tensors),
     )
     header = msgspec.json.encode(response)
-    return Answer(header + b"".join(contents), len(header) if any(asked.outputs.values()) else None)
+    return header + b"".join(contents), len(header) if any(request.outputs.values()) else None
 
 
 def _tensor(name: OutputName, predictions: Sequence[Prediction], as_bytes: bool) -> tuple[OutputTensor, bytes]:
-    """And the bytes that follow the JSON for it."""
+    """The tensor as JSON, and the bytes that follow the JSON for it."""
     datatype, value = _VALUES[name]
     values = [value(prediction) for prediction in predictions]
     array = np.asarray(values, "<f4" if datatype == FP32 else object)

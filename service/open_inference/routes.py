@@ -1,4 +1,4 @@
-"""The addresses of the Open Inference Protocol, version 2, for KServe and Triton's clients.
+"""Routes of the Open Inference Protocol, version 2, for KServe and clients of Triton.
 
 https://github.com/kserve/open-inference-protocol
 """
@@ -12,13 +12,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter
 from msgspec import Struct
 
-from service.engine.engine import Request, TimeoutMs, Work, in_thread, predicted, received, together
+from service.engine.engine import Engine
 from service.errors import ImageError, NotReady, Unauthorized, UnknownModel
-from service.http.health import LOOKING, Lifecycle
-from service.http.openapi import PROBLEMS, InferOperation, problems
-from service.http.schemas import Prediction
+from service.http.body import TimeoutMs, read_body
+from service.http.health import PROBE_METHODS, Lifecycle
+from service.http.openapi import PROBLEMS, problems
+from service.http.predict import gather, note_timing
+from service.http.record import Request, record_of
 from service.model.artefact import Artefact
+from service.model.prediction import Prediction
 from service.open_inference import response
+from service.open_inference.openapi import InferOperation
 from service.open_inference.request import HEADER_LENGTH, Decode, read_request
 from service.open_inference.response import InferenceResponse, ModelMetadata, ServerMetadata
 
@@ -41,65 +45,68 @@ class ModelReady(Struct, frozen=True, kw_only=True):
 
 
 def of_model(artefact: Artefact, *handlers: HTTPRouteHandler) -> tuple[Router, Router]:
-    """At the address of the model, and at that of its one version, of which OpenAPI is silent."""
+    """The handlers below the address of the model, and below that of its one version, which OpenAPI leaves out."""
     path = f"/v2/models/{artefact.description.name}"
-    version_path = f"{path}/versions/{response.version(artefact)}"
+    version_path = f"{path}/versions/{response.version_of(artefact)}"
     return Router(path, route_handlers=handlers), Router(version_path, route_handlers=handlers, include_in_schema=False)
 
 
 @get("/v2", sync_to_thread=False, responses=problems(Unauthorized))
-def server_metadata(server: NamedDependency[ServerMetadata]) -> ServerMetadata:
-    """Which program and version it is, and which extensions of the protocol it knows."""
-    return server
+def server_metadata() -> ServerMetadata:
+    """Name and version of the program, and the extensions of the protocol that it supports."""
+    return response.SERVER
 
 
-@route("/v2/health/ready", http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
+@route("/v2/health/ready", http_method=PROBE_METHODS, sync_to_thread=False, responses=problems(NotReady))
 def ready(lifecycle: NamedDependency[Lifecycle]) -> ServerReady:
-    """As `/health/ready`."""
+    """The same as `/health/ready`."""
     lifecycle.check()
     return ServerReady(ready=True)
 
 
-@route("/v2/health/live", http_method=LOOKING, sync_to_thread=False)
+@route("/v2/health/live", http_method=PROBE_METHODS, sync_to_thread=False)
 def live() -> ServerLive:
-    """As `/health/live`."""
+    """The same as `/health/live`."""
     return ServerLive(live=True)
 
 
-@route("/ready", http_method=LOOKING, sync_to_thread=False, responses=problems(NotReady))
-def model_ready(lifecycle: NamedDependency[Lifecycle], work: NamedDependency[Work]) -> ModelReady:
-    """As `/health/ready`: there is one model."""
+@route("/ready", http_method=PROBE_METHODS, sync_to_thread=False, responses=problems(NotReady))
+def model_ready(lifecycle: NamedDependency[Lifecycle], engine: NamedDependency[Engine]) -> ModelReady:
+    """The same as `/health/ready`, since there is one model."""
     lifecycle.check()
-    return ModelReady(name=work.artefact.description.name, ready=True)
+    return ModelReady(name=engine.artefact.description.name, ready=True)
 
 
 @get("/", sync_to_thread=False, responses=problems(Unauthorized))
-def model_metadata(work: NamedDependency[Work]) -> ModelMetadata:
-    """Its inputs, where UINT8 [N, height, width], grey pixels, is taken as well; its outputs; and its version, which may stand
-    in the addresses: `/versions/…`."""
-    return response.model_metadata(work.artefact)
+def model_metadata(engine: NamedDependency[Engine]) -> ModelMetadata:
+    """The model's inputs and outputs, and its version for addresses with `/versions/…`. The input may also be
+    UINT8 [N, height, width], grey pixels."""
+    return response.model_metadata(engine.artefact)
 
 
 @post("/infer", status_code=200, operation_class=InferOperation, responses=PROBLEMS)
 async def infer(
     request: Request,
-    work: NamedDependency[Work],
+    engine: NamedDependency[Engine],
     inference_header_content_length: HeaderLength = None,
     x_request_timeout_ms: TimeoutMs = None,
 ) -> Response[InferenceResponse]:
-    """Several chest X-rays in, tensors out. One that cannot be used fails the request, which names it."""
+    """Predicts several chest X-rays, as tensors. If one image cannot be used, the request fails and names it."""
+    record = record_of(request.scope)
 
     async def answer(index: int, decode: Decode) -> Prediction:
         try:
-            return await predicted(request, work, decode, with_heatmap="heatmaps" in asked.outputs)
+            timed = await engine.predict(decode)
         except ImageError as error:
             raise type(error)(f"images[{index}]: {error}") from error
+        note_timing(record, timed)
+        return timed.prediction
 
-    async with received(request, work, x_request_timeout_ms) as body:
-        asked = await in_thread(work, lambda: read_request(body, inference_header_content_length, work.max_images))
-        predictions = await together(request, map(answer, itertools.count(), asked.images))
-    request.scope["state"]["notes"]["images"] = len(predictions)
-    content, header_length = response.write(work.artefact, asked, predictions)
+    async with read_body(request, engine, x_request_timeout_ms) as body:
+        inference = await engine.run_in_decoder(lambda: read_request(body, inference_header_content_length, engine.max_images))
+        predictions = await gather(record, map(answer, itertools.count(), inference.images))
+    record.images = len(predictions)
+    content, header_length = response.encode_response(engine.artefact, inference, predictions)
     if header_length is None:
         return Response(content, media_type="application/json")  # type: ignore[arg-type]  # encoded already
     headers = {HEADER_LENGTH: str(header_length)}
@@ -107,9 +114,9 @@ async def infer(
 
 
 @route("/v2/models/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False, include_in_schema=False)
-def unknown_model(work: NamedDependency[Work]) -> NoReturn:
-    """Whatever has no other address below /v2/models."""
-    name, version = work.artefact.description.name, response.version(work.artefact)
+def unknown_model(engine: NamedDependency[Engine]) -> NoReturn:
+    """Answers every other address below `/v2/models`."""
+    name, version = engine.artefact.description.name, response.version_of(engine.artefact)
     raise UnknownModel(
         f"there is no such model, version, or address of it; the model here is «{name}», its version «{version}»"
     )

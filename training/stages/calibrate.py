@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.model.artefact import Description, Heatmap, NoveltyCutoffs, Thresholds, read_artefact
+from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, Thresholds, read_artefact
 from service.model.classifier import Classifier, Outputs
 from training.config import Calibrate, Config
 from training.data import manifest, splits
@@ -97,7 +97,7 @@ def calibrate(
         variants=variants,
         thresholds=thresholds,
         novelty=NoveltyCutoffs(unusual=float(np.quantile(novelty, UNUSUAL)), foreign=float(np.quantile(novelty, FOREIGN))),
-        heatmap=Heatmap(
+        heatmap=HeatmapFormat(
             grid=description.heatmap.grid, scale=float(np.quantile(np.abs(evidence), FULL_STRENGTH) / fp32.temperature)
         ),
         metrics={

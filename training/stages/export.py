@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 
 from service.model import artefact
-from service.model.artefact import Description, Heatmap, NoveltyCutoffs, SelfTest, Thresholds, Variant
+from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, SelfTest, Thresholds, Variant
 from service.model.classifier import SELF_TEST_FORMULA
 from training.config import Config
 from training.data import manifest, splits
@@ -84,7 +84,7 @@ def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.Model
         prior=0.5,
         thresholds=Thresholds(screening=0.5, balanced=0.5, rule_in=0.5),
         novelty=NoveltyCutoffs(unusual=0, foreign=0),
-        heatmap=Heatmap(grid=(places, places), scale=1),
+        heatmap=HeatmapFormat(grid=(places, places), scale=1),
         variants={FP32: Variant(file=model_folder.GRAPH_FILE, bytes=model.ByteSize(), temperature=temperature, bias=bias)},
         self_test=SelfTest(height=128, width=160, formula=SELF_TEST_FORMULA, probability={}, tolerance={}),
         backbone=config.backbone.name,

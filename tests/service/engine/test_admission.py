@@ -18,21 +18,21 @@ def test_more_images_than_the_limit_are_refused_before_and_after_their_body() ->
     admission = Admission(max_images=2, max_bytes=10)
     with admission.image(), admission.image():
         with pytest.raises(Overloaded, match="images in work: 2"):
-            admission.check(1, 10)
+            admission.check_request(1, 10)
         with pytest.raises(Overloaded, match="images in work: 2") as refusal, admission.image():
             pass
     assert refusal.value.retry_after_seconds == 1
-    admission.check(1, 10)
+    admission.check_request(1, 10)
 
 
 def test_a_body_that_would_be_one_byte_too_many_is_refused_before_it_is_read() -> None:
     admission = Admission(max_images=2, max_bytes=10)
     with admission.body() as note:
         note(6)
-        admission.check(4, 10)
-        with pytest.raises(Overloaded, match="6 bytes are in work; with 5 more"):
-            admission.check(5, 10)
-    admission.check(5, 10)
+        admission.check_request(4, 10)
+        with pytest.raises(Overloaded, match="6 bytes are in work; 5 more"):
+            admission.check_request(5, 10)
+    admission.check_request(5, 10)
 
 
 def test_bodies_that_grow_past_the_limit_together_are_refused() -> None:
@@ -60,8 +60,8 @@ def test_an_answer_that_would_come_too_late_is_refused_at_once() -> None:
         for _ in range(50):
             places.enter_context(admission.image())
         with pytest.raises(Overloaded, match="more than the deadline"):
-            admission.check(1, 0.1)
-        admission.check(1, 60)
+            admission.check_request(1, 0.1)
+        admission.check_request(1, 60)
 
 
 def test_when_to_come_again_follows_from_the_measured_rate() -> None:
@@ -79,4 +79,4 @@ def test_time_without_work_does_not_count() -> None:
     time.sleep(0.3)
     busy(admission, images=1, seconds=0)
     with admission.image():
-        admission.check(1, 0.02)
+        admission.check_request(1, 0.02)

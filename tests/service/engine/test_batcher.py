@@ -144,11 +144,11 @@ def test_what_waits_and_what_runs_can_be_seen() -> None:
 
     async def scenario() -> None:
         with opened(run, max_batch_size=1) as batcher:
-            assert batcher.runs() == {"lane-0": 0}
+            assert batcher.progress() == {"lane-0": 0}
             run.go.clear()
             jobs = [asyncio.ensure_future(batcher.submit(item)) for item in (0, 1, 2)]
             await _entered(run)
-            first = batcher.runs()["lane-0"]
+            first = batcher.progress()["lane-0"]
             assert first
             assert batcher.waiting == 2
             run.go.set()
@@ -158,7 +158,7 @@ def test_what_waits_and_what_runs_can_be_seen() -> None:
             job = asyncio.ensure_future(batcher.submit(3))
             for _ in range(3):
                 await _entered(run)
-            assert batcher.runs()["lane-0"] > first
+            assert batcher.progress()["lane-0"] > first
             run.go.set()
             await job
 

@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 PROGRAM = """
 import itertools, sys, time
-from service.watchdog import Watchdog
+from service.engine.watchdog import Watchdog
 
 count = itertools.count(1)
 watchdog = Watchdog(lambda: {{"lane": {progress}}}, seconds=2)

@@ -14,7 +14,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from service.app import VERSION
+from service.http.info import VERSION
 from tests.conftest import dicom_of, encode, grey, running_service
 from tests.service.http.test_predict import SLOW, assert_problem, metric
 

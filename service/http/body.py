@@ -1,0 +1,64 @@
+"""Reads request bodies within the bounds of admission and of one deadline, which also holds for the answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeAlias
+
+from litestar.exceptions import InternalServerException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.params import HeaderParameter
+
+from service.engine.engine import Engine
+from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, RequestError, TooSlow, UnsupportedEncoding
+from service.http.record import Request, record_of
+
+TimeoutMs: TypeAlias = Annotated[
+    int | None,
+    HeaderParameter(name="X-Request-Timeout-Ms", ge=1, description="Milliseconds; shortens the service's deadline."),
+]
+
+
+@asynccontextmanager
+async def read_body(request: Request, engine: Engine, timeout_ms: int | None) -> AsyncIterator[bytes]:
+    """Yields the whole body. The deadline holds for what is done within the context, too.
+
+    Raises UnsupportedEncoding, BodyTooLarge, Overloaded, MalformedRequest, TooSlow (the body did not arrive in time) and
+    DeadlineExceeded (the answer was not ready in time).
+    """
+    if (encoding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
+    settings = engine.settings
+    deadline_ms = min(timeout_ms or settings.deadline_ms, settings.deadline_ms)
+    late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
+    engine.admission.check_request(_largest_size(request, settings.max_body_bytes), deadline_ms / 1000)
+    with engine.admission.body() as add_bytes:
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                body = await _read(request, add_bytes)
+                record_of(request.scope).bytes = len(body)
+                late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
+                yield body
+        except TimeoutError:
+            raise late from None
+        except RequestEntityTooLarge:
+            raise BodyTooLarge(f"the body is larger than {settings.max_body_bytes:,} bytes") from None
+
+
+def _largest_size(request: Request, most: int) -> int:
+    """In bytes: the declared size, or for a body in chunks, which declares none, the most that it may have."""
+    size = request.content_length
+    if size is not None and size > most:
+        raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
+    return most if size is None else size
+
+
+async def _read(request: Request, add_bytes: Callable[[int], None]) -> bytes:
+    chunks = []
+    try:
+        async for chunk in request.stream():
+            add_bytes(len(chunk))
+            chunks.append(chunk)
+    except InternalServerException:  # Litestar raises it when the client has left
+        raise MalformedRequest("the client left before the body was complete") from None
+    return b"".join(chunks)
