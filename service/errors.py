@@ -1,12 +1,10 @@
 """All errors that the project raises on purpose, as plain exceptions.
 
-`RequestError` and its subclasses carry what HTTP needs; `service.http.problems` turns them into problem details. A problem's
-`type` is part of the API: clients match on it, so it stays when a class is renamed.
+`service.http.problems` turns each `RequestError` into problem details. Clients match on the `type` of a problem, so it is
+written here, and stays when a class is renamed.
 """
 
 from typing import ClassVar
-
-PROBLEM = "urn:medxfer:problem:"
 
 
 class MedXferError(Exception):
@@ -28,99 +26,61 @@ class ArchiveError(MedXferError):
 class RequestError(MedXferError):
     """The client can do something about it. `headers` are sent with the problem."""
 
-    type = PROBLEM + "request-error"
-    status = 400
-    title = "Bad request"
-    headers: ClassVar[dict[str, str]] = {}
+    type: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+    def __init_subclass__(cls, *, problem: str, status: int, title: str) -> None:
+        cls.type, cls.status, cls.title = f"urn:medxfer:problem:{problem}", status, title
 
 
-class MalformedRequest(RequestError):
-    type = PROBLEM + "malformed-request"
-    title = "Malformed request"
+class MalformedRequest(RequestError, problem="malformed-request", status=400, title="Malformed request"): ...
 
 
-class Unauthorized(RequestError):
-    type = PROBLEM + "unauthorized"
-    status = 401
-    title = "Unauthorized"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+class Unauthorized(RequestError, problem="unauthorized", status=401, title="Unauthorized"):
+    headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012  # likewise
 
 
-class UnknownModel(RequestError):
-    type = PROBLEM + "unknown-model"
-    status = 404
-    title = "No such model"
+class UnknownModel(RequestError, problem="unknown-model", status=404, title="No such model"): ...
 
 
-class TooSlow(RequestError):
-    type = PROBLEM + "too-slow"
-    status = 408
-    title = "The request came too slowly"
+class TooSlow(RequestError, problem="too-slow", status=408, title="The request came too slowly"): ...
 
 
-class BodyTooLarge(RequestError):
-    type = PROBLEM + "body-too-large"
-    status = 413
-    title = "The body is too large"
+class BodyTooLarge(RequestError, problem="body-too-large", status=413, title="The body is too large"): ...
 
 
-class UnsupportedEncoding(RequestError):
-    type = PROBLEM + "unsupported-encoding"
-    status = 415
-    title = "Unsupported content encoding"
+class UnsupportedEncoding(RequestError, problem="unsupported-encoding", status=415, title="Unsupported content encoding"): ...
 
 
-class ImageError(RequestError):
+class ImageError(RequestError, problem="image-error", status=422, title="The image cannot be used"):
     """Something is wrong with one image."""
 
-    type = PROBLEM + "image-error"
-    status = 422
-    title = "The image cannot be used"
+
+class UnsupportedImage(ImageError, problem="unsupported-image", status=415, title="Unsupported image type"): ...
 
 
-class UnsupportedImage(ImageError):
-    type = PROBLEM + "unsupported-image"
-    status = 415
-    title = "Unsupported image type"
+class UndecodableImage(ImageError, problem="undecodable-image", status=422, title="The image cannot be decoded"): ...
 
 
-class UndecodableImage(ImageError):
-    type = PROBLEM + "undecodable-image"
-    title = "The image cannot be decoded"
-
-
-class UnreadableFile(ImageError):
+class UnreadableFile(ImageError, problem="unreadable-file", status=422, title="The file cannot be read"):
     """A file of an archive cannot be read. HTTP never answers with it."""
 
-    type = PROBLEM + "unreadable-file"
-    title = "The file cannot be read"
+
+class ImageOutOfRange(ImageError, problem="image-out-of-range", status=422, title="The image is out of range"): ...
 
 
-class ImageOutOfRange(ImageError):
-    type = PROBLEM + "image-out-of-range"
-    title = "The image is out of range"
-
-
-class Overloaded(RequestError):
+class Overloaded(RequestError, problem="overloaded", status=429, title="Overloaded"):
     """`retry_after_seconds` is when the work in flight should be done, from its measured rate."""
-
-    type = PROBLEM + "overloaded"
-    status = 429
-    title = "Overloaded"
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.headers = {"Retry-After": str(retry_after_seconds)}  # type: ignore[misc]  # of this error, not of its class
+        self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
-class NotReady(RequestError):
-    type = PROBLEM + "not-ready"
-    status = 503
-    title = "Not ready"
+class NotReady(RequestError, problem="not-ready", status=503, title="Not ready"): ...
 
 
-class DeadlineExceeded(RequestError):
-    type = PROBLEM + "deadline-exceeded"
-    status = 504
-    title = "Deadline exceeded"
+class DeadlineExceeded(RequestError, problem="deadline-exceeded", status=504, title="Deadline exceeded"): ...

@@ -155,7 +155,9 @@ def without_words(tree: Json, whole: Json) -> Json:
     if isinstance(tree, dict):
         if "$ref" in tree:
             return without_words(whole["components"]["schemas"][tree["$ref"].rpartition("/")[2]], whole)
-        kept = {name: value for name, value in tree.items() if name not in WORDS or not isinstance(value, str)}
+        kept = {
+            name: value for name, value in tree.items() if value != [] and (name not in WORDS or not isinstance(value, str))
+        }
         return {name: without_words(value, whole) for name, value in kept.items() if tree is not whole or name == "paths"}
     return [without_words(value, whole) for value in tree] if isinstance(tree, list) else tree
 

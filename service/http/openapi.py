@@ -1,28 +1,49 @@
 """OpenAPI beyond the types of the handlers: the bodies that they read themselves, and their problems."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, RequestBody
 
 from service import errors
 from service.errors import RequestError
-from service.http.problems import Problem
+from service.http.problems import CONTENT_TYPE, Problem
 
 IMAGE_FIELD, IMAGES_FIELD = "image", "images"
+BINARY = {"type": "string", "format": "binary"}
 
-_IMAGE = Schema(type="string", format="binary")  # type: ignore[arg-type]  # OpenAPI's own words
-_IMAGES = Schema(type="array", items=_IMAGE, min_items=1)  # type: ignore[arg-type]
+JsonSchema: TypeAlias = dict[str, Any]  # Any: as JSON Schema has it
+
+
+def operation(description: str, *, bodies: Mapping[str, JsonSchema], answers: Mapping[str, JsonSchema] = {}) -> type[Operation]:
+    """An operation whose handler reads its body itself. `bodies` and further `answers` are schemas by media type."""
+
+    @dataclass
+    class BodyOperation(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(description=description, content=_content(bodies), required=True)
+            if self.responses and isinstance(answer := self.responses["200"], OpenAPIResponse) and answer.content:
+                answer.content.update(_content(answers))
+
+    return BodyOperation
+
+
+def form(field: str, schema: JsonSchema) -> JsonSchema:
+    return {"type": "object", "properties": {field: schema}, "required": [field]}
 
 
 def problems(*kinds: type[RequestError]) -> dict[int, ResponseSpec]:
     """The problems that a handler may answer with."""
     return {
-        kind.status: ResponseSpec(
-            Problem, description=kind.title, media_type="application/problem+json", generate_examples=False
-        )
+        kind.status: ResponseSpec(Problem, description=kind.title, media_type=CONTENT_TYPE, generate_examples=False)
         for kind in kinds
     }
+
+
+def _content(schemas: Mapping[str, JsonSchema]) -> dict[str, OpenAPIMediaType]:
+    return {kind: OpenAPIMediaType(schema=schema) for kind, schema in schemas.items()}  # type: ignore[arg-type]  # a dict does
 
 
 PROBLEMS = problems(
@@ -37,24 +58,11 @@ PROBLEMS = problems(
     errors.DeadlineExceeded,
 )
 
-
-@dataclass
-class PredictOperation(Operation):
-    def __post_init__(self) -> None:
-        form = Schema(type="object", properties={IMAGE_FIELD: _IMAGE}, required=[IMAGE_FIELD])  # type: ignore[arg-type]
-        self.request_body = RequestBody(
-            description=f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or the bytes as they are",
-            content={"multipart/form-data": OpenAPIMediaType(schema=form), "image/*": OpenAPIMediaType(schema=_IMAGE)},
-            required=True,
-        )
-
-
-@dataclass
-class BatchOperation(Operation):
-    def __post_init__(self) -> None:
-        form = Schema(type="object", properties={IMAGES_FIELD: _IMAGES}, required=[IMAGES_FIELD])  # type: ignore[arg-type]
-        self.request_body = RequestBody(
-            description=f"A form with the field «{IMAGES_FIELD}», once for each JPEG, PNG or DICOM",
-            content={"multipart/form-data": OpenAPIMediaType(schema=form)},
-            required=True,
-        )
+PredictOperation = operation(
+    f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or the bytes as they are",
+    bodies={"multipart/form-data": form(IMAGE_FIELD, BINARY), "image/*": BINARY},
+)
+BatchOperation = operation(
+    f"A form with the field «{IMAGES_FIELD}», once for each JPEG, PNG or DICOM",
+    bodies={"multipart/form-data": form(IMAGES_FIELD, {"type": "array", "items": BINARY, "minItems": 1})},
+)

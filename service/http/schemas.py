@@ -89,16 +89,10 @@ class ModelInfo(Description, frozen=True, kw_only=True):
 def prediction_response(
     artefact: Artefact, timed: TimedPrediction, record: RequestRecord, *, with_heatmap: bool
 ) -> PredictionResponse:
-    prediction = timed.prediction
+    fields = msgspec.structs.asdict(timed.prediction) | ({} if with_heatmap else {"heatmap": msgspec.UNSET})
     return PredictionResponse(
+        **fields,
         schema_version=SCHEMA_VERSION,
-        label=prediction.label,
-        confidence=prediction.confidence,
-        probabilities=prediction.probabilities,
-        uncertain=prediction.uncertain,
-        novelty=prediction.novelty,
-        warnings=prediction.warnings,
-        heatmap=prediction.heatmap if with_heatmap else msgspec.UNSET,
         model=Model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256),
         request_id=record.request_id,
         timing_ms=Timing(
