@@ -10,8 +10,7 @@ from litestar.params import FromQuery
 
 from service.engine.engine import Engine, TimedPrediction
 from service.errors import RequestError
-from service.http import multipart
-from service.http.body import TimeoutMs, read_body
+from service.http.body import TimeoutMs, images_of_form, is_form, read_body
 from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
 from service.http.problems import problem_of
 from service.http.record import Request, RequestRecord, record_of
@@ -30,8 +29,7 @@ async def predict(
     async with read_body(request, engine, x_request_timeout_ms) as body:
 
         def decode() -> DecodedImage:
-            is_form = multipart.is_form(content_type)
-            return decode_image(multipart.read_images(body, content_type, IMAGE_FIELD, 1)[0] if is_form else body)
+            return decode_image(images_of_form(body, content_type, IMAGE_FIELD, 1)[0] if is_form(content_type) else body)
 
         timed = await engine.predict(decode)
         note_timing(record, timed)
@@ -54,7 +52,7 @@ async def predict_batch(
             return BatchEntry(problem=problem_of(error, record.request_id))
 
     async with read_body(request, engine, x_request_timeout_ms) as body:
-        images = await engine.run_in_decoder(lambda: multipart.read_images(body, content_type, IMAGES_FIELD, engine.max_images))
+        images = await engine.run_in_decoder(lambda: images_of_form(body, content_type, IMAGES_FIELD, engine.max_images))
         results = await gather(record, map(answer, images))
     record.images, record.refused = len(results), sum(bool(result.problem) for result in results)
     return BatchResponse(results=results, request_id=record.request_id)
