@@ -14,7 +14,7 @@ from service.archive.entries import Line, Row
 from service.archive.files import check_root, find, written
 from service.archive.journal import Header, Known, Part
 from service.errors import MedXferError
-from service.model.artefact import DESCRIPTION, Artefact, read_folder, read_variant
+from service.model.artefact import Artefact, read_artefact, read_description
 from service.model.prediction import DISCLAIMER
 from service.model.variant import choose_variant
 from service.settings import read_settings
@@ -65,15 +65,15 @@ def _engine(name: str) -> Engine:
 def _model(images: str) -> tuple[Artefact, Header]:
     """As the service would choose it, and what a run with it begins with."""
     settings = read_settings(os.environ)
-    folder = read_folder(Path(settings.model))
-    choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
-    artefact = read_variant(folder, choice.variant)
+    description = read_description(Path(settings.model))
+    choice = choose_variant(settings.variant, description.variants, machine.int8_instructions())
+    artefact = read_artefact(Path(settings.model), choice.variant)
     header = Header(
         images=written(str(Path(images).absolute())),
-        model=folder.description.name,
+        model=description.name,
         variant=choice.variant,
         sha256=artefact.sha256,
-        description_sha256=folder.sums[DESCRIPTION],
+        description_sha256=artefact.description_sha256,
     )
     return artefact, header
 

@@ -14,7 +14,7 @@ from service.engine.batcher import Batcher
 from service.engine.watchdog import watched
 from service.images.decode import DecodedImage, decode_image, warm_up_decoders
 from service.metrics import Metrics
-from service.model.artefact import Artefact, read_folder, read_variant
+from service.model.artefact import Artefact, read_artefact, read_description
 from service.model.classifier import Classifier
 from service.model.prediction import Prediction, interpret
 from service.model.variant import choose_variant
@@ -61,9 +61,9 @@ class Engine:
 
         Raises ArtefactError if the model folder cannot be trusted.
         """
-        folder = read_folder(Path(settings.model))
-        choice = choose_variant(settings.variant, folder.description.variants, machine.int8_instructions())
-        return cls(read_variant(folder, choice.variant), settings, choice.reason)
+        folder = Path(settings.model)
+        choice = choose_variant(settings.variant, read_description(folder).variants, machine.int8_instructions())
+        return cls(read_artefact(folder, choice.variant), settings, choice.reason)
 
     @property
     def max_images(self) -> int:

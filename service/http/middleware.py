@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
 from service.http.connection import CLIENT_LEFT
@@ -51,12 +51,9 @@ class Middleware:
         self.draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            await self._observe(scope, receive, send)
-        else:
+        if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
-
-    async def _observe(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+            return
         status, headers = 0, dict(scope["headers"])
         trace = _TRACE.fullmatch(headers.get(b"traceparent", b""))
         record = RequestRecord(request_id=_request_id(headers), trace_id=trace[1].decode() if trace else None)

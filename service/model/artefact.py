@@ -102,14 +102,6 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
 
 
-class ModelFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """A model folder whose files agree with their hashes. `sums` holds the hashes by file name."""
-
-    path: Path
-    description: Description
-    sums: dict[str, str]
-
-
 class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """One variant of a verified model folder. `graph` holds the very bytes that were hashed."""
 
@@ -122,38 +114,29 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_artefact(folder: Path, variant: str) -> Artefact:
-    """Verifies a model folder and reads one variant of it.
+    """Verifies a model folder with all its variants, and reads one of them.
 
-    Raises ArtefactError if a file is missing, differs from its hash, or is malformed.
+    Raises ArtefactError if a file is missing, differs from its hash, or is malformed, or if there is no such variant.
     """
-    return read_variant(read_folder(folder), variant)
-
-
-def read_folder(folder: Path) -> ModelFolder:
-    """Verifies a model folder with all its variants. Raises ArtefactError as `read_artefact` does."""
-    if not folder.is_dir():
-        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder that training has written")
-    sums = _read_sums(folder)
-    description = decode_description(_read_verified(folder, DESCRIPTION, sums), folder / DESCRIPTION)
-    for variant in description.variants.values():
-        _read_verified(folder, variant.file, sums)
-    return ModelFolder(path=folder, description=description, sums=sums)
-
-
-def read_variant(folder: ModelFolder, variant: str) -> Artefact:
-    """Reads the graph of one variant. Raises ArtefactError as `read_artefact` does."""
-    path, description = folder.path, folder.description
-    if variant not in description.variants:
-        raise ArtefactError(f"{path}: has no variant «{variant}»; it has {', '.join(description.variants)}")
-    file = description.variants[variant].file
+    description, sums = read_description(folder), _read_sums(folder)
+    graphs = {name: _read_verified(folder, found.file, sums) for name, found in description.variants.items()}
+    if variant not in graphs:
+        raise ArtefactError(f"{folder}: has no variant «{variant}»; it has {', '.join(graphs)}")
     return Artefact(
-        folder=path,
+        folder=folder,
         description=description,
         variant=variant,
-        sha256=folder.sums[file],
-        description_sha256=folder.sums[DESCRIPTION],
-        graph=_read_verified(path, file, folder.sums),
+        sha256=sums[description.variants[variant].file],
+        description_sha256=sums[DESCRIPTION],
+        graph=graphs[variant],
     )
+
+
+def read_description(folder: Path) -> Description:
+    """The verified `model.json` of a model folder. Raises ArtefactError as `read_artefact` does."""
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder that training has written")
+    return decode_description(_read_verified(folder, DESCRIPTION, _read_sums(folder)), folder / DESCRIPTION)
 
 
 def decode_description(content: bytes, where: Path) -> Description:

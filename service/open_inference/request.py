@@ -38,15 +38,11 @@ class InferenceRequest(NamedTuple):
     id: str | None
 
 
-class _InputParameters(Struct, frozen=True):
+class _Parameters(Struct, frozen=True):
+    """`binary_data_size` is of the input, `binary_data` of an output, and `binary_data_output` of the request."""
+
     binary_data_size: Size | None = None
-
-
-class _OutputParameters(Struct, frozen=True):
     binary_data: bool | None = None
-
-
-class _RequestParameters(Struct, frozen=True):
     binary_data_output: bool | None = None
 
 
@@ -57,18 +53,18 @@ class _Input(Struct, frozen=True):
     datatype: Literal["BYTES", "UINT8"]
     shape: Raw
     data: Raw = NOTHING
-    parameters: _InputParameters = _InputParameters()
+    parameters: _Parameters = _Parameters()
 
 
 class _Output(Struct, frozen=True):
     name: OutputName
-    parameters: _OutputParameters = _OutputParameters()
+    parameters: _Parameters = _Parameters()
 
 
 class _Request(Struct, frozen=True):
     inputs: tuple[_Input]
     outputs: list[_Output] = []
-    parameters: _RequestParameters = _RequestParameters()
+    parameters: _Parameters = _Parameters()
     id: Annotated[str, Meta(max_length=MAX_ID)] | None = None
 
 

@@ -57,7 +57,7 @@ def probabilities(classifier: Classifier, greys: Sequence[GreyImage]) -> "np.typ
 
 def check(server: Server, running: Running, model: Path, asked: Sequence[Question]) -> float:
     """The largest difference. Raises BenchmarkError: it is too large, or a label differs."""
-    description = artefact.read_folder(model).description
+    description = artefact.read_description(model)
     negative = next(label for label in description.labels if label != description.positive)
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
     worst = 0.0

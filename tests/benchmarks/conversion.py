@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from PIL import Image
 from torch import nn
 
-from service.model.artefact import read_folder
+from service.model.artefact import read_description
 from service.model.classifier import Floats, GreyImage
 from tests.benchmarks.agreement import Question
 from tests.benchmarks.images import drawings
@@ -32,7 +32,7 @@ STEMS = ("conv1", "features.0.0")  # the convolution that takes the image, as ei
 
 def write(model: Path, work: Path, asked: Sequence[Question]) -> None:
     """All of them, into `work`. Raises ArtefactError: `model` is not a model folder."""
-    description = read_folder(model).description
+    description = read_description(model)
     graphs = {name: onnx.load(model / variant.file) for name, variant in description.variants.items()}
     work.mkdir(parents=True, exist_ok=True)
     for name, whole in graphs.items():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from service import machine
-from service.model.artefact import read_folder
+from service.model.artefact import read_description
 from tests.benchmarks import client, environments, processes
 from tests.benchmarks.client import Request
 from tests.benchmarks.environments import BENCHMARKS, PEERS, BenchmarkError
@@ -44,7 +44,7 @@ class Running(NamedTuple):
 
 def of(model: Path) -> list[Server]:
     """Those that can be asked for this model's answers; int8 where the model has it."""
-    variants = [variant for variant in (INT8, FP32) if variant in read_folder(model).description.variants]
+    variants = [variant for variant in (INT8, FP32) if variant in read_description(model).variants]
     best = variants[0]
     return [
         *(Server(name=f"MedXfer, {variant}", peer=OURS, variant=variant) for variant in variants),

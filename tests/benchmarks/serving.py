@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from service.model.artefact import SUMS, read_folder
+from service.model.artefact import SUMS, read_description
 from tests.benchmarks import (
     agreement,
     client,
@@ -136,7 +136,7 @@ def measure_model(model: Path, agreed: dict[str, float], requests: dict[Kind, Re
     openvino = (servers.work_folder(model) / "openvino" / "choices.json").read_text()
     return Model(
         name=model.name,
-        backbone=read_folder(model).description.backbone,
+        backbone=read_description(model).backbone,
         servers={server.name: server.peer for server in chosen(model, plan)},
         agreement=agreed,
         starts=starts,
