@@ -1,4 +1,7 @@
-"""Exit 0 if the service beside this file is ready. A bare socket, since urllib costs more to import than to use."""
+"""Health check of the container: exits with 0 if the service is ready.
+
+Uses a bare socket, because importing urllib takes longer than the check.
+"""
 
 import os
 import socket

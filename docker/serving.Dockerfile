@@ -1,5 +1,5 @@
 # The service: docker build -f docker/serving.Dockerfile .
-# Images are named by tag; pin them by digest where you can look digests up.
+# Base images are named by tag. Pin them by digest where you can look digests up.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS packages
@@ -7,8 +7,8 @@ COPY docker/serving.requirements.txt /
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --quiet --no-cache-dir --disable-pip-version-check --no-compile --no-deps \
        --require-hashes -r /serving.requirements.txt
-# What the service never reads: tools of ONNX Runtime and its library for C (Python has a copy of its own), headers, examples,
-# codes of DICOM reports, AVIF, stubs, tests. Its own tests run on what is left.
+# Remove what the service never reads: tools of ONNX Runtime and its C library (Python has its own copy), headers, examples,
+# codes of DICOM reports, AVIF, stubs, tests. The service's tests run on what is left.
 RUN cd /venv/lib/python3*/site-packages \
     && rm -rf onnxruntime/backend onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
        onnxruntime/capi/libonnxruntime.so.* numpy/f2py numpy/_core/include pydicom/data/test_files pydicom/sr \
@@ -17,7 +17,7 @@ RUN cd /venv/lib/python3*/site-packages \
     && find . -depth -path './numpy/*/tests' -exec rm -r {} + \
     && python -m compileall -q -j 0 /venv/lib
 
-# docker build --target tests …
+# The service's tests on these packages: docker build --target tests …
 FROM packages AS tests
 COPY tests/requirements.txt /
 RUN pip --python /venv/bin/python install --quiet --no-cache-dir --disable-pip-version-check -r /requirements.txt

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What docker/smoke.sh leaves out, since it takes minutes: the service's tests inside its image, too little memory, replicas,
-# Prometheus and Grafana, and training a model that is then served. Ends at the first thing that is wrong.
+# What docker/smoke.sh leaves out because it takes minutes: the service's tests inside its image, too little memory, replicas,
+# Prometheus and Grafana, and training a model that is then served. Ends at the first failure.
 #   docker/smoke-long.sh   needs what docker/smoke.sh needs; trains on drawings, or on the images of DATA=path/to/chest_xray
 # shellcheck source=docker/steps.sh
 source "$(dirname "$0")/steps.sh"
@@ -13,10 +13,10 @@ docker compose --profile train build --quiet
 docker build --quiet --file docker/serving.Dockerfile --target tests --tag medxfer-serving-tests . >/dev/null
 docker images --format '{{.Repository}} {{.Size}}' | grep '^medxfer-' | sort
 
-step "the service's tests, on the packages of its image"
+step "the service's tests on the packages of its image"
 docker run --rm --read-only --tmpfs /tmp medxfer-serving-tests /venv/bin/python -m pytest -q -p no:cacheprovider tests/service
 
-step "an image that takes more memory than there is: killed, started again, the same answer"
+step "an image that needs more memory than there is: the container is killed, restarts, and gives the same answer"
 docker compose up --wait
 draw noise 500 640 >"$work/image.png"
 draw nothing 5000 8000 >"$work/large.png" # 160 MB, decoded
@@ -25,7 +25,7 @@ docker run --detach --name "$small" --memory 256m --memory-swap 256m --restart u
   --publish "127.0.0.1:$((PORT + 1)):8000" medxfer-serving >/dev/null
 answer_of_small() { ask --retry 30 --retry-all-errors --retry-delay 1 -F image=@"$work/image.png" "http://localhost:$((PORT + 1))/predict" | label; }
 expect "before" "$answer" "$(answer_of_small)"
-status -F image=@"$work/large.png" "http://localhost:$((PORT + 1))/predict" || echo ': no answer to the large one'
+status -F image=@"$work/large.png" "http://localhost:$((PORT + 1))/predict" || echo ': no answer to the large image'
 expect "after" "$answer" "$(answer_of_small)"
 echo "restarts: $(docker inspect --format '{{.RestartCount}}' "$small")"
 docker rm --force "$small" >/dev/null
@@ -36,14 +36,14 @@ expect "the same answer" "$answer" "$(ask -F image=@"$work/image.png" "http://lo
 expect "25 MB" 413 "$(head -c 25000000 /dev/zero | status --data-binary @- "http://localhost:$SCALE_PORT/predict")"
 docker compose --profile scale stop balancer replica
 
-step "observed"
+step "Prometheus and Grafana"
 grafana=$(docker compose --profile observe config --images grafana | grep grafana)
 if docker image inspect "$grafana" >/dev/null 2>&1 || docker pull --quiet "$grafana"; then
   docker compose --profile observe up --wait
   expect "dashboard" MedXfer "$(ask --retry 30 --retry-all-errors --retry-delay 1 "http://localhost:$GRAFANA_PORT/api/dashboards/uid/medxfer" |
     from_json 'answer["dashboard"]["title"]')"
 else
-  echo 'not run: the image of Grafana is not to be had here (tests/test_observe.py asks Prometheus all that its dashboard asks)'
+  echo 'not run: the image of Grafana is not available (tests/test_observe.py sends the queries of its dashboard to Prometheus)'
 fi
 
 step train
@@ -53,12 +53,12 @@ images=${DATA:-$work/phantoms}
 DATA=$images MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training
 ls -l models/smoke
 
-step "serve it"
+step "serve the trained model"
 MODEL=smoke docker compose up --wait
 expect "model served" phantom "$(ask "$url/model-info" | from_json 'answer["name"]')"
 image=$(find "$images" -name 'person*.jpeg' | sort | sed -n 1p) # head would close the pipe on sort
 ask -F image=@"$image" "$url/predict" | label
-step "take all of it down"
+step "stop everything"
 docker compose --profile '*' down
 expect "left" 0 "$(docker compose --profile '*' ps --all --quiet | wc -l)"
-step "all well"
+step passed

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a user's CI runs: builds the service's image, starts it, asks it good and bad things, looks how it is locked up, stops it.
-# Ends at the first thing that is wrong. docker/smoke-long.sh has the rest: training, profiles, too little memory.
-#   docker/smoke.sh        needs a Docker engine with compose, curl and python3; takes down what it started
+# Smoke test of the service's image, for your CI: build, start, good and bad requests, privileges, size, stop.
+# Ends at the first failure. docker/smoke-long.sh has the rest: training, profiles, too little memory.
+#   docker/smoke.sh        needs Docker with compose, curl and python3; removes what it started
 # shellcheck source=docker/steps.sh
 source "$(dirname "$0")/steps.sh"
 trap 'docker compose down --timeout 5 >/dev/null 2>&1; rm -rf "$work"' EXIT
@@ -26,7 +26,7 @@ docker compose up --wait
 echo "healthy $SECONDS s after the build"
 [[ $SECONDS -le 10 ]] || { echo "that is over 10" >&2; exit 1; }
 
-step "how it is locked up"
+step privileges
 container=$(docker compose ps --quiet serving)
 inside() { docker compose exec -T serving "$@"; }
 inside cat /proc/self/status >"$work/status"
@@ -36,7 +36,7 @@ expect "no new privileges" 1 "$(awk '/^NoNewPrivs/ {print $2}' "$work/status")"
 expect "read-only" true "$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$container")"
 expect "writes" no "$(inside sh -c 'touch /x /app/x /models/x /tmp/x 2>/dev/null; ls /x /app/x /models/x /tmp/x 2>/dev/null || echo no')"
 
-step "good and bad"
+step "good and bad requests"
 draw noise 500 640 >"$work/image.png"
 head -c 25000000 /dev/zero >"$work/large"
 form=$(ask -F image=@"$work/image.png" "$url/predict" | label)
@@ -50,7 +50,7 @@ expect "HEAD" 200 "$(status --head "$url/health")"
 expect "the page" 200 "$(status "$url/")"
 ask "$url/metrics" | grep '^medxfer_requests_total{outcome="answered",route="/predict"}'
 
-step "stop, while a client is still sending"
+step "stop while a client is still sending"
 curl -sS -o /dev/null -w '%{http_code}' --limit-rate 100K --data-binary @"$work/image.png" "$url/predict" >"$work/last" &
 sleep 1
 begun=$SECONDS
@@ -62,4 +62,4 @@ echo "stopped in $((SECONDS - begun)) s, of $(docker inspect --format '{{.Config
 docker compose logs serving --no-log-prefix --tail 2
 
 [[ $SECONDS -lt 90 ]] || { echo "$SECONDS s after the build: that is over 90" >&2; exit 1; }
-step "all well, $SECONDS s after the build"
+step "passed, $SECONDS s after the build"

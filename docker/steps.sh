@@ -1,11 +1,11 @@
-# What docker/smoke*.sh have in common; to be sourced.
+# Shared by docker/smoke*.sh, which source it.
 # shellcheck shell=bash disable=SC2034
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export PORT=${PORT:-18000} COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-medxfer-smoke}
 url=http://localhost:$PORT
-work=$(mktemp -d smoke.XXXXXX) # here, so that DATA is a relative path, as people give it
+work=$(mktemp -d smoke.XXXXXX) # inside the repository, so that DATA is a relative path, as people give it
 
 step() { printf '\n— %s\n' "$*"; }
 expect() { # expect WHAT WANTED FOUND
@@ -16,7 +16,7 @@ status() { curl -sS -o /dev/null -w '%{http_code}' "$@"; }
 ask() { curl --fail-with-body -sS "$@"; }
 from_json() { python3 -c "import json, sys; answer = json.load(sys.stdin); print($1)"; }
 label() { from_json 'answer["label"], *answer["probabilities"].values()'; }
-draw() { # draw noise|nothing HEIGHT WIDTH > PNG: grey noise, or transparent RGBA, which is small as a file and large as an image
+draw() { # draw noise|nothing HEIGHT WIDTH > PNG: grey noise, or transparent RGBA, which is a small file and a large image
   python3 - "$@" <<'PNG'
 import random, struct, sys, zlib
 what, height, width = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -1,4 +1,4 @@
-"""What compose.yaml's profile `observe` is made of, asked of the Prometheus that it starts: alerts and the dashboard."""
+"""Alerts and dashboard of compose.yaml's profile `observe`, tried on the Prometheus that it starts."""
 
 import json
 import re
@@ -15,19 +15,15 @@ from tests.conftest import ROOT, encode, free_port, grey
 from tests.engine.compose import running
 
 OBSERVE = ROOT / "docker/observe"
-DASHBOARD = OBSERVE / "grafana/dashboards/medxfer.json"
+DASHBOARD = (OBSERVE / "grafana/dashboards/medxfer.json").read_text()
+ALERTS = (OBSERVE / "alerts.yml").read_text()
+PANELS: list[dict[str, Any]] = json.loads(DASHBOARD)["panels"]  # Any: as Grafana has it
 TOKEN = "s3cret"
-QUIET = {"Turned away"}  # shows nothing where all is well
-MINUTE = 60  # to be scraped twice
+QUIET = {"Turned away"}  # the panels that show nothing while all is well
+SECONDS = 60  # for the first two scrapes
 
 
-def panels() -> dict[str, list[str]]:
-    """The queries of each panel, by its title."""
-    dashboard: Any = json.loads(DASHBOARD.read_text())  # Any: Grafana's
-    return {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in dashboard["panels"]}
-
-
-def query(prometheus: httpx.Client, expression: str) -> list[Any]:  # Any: Prometheus's
+def query(prometheus: httpx.Client, expression: str) -> list[Any]:  # Any: as Prometheus has it
     answer = prometheus.get("/api/v1/query", params={"query": expression.replace("$__rate_interval", "1m")})
     assert answer.status_code == 200, f"{expression}: {answer.text}"
     found: list[Any] = answer.json()["data"]["result"]
@@ -36,49 +32,48 @@ def query(prometheus: httpx.Client, expression: str) -> list[Any]:  # Any: Prome
 
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[httpx.Client]:
-    """One that watches a service which answers, and which asks for a token."""
+    """A Prometheus that watches a service with a token, which answers requests."""
     port, own_port = free_port(), free_port()
     image, headers = encode(grey(640, 500)), {"Authorization": f"Bearer {TOKEN}"}
+    [requests] = (panel["targets"][0]["expr"] for panel in PANELS if panel["title"] == "Requests")
     with (
         running("serving", "prometheus", PORT=port, PROMETHEUS_PORT=own_port, MEDXFER_TOKEN=TOKEN),
         httpx.Client(base_url=f"http://127.0.0.1:{own_port}", trust_env=False) as client,
     ):
-        end = time.monotonic() + MINUTE
-        while not any(float(each["value"][1]) for each in query(client, panels()["Requests"][0])):
+        end = time.monotonic() + SECONDS
+        while not any(float(each["value"][1]) for each in query(client, requests)):
             assert time.monotonic() < end, client.get("/api/v1/targets").text
             httpx.post(f"http://127.0.0.1:{port}/predict", content=image, headers=headers, trust_env=False).raise_for_status()
             time.sleep(0.5)
         yield client
 
 
-def test_grafana_reads_the_dashboard_as_it_is_meant() -> None:
-    dashboard = Dashboard.from_json(json.loads(DASHBOARD.read_text()))
+def test_grafanas_own_library_reads_the_dashboard() -> None:
+    dashboard = Dashboard.from_json(json.loads(DASHBOARD))
     assert dashboard.title == "MedXfer"
-    assert [panel.title for panel in dashboard.panels or [] if isinstance(panel, Panel)] == list(panels())
+    titles = [panel.title for panel in dashboard.panels or [] if isinstance(panel, Panel)]
+    assert titles == [panel["title"] for panel in PANELS]
 
 
 def test_the_panels_lie_side_by_side_and_have_one_source() -> None:
     [source] = yaml.safe_load((OBSERVE / "grafana/datasources/prometheus.yml").read_text())["datasources"]
-    boards = json.loads(DASHBOARD.read_text())["panels"]
-    assert {board["datasource"]["uid"] for board in boards} == {source["uid"]}
-    assert len({(board["gridPos"]["x"], board["gridPos"]["y"]) for board in boards}) == len(boards)
+    assert {panel["datasource"]["uid"] for panel in PANELS} == {source["uid"]}
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in PANELS}) == len(PANELS)
 
 
 def test_every_panel_shows_something(prometheus: httpx.Client) -> None:
-    for title, expressions in panels().items():
-        for expression in expressions:
-            assert query(prometheus, expression) or title in QUIET, f"{title}: {expression}"
+    for panel in PANELS:
+        for target in panel["targets"]:
+            assert query(prometheus, target["expr"]) or panel["title"] in QUIET, f"{panel['title']}: {target['expr']}"
 
 
-def test_every_alert_can_be_told_and_none_is_where_all_is_well(prometheus: httpx.Client) -> None:
+def test_prometheus_knows_every_alert_and_raises_none_while_all_is_well(prometheus: httpx.Client) -> None:
     [group] = prometheus.get("/api/v1/rules").json()["data"]["groups"]
-    alerts = [rule["alert"] for rule in yaml.safe_load((OBSERVE / "alerts.yml").read_text())["groups"][0]["rules"]]
-    assert [rule["name"] for rule in group["rules"]] == alerts
+    assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in yaml.safe_load(ALERTS)["groups"][0]["rules"]]
     for rule in group["rules"]:
         assert query(prometheus, rule["query"]) == [], rule["name"]
 
 
-def test_every_metric_that_is_asked_for_is_one_of_the_services(prometheus: httpx.Client) -> None:
+def test_every_metric_that_is_queried_is_one_of_the_service(prometheus: httpx.Client) -> None:
     known = set(prometheus.get("/api/v1/label/__name__/values").json()["data"])
-    asked = DASHBOARD.read_text() + (OBSERVE / "alerts.yml").read_text()
-    assert set(re.findall(r"\bmedxfer_\w+", asked)) <= known
+    assert set(re.findall(r"\bmedxfer_\w+", DASHBOARD + ALERTS)) <= known

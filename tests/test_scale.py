@@ -1,4 +1,4 @@
-"""Replicas behind HAProxy, as compose.yaml starts them: what is lost where one of them ends, and that nothing is sent twice."""
+"""Replicas behind HAProxy, as compose.yaml starts them: what is lost when one of them ends, and that nothing is sent twice."""
 
 import threading
 import time
@@ -13,8 +13,9 @@ import pytest
 from tests.conftest import encode, free_port, grey
 from tests.engine.compose import Compose, docker, log, running
 
-CLIENTS, MOST, MORE = 6, 500, 60  # requests: of each client at most; of all, before and after what disturbs them
-IMAGE = encode(grey(200, 160), "JPEG")  # small enough to be kept, so that it could be sent twice
+CLIENTS = 6
+REQUESTS = 60  # answered before, and again after, a replica ends
+IMAGE = encode(grey(200, 160), "JPEG")  # small enough for HAProxy's buffer, so that it could send it twice
 FREEZE = """
 import os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
@@ -24,105 +25,96 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 
 
 class Answer(NamedTuple):
-    request_id: str
     status: int
     start: float  # seconds, time.monotonic
     end: float
 
 
 @pytest.fixture(scope="module")
-def url() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture(scope="module")
-def scaled(url: str) -> Iterator[Compose]:
-    with running("balancer", REPLICAS=4, SCALE_PORT=url.rpartition(":")[2]) as compose:
+def scaled(port: int) -> Iterator[Compose]:
+    with running("balancer", REPLICAS=4, SCALE_PORT=port) as compose:
         yield compose
 
 
-def under_load(url: str, prefix: str, disturb: Callable[[], object]) -> list[Answer]:
-    """The answers that clients, each asking as soon as it is answered, had before, while and after `disturb` was at work."""
+def under_load(port: int, prefix: str, disturb: Callable[[], object]) -> dict[str, Answer]:
+    """Answers by request id: of clients that send one request after the other before, during and after `disturb`."""
     over = threading.Event()
-    answers: list[Answer] = []
+    answers: dict[str, Answer] = {}
 
-    def ask(client_number: int) -> None:
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-            for number in range(MOST):
+    def send_requests(client_number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            number = 0
+            while not over.is_set():
                 request_id, start = f"{prefix}-{client_number}-{number}", time.monotonic()
                 response = client.post("/predict", content=IMAGE, headers={"X-Request-ID": request_id})
-                answers.append(Answer(request_id, response.status_code, start, time.monotonic()))
-                if over.is_set():
-                    return
+                answers[request_id] = Answer(response.status_code, start, time.monotonic())
+                number += 1
 
-    def wait_for_more() -> None:
-        enough = len(answers) + MORE
-        while len(answers) < enough and not all(client.done() for client in clients):
+    def wait_for_answers() -> None:
+        enough = len(answers) + REQUESTS
+        while len(answers) < enough and not any(client.done() for client in clients):  # done: it has failed
             time.sleep(0.01)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(ask, number) for number in range(CLIENTS)]
-        wait_for_more()
-        disturb()
-        wait_for_more()
-        over.set()
+        clients = [pool.submit(send_requests, number) for number in range(CLIENTS)]
+        try:
+            wait_for_answers()
+            disturb()
+            wait_for_answers()
+        finally:
+            over.set()
         for client in clients:
             client.result()
     return answers
 
 
-def replicas_that_logged(compose: Compose, answers: list[Answer]) -> dict[str, list[str]]:
-    """The containers that have a request in their log, by its id."""
-    found: dict[str, list[str]] = {answer.request_id: [] for answer in answers}
-    for container in compose.containers("replica"):
+def logged_by(compose: Compose, answers: dict[str, Answer]) -> dict[str, list[str]]:
+    """The replicas that have a request in their log, by its id."""
+    found: dict[str, list[str]] = {request_id: [] for request_id in answers}
+    for container in compose.containers("replica", "--all"):
         for line in log(container, "request"):
             if line["request_id"] in found:
                 found[str(line["request_id"])].append(container)
     return found
 
 
-def balanced(compose: Compose, answers: list[Answer]) -> dict[str, str]:
-    """The replica that the balancer gave a request to last, by the request's id, once for each."""
-    [balancer] = compose.containers("balancer")
-    ids = {answer.request_id for answer in answers}
-    lines = [line for line in log(balancer, "balanced") if line["request_id"] in ids]
-    assert len(lines) == len(ids)
-    return {str(line["request_id"]): str(line["replica"]) for line in lines}
+def test_a_replica_that_is_stopped_under_load_loses_nothing(scaled: Compose, port: int) -> None:
+    stopped = scaled.containers("replica")[0]
+    answers = under_load(port, "stop", partial(docker, "stop", stopped))
+    assert {answer.status for answer in answers.values()} == {200}
+    logged = logged_by(scaled, answers).values()
+    assert {len(replicas) for replicas in logged} == {1}
+    assert [stopped] in logged
 
 
-def test_one_of_four_that_is_stopped_under_load_loses_nothing(scaled: Compose, url: str) -> None:
-    stopped = scaled.running("replica")[0]
-    answers = under_load(url, "stop", partial(docker, "stop", stopped))
-    assert {answer.status for answer in answers} == {200}
-    logged = replicas_that_logged(scaled, answers)
-    assert {len(containers) for containers in logged.values()} == {1}
-    assert [stopped] in logged.values()
-
-
-def test_one_of_three_that_is_killed_under_load_loses_at_most_what_it_had_in_work_and_no_other_gets_that(
-    scaled: Compose, url: str
+def test_a_replica_that_is_killed_under_load_loses_at_most_what_it_had_in_work_and_no_other_gets_that(
+    scaled: Compose, port: int
 ) -> None:
-    killed, times = scaled.running("replica")[0], list[float]()
+    killed, times = scaled.containers("replica")[0], list[float]()
 
     def kill() -> None:
         times.append(time.monotonic())
-        docker("exec", killed, "python", "-c", FREEZE)  # so that some are in work there, without doubt
+        docker("exec", killed, "python", "-c", FREEZE)  # so that it surely has requests in work
         time.sleep(0.5)
         docker("kill", "--signal", "KILL", killed)
         times.append(time.monotonic())
 
-    answers = under_load(url, "kill", kill)
-    begun, ended = times
-    replica, logged = balanced(scaled, answers), replicas_that_logged(scaled, answers)
-    lost = [answer for answer in answers if answer.status != 200]
-    in_flight = [answer for answer in answers if answer.start < ended and answer.end > begun]
-    assert lost
-    assert set(lost) <= set(in_flight)
-    assert len({replica[answer.request_id] for answer in lost}) == 1
-    assert all(answer.status == 502 for answer in lost)
-    for answer in answers:  # what the killed one had not yet written is in no log
-        assert len(logged[answer.request_id]) <= 1
-        if answer in lost:
-            assert logged[answer.request_id] in ([], [killed])
+    answers = under_load(port, "kill", kill)
+    begin, end = times
+    logged = logged_by(scaled, answers)
+    [balancer] = scaled.containers("balancer")
+    balanced = [(line["request_id"], line["replica"]) for line in log(balancer, "balanced") if line["request_id"] in answers]
+    lost = {request_id: answer for request_id, answer in answers.items() if answer.status != 200}
+    assert sorted(request_id for request_id, _ in balanced) == sorted(answers)  # each once
+    assert {answer.status for answer in lost.values()} == {502}
+    assert all(answer.start < end and answer.end > begin for answer in lost.values())
+    assert len({replica for request_id, replica in balanced if request_id in lost}) == 1
+    assert all(logged[request_id] in ([], [killed]) for request_id in lost)
+    assert all(len(replicas) <= 1 for replicas in logged.values())  # what the killed one had not yet written is in no log
     assert [killed] in logged.values()
-    assert any(answer.start > ended for answer in answers)
+    assert any(answer.start > end for answer in answers.values())

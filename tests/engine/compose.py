@@ -1,4 +1,4 @@
-"""`docker compose` on this repository, where there is an engine that has the images or can get them."""
+"""`docker compose` on this repository, where Docker and the images are available."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ BASE = "python:3.13-slim"
 
 
 class Compose:
-    """One project of compose.yaml's."""
+    """One project of compose.yaml."""
 
     def __init__(self, project: str, variables: dict[str, object]) -> None:
         self.environment = {**os.environ, "COMPOSE_PROJECT_NAME": project}
@@ -30,12 +30,9 @@ class Compose:
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
-    def containers(self, service: str) -> list[str]:
-        """Those that have ended, too."""
-        return self.run("ps", "--all", "--quiet", service).split()
-
-    def running(self, service: str) -> list[str]:
-        return self.run("ps", "--quiet", service).split()
+    def containers(self, service: str, *options: str) -> list[str]:
+        """The ids of the running containers of a service; with --all, of the ended ones too."""
+        return self.run("ps", "--quiet", *options, service).split()
 
 
 def docker(*arguments: str) -> str:
@@ -43,7 +40,7 @@ def docker(*arguments: str) -> str:
 
 
 def log(container: str, message: str) -> list[dict[str, object]]:
-    """Its lines that are JSON and have that message, once it has had a moment to write the last of them."""
+    """The JSON log lines with a message, once the container had a moment to write the last of them."""
     time.sleep(0.2)
     process = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
     lines = []
@@ -55,13 +52,13 @@ def log(container: str, message: str) -> list[dict[str, object]]:
 
 @contextlib.contextmanager
 def running(*services: str, **variables: object) -> Iterator[Compose]:
-    """Those services, healthy; skips where an engine or an image is not to be had. Takes down what it started."""
+    """Healthy services, taken down at the end. Skips the test without Docker or an image."""
     compose = Compose(f"medxfer-test-{os.getpid()}", variables)
-    have(["docker", "compose", "version"])
-    have(["docker", "info"])
+    need(["docker", "compose", "version"])
+    need(["docker", "info"])
     for image in [BASE, *compose.run("config", "--images", *services).split()]:
         if not image.startswith("medxfer-"):
-            have(["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image])
+            need(["docker", "image", "inspect", image], ["docker", "pull", "--quiet", image])
     try:
         compose.run("up", "--build", "--wait", *services)
         yield compose
@@ -69,14 +66,9 @@ def running(*services: str, **variables: object) -> Iterator[Compose]:
         compose.run("down", "--volumes", "--timeout", "1")
 
 
-def have(*ways: list[str]) -> None:
-    """By the first of these commands that succeeds; skips the test by what the last one says."""
-    said = ""
-    for way in ways:
-        if not shutil.which(way[0]):
-            pytest.skip(f"no {way[0]} here")
-        process = subprocess.run(way, capture_output=True, text=True, check=False)
-        if process.returncode == 0:
+def need(*commands: list[str]) -> None:
+    """Skips the test unless one of the commands succeeds."""
+    for command in commands:
+        if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return
-        said = f"{' '.join(way)}: {(process.stderr.strip().splitlines() or ['failed'])[-1]}"
-    pytest.skip(said)
+    pytest.skip(f"«{' '.join(commands[-1])}» fails")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Where no image registry can be reached: HAProxy and Prometheus of Debian's packages, as images of the names in compose.yaml and
-# with what of the public images compose.yaml relies on, so that its profiles can be run. What is there is left as it is.
+# Builds HAProxy and Prometheus from Debian's packages, where no image registry can be reached. The images get the names in
+# compose.yaml, and what compose.yaml relies on in the public images. Images that exist are kept.
 #   tests/engine/stand_ins.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
