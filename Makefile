@@ -1,18 +1,18 @@
 # make serve   serve models/default (or MEDXFER_MODEL) on http://localhost:8000
 # make test    install everything, run all tests
-# make test-page   those of the page alone, in a real browser (needs Chromium: apt-get install chromium)
+# make test-page   only the page's tests, in a real browser (needs Chromium: apt-get install chromium)
 # make check   all that CI checks: lint, types, tests
-# make benchmark   ours against other servers, half an hour; needs Linux and wrk (apt-get install wrk)
-# make benchmark-training   images a second, and the network's share of the time; writes the README's figures
-# make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
-# make benchmark-page       how fast the page paints, answers and reads a folder; writes the README's words (needs Chromium)
-# make benchmark-archive [DATA=path/to/chest_xray]   images a second of whole archives; writes the README's figures
-# make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
-# make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
+# make benchmark   the service against other servers, half an hour (needs Linux and wrk: apt-get install wrk)
+# make benchmark-training   images per second of training, for training/README.md
+# make benchmark-novelty    share of the graph's time that novelty takes, for training/README.md
+# make benchmark-page       how fast the page paints, answers and reads a folder, for service/README.md (needs Chromium)
+# make benchmark-archive [DATA=path/to/chest_xray]   images per second of whole archives, for service/README.md
+# make torture   hostile input, faults and overload against the service, a quarter of an hour; writes tests/torture/README.md
+# make soak      mixed traffic for MINUTES=30: do memory, descriptors and threads stay flat? writes tests/torture/README.md
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
-# make screenshots   the page's main states at three widths, on a model of phantoms, in tests/web/screenshots (needs Chromium)
+# make screenshots   the page's main states at three widths, with a model of phantoms, in tests/web/screenshots (needs Chromium)
 # make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
-# make lock    compile docker/serving.requirements.txt anew from pyproject.toml
+# make lock    compile docker/serving.requirements.txt from pyproject.toml
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
@@ -26,7 +26,7 @@ MINUTES ?= 30
 serve: .venv/serving
 	$(BIN)/python -m service
 
-# In two processes, since many tests wait more than they work. The words of the second come last.
+# In two processes, because many tests wait more than they work. The output of the second process comes last.
 test: .venv/everything
 	@$(BIN)/python -m pytest tests/test_pipeline.py tests/web >.venv/tests.log 2>&1 & second=$$!; trap 'kill $$second' INT TERM; \
 	$(BIN)/python -m pytest --ignore tests/web --ignore tests/test_pipeline.py; first=$$?; \
@@ -93,7 +93,7 @@ lock: .venv/everything
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
 	@touch $@
 
-# CPU builds of torch come from PyTorch's own index; where that cannot be reached, pip goes on without it.
+# CPU builds of torch come from PyTorch's own index. Where it cannot be reached, pip continues without it.
 .venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
 	@echo 'installing what training and tests need into .venv …'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \

@@ -73,7 +73,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m service",
-        description="Without a command: serve the model folder MEDXFER_MODEL. Settings: see README.md.",
+        description="Without a command: serve the model folder MEDXFER_MODEL. Settings: see service/README.md.",
     )
     commands = parser.add_subparsers(dest="command", title="commands")
     predict = commands.add_parser(

@@ -1,4 +1,4 @@
-"""The clients that the README shows, each in its language, against the real service."""
+"""The client programs in service/README.md, each in its language, against the real service."""
 
 import os
 import re
@@ -6,57 +6,63 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import encode, grey, running_service
-from tests.test_readme import block
+from tests.documents import SERVICE, block
+
+ROOM = 100_000  # bytes of bodies
+PROGRAMS = {"python": [sys.executable, "predict.py"], "js": ["node", "predict.mjs"]}
+each_language = pytest.mark.parametrize("language", PROGRAMS)
 
 
-@pytest.mark.parametrize("language", ["python", "js"])
-def test_the_clients_bear_the_token_and_come_again_when_it_is_their_turn(language: str, tmp_path: Path) -> None:
-    (tmp_path / "xray.png").write_bytes(encode(grey(300, 200)))
-    room = 100_000
-    with running_service(token="open", queue_bytes=room, max_body_bytes=room, deadline_ms=60_000) as service:
+@pytest.fixture(scope="module")
+def service() -> Iterator[httpx.Client]:
+    with running_service(token="open", queue_bytes=ROOM, max_body_bytes=ROOM, deadline_ms=60_000) as service:
         service.headers["Authorization"] = "Bearer open"
-        command = client_command(language, tmp_path, str(service.base_url))
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer open\r\nContent-Length: {room}\r\n\r\n"
-        with socket.create_connection((service.base_url.host, service.base_url.port)) as slow:
-            slow.sendall(head.encode() + bytes(room - 1))  # takes all the room, and keeps it
-            process = subprocess.Popen(
-                [*command, tmp_path / "xray.png"],
-                env={**os.environ, "MEDXFER_TOKEN": "open"},
-                text=True,
-                stdout=subprocess.PIPE,
-            )
-            while not count_of_turned_away(service):
-                assert process.poll() is None
-        printed, _ = process.communicate(timeout=30)
-        answer = service.post("/predict", content=(tmp_path / "xray.png").read_bytes()).json()
+        yield service
+
+
+def start(language: str, folder: Path, service: httpx.Client, content: bytes) -> "subprocess.Popen[str]":
+    interpreter, program = PROGRAMS[language]
+    if shutil.which(interpreter) is None:
+        pytest.skip(f"{interpreter} is missing")
+    url = str(service.base_url).rstrip("/")
+    (folder / program).write_text(block(SERVICE, language, "Retry-After").replace("http://localhost:8000", url))
+    (folder / "image").write_bytes(content)
+    return subprocess.Popen(
+        [interpreter, program, "image"], cwd=folder, env={**os.environ, "MEDXFER_TOKEN": "open"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def count_overloaded(service: httpx.Client) -> float:
+    found = re.search(r'^medxfer_requests_total{outcome="overloaded".*} (\S+)$', service.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+@each_language
+def test_a_client_sends_the_token_and_retries_after_429(language: str, tmp_path: Path, service: httpx.Client) -> None:
+    image, before = encode(grey(300, 200)), count_overloaded(service)
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer open\r\nContent-Length: {ROOM}\r\n\r\n"
+    with socket.create_connection((service.base_url.host, service.base_url.port)) as slow:
+        slow.sendall(head.encode() + bytes(ROOM - 1))  # takes all the room, and keeps it
+        process = start(language, tmp_path, service, image)
+        while count_overloaded(service) == before:
+            assert process.poll() is None
+    printed, _ = process.communicate(timeout=30)
+    answer = service.post("/predict", content=image).json()
     assert process.returncode == 0
     assert printed.splitlines() == [answer["label"], str(answer["confidence"]), *answer["warnings"]]
 
 
-@pytest.mark.parametrize("language", ["python", "js"])
-def test_the_clients_say_what_was_wrong(language: str, tmp_path: Path, client: httpx.Client) -> None:
-    (tmp_path / "text.jpeg").write_text("not an image")
-    command = [*client_command(language, tmp_path, str(client.base_url)), str(tmp_path / "text.jpeg")]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+@each_language
+def test_a_client_shows_the_problem(language: str, tmp_path: Path, service: httpx.Client) -> None:
+    process = start(language, tmp_path, service, b"not an image")
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert process.stderr.startswith("415: {")
-
-
-def client_command(language: str, folder: Path, url: str) -> list[str]:
-    """Of the README's client in a language, that asks the service at `url`."""
-    if language == "js" and shutil.which("node") is None:
-        pytest.skip("Node is not here")
-    program = folder / {"python": "predict.py", "js": "predict.mjs"}[language]
-    program.write_text(block(language, "Retry-After").replace("http://localhost:8000", url))
-    return [{"python": sys.executable, "js": "node"}[language], str(program)]
-
-
-def count_of_turned_away(service: httpx.Client) -> float:
-    found = re.search(r'^medxfer_requests_total{outcome="overloaded".*} (\S+)$', service.get("/metrics").text, re.MULTILINE)
-    return float(found[1]) if found else 0
+    assert errors.startswith("415: {")

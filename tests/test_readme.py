@@ -1,9 +1,10 @@
-"""The README does what it says: its commands run, its settings exist, its answers look like that."""
+"""The documents do what they say: commands run, settings exist, links lead somewhere, figures are those that were measured."""
 
 import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,92 +21,71 @@ from PIL import Image
 from pyarrow import parquet
 
 from service.settings import Settings
-from tests.benchmarks import archive as archive_benchmark
-from tests.benchmarks import headlines, report, results
-from tests.benchmarks import novelty as novelty_benchmark
-from tests.benchmarks import page as page_benchmark
-from tests.benchmarks import training as training_benchmark
-from tests.conftest import ROOT, dicom_of, free_port, wait_until_ready
+from tests.benchmarks import archive, headlines, novelty, page, report, results, training
+from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, free_port, wait_until_ready
+from tests.documents import DOCUMENTS, KUBERNETES, README, SERVICE, TRAINING, block, blocks, commands, prose, read
 from tests.torture import report as torture_report
 from tests.torture import results as torture_results
-from tests.torture.results import Results, Soak
+from training.__main__ import main as training_main
 from training.data import phantoms
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def block(language: str, word: str) -> str:
-    """The one in which the word stands."""
-    [found] = (each for each in blocks(language) if word in each)
-    return found
+MAKE = [command for command in commands() if re.match(r"(\w+=\S+ )*make ", command)]
+TESTED = (  # by their beginning, without variables
+    "make ", "docker compose ", "docker/smoke", "curl ",
+    ".venv/bin/python -m training ", ".venv/bin/python -m service predict ", ".venv/bin/python -m pytest tests/",
+)  # fmt: skip
 
 
 def without_variables(command: str) -> str:
     return re.sub(r"^(\w+=\S+ )*", "", command)
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracked files, this environment, an X-ray (drawn) to ask about, and two data folders."""
+    """The tracked files, this environment, some drawn X-rays, and two data folders. `models/mine` is the default model."""
     folder = tmp_path_factory.mktemp("clone")
     tracked = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT).decode().split("\0")
     for name in filter(None, tracked):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
+        os.utime(folder / name, (0, 0))  # older than the environment, so that make leaves that as it is
     if not (Path(sys.prefix) / "everything").exists():
-        pytest.skip("this environment was not made by make, which would change it")
+        pytest.skip("make did not create this environment, and would change it")
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    phantoms.write_data_set(folder / "path/to/chest_xray", 80)
-    drawn = sorted((folder / "path/to/chest_xray/train/PNEUMONIA").iterdir())
-    shutil.copy(drawn[0], folder / "xray.jpeg")
-    shutil.copy(drawn[1], folder / "another.jpeg")
-    shutil.copy(drawn[0], folder / "a.jpeg")
-    Image.open(drawn[1]).save(folder / "b.png")
-    shutil.copytree(folder / "path/to/chest_xray/train", folder / "path/to/labelled")
+    shutil.copytree(DEFAULT_MODEL, folder / "models/mine")
+    phantoms.write_data_set(folder / "path/to/chest_xray", 120)
+    phantoms.write_data_set(folder / "drawn", 20)
+    (folder / "drawn/train").rename(folder / "path/to/labelled")
+    first, second = sorted((folder / "path/to/labelled/PNEUMONIA").iterdir())[:2]
+    for source, name in [(first, "xray.jpeg"), (second, "another.jpeg"), (first, "a.jpeg")]:
+        shutil.copy(source, folder / name)
+    Image.open(second).save(folder / "b.png")
     shutil.copytree(folder / "path/to/labelled/NORMAL", folder / "path/to/archive/2024")
-    (folder / "path/to/archive/2024/radiograph.dcm").write_bytes(dicom_of(np.asarray(Image.open(drawn[0]).convert("L"))))
+    (folder / "path/to/archive/2024/radiograph.dcm").write_bytes(dicom_of(np.asarray(Image.open(first).convert("L"))))
     return folder
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def served(clone: Path, port: int) -> Iterator[Path]:
-    """`make serve`, on a port of its own."""
-    assert "make serve" in COMMANDS
-    with serving("make serve", clone, port):
-        yield clone
-
-
-@contextlib.contextmanager
-def serving(command: str, folder: Path, port: int) -> Iterator[str]:
-    """The URL of a command that serves until a person interrupts it, and then ends without a traceback."""
+def service(clone: Path) -> Iterator[httpx.Client]:
+    """A client of `make serve`, which must end without a traceback after a Ctrl-C."""
+    assert "make serve" in MAKE
+    port = free_port()
     process = subprocess.Popen(
-        ["sh", "-c", command],
-        cwd=folder,
-        env={**os.environ, "MEDXFER_PORT": str(port)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+        ["make", "serve"], cwd=clone, env={**os.environ, "MEDXFER_PORT": str(port)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
     try:
-        wait_until_ready(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            wait_until_ready(str(client.base_url), process)
+            yield client
     finally:
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert "Traceback" not in output
+
+
+def address(service: httpx.Client) -> str:
+    return service.base_url.netloc.decode()
 
 
 def run(command: str, folder: Path) -> str:
@@ -114,150 +94,173 @@ def run(command: str, folder: Path) -> str:
     return process.stdout
 
 
-CURL = [command for command in COMMANDS if command.startswith("curl ")]
-
-
-def test_there_are_four_curl_lines() -> None:
-    assert len(CURL) == 4
-
-
-def test_the_curl_lines_print_what_the_readme_shows(served: Path, port: int) -> None:
-    form, raw, batch, health = (json.loads(run(line.replace("localhost:8000", f"127.0.0.1:{port}"), served)) for line in CURL)
-    shown = json.loads(blocks("json")[0])
-    assert list(form) == list(shown)
+def test_the_curl_commands_print_what_the_readme_shows(clone: Path, service: httpx.Client) -> None:
+    curl = [command for command in commands(SERVICE) if command.startswith("curl ")]
+    assert {command for command in commands() if command.startswith("curl ")} == set(curl)
+    form, raw, batch, health = (json.loads(run(line.replace("localhost:8000", address(service)), clone)) for line in curl)
+    assert list(form) == list(json.loads(blocks(README, "json")[0]))
     assert form["probabilities"] == raw["probabilities"]
     assert "heatmap" in raw
     assert [list(result) for result in batch["results"]] == [["prediction"], ["prediction"]]
     assert health == {"status": "ready"}
 
 
-def test_the_archive_lines_leave_a_row_for_each_file(clone: Path) -> None:
+def test_the_archive_commands_leave_a_row_for_each_file(clone: Path) -> None:
     files = [path for path in (clone / "path/to/archive").rglob("*") if path.is_file()]
-    here, glob, cluster = (command for command in COMMANDS if "service predict" in command)
-    assert f"{len(files)} rows, 0 of them refused" in run(here, clone)
+    folder, glob, cluster = (command for command in commands(SERVICE) if "service predict" in command)
+    assert f"{len(files)} rows, 0 of them refused" in run(folder, clone)
     run(glob, clone)
     assert parquet.read_table(clone / "results.parquet")["path"].to_pylist() == ["2024/radiograph.dcm"]
-    run(cluster.replace("head:6379", "local"), clone)
-    assert (clone / "everything.csv").read_bytes() == (clone / "results.csv").read_bytes()
+    run(f"{cluster} --help", clone)  # checks the options; test_ray.py runs them on a cluster
 
 
-def test_the_python_lines_give_what_the_service_gives(served: Path, port: int) -> None:
-    names: dict[str, Any] = {}  # Any: whatever the README defines
-    info = httpx.get(f"http://127.0.0.1:{port}/model-info", trust_env=False).json()
-    with contextlib.chdir(served):
-        exec(block("python", "onnxruntime").replace("model.onnx", info["variants"][info["running"]["variant"]]["file"]), names)
+def test_the_graph_alone_gives_what_the_service_gives(clone: Path, service: httpx.Client) -> None:
+    names: dict[str, Any] = {}  # Any: all that the document defines
+    info = service.get("/model-info").json()
+    file = info["variants"][info["running"]["variant"]]["file"]
+    with contextlib.chdir(clone):
+        exec(block(SERVICE, "python", "onnxruntime").replace("model.onnx", file), names)
     for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
-        answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=(served / name).read_bytes(), trust_env=False).json()
-        assert np.abs(names["probabilities"][row] - list(answer["probabilities"].values())).max() < 1e-6
+        answer = service.post("/predict", content=(clone / name).read_bytes()).json()
+        expected = list(answer["probabilities"].values())
+        assert np.abs(names["probabilities"][row] - expected).max() < 1e-6
 
 
-def test_tritons_client_gets_what_the_service_gives(served: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    names: dict[str, Any] = {}  # Any: whatever the README defines
-    with contextlib.chdir(served):
-        exec(block("python", "tritonclient").replace("localhost:8000", f"127.0.0.1:{port}"), names)
+def test_tritons_client_gets_what_the_service_gives(
+    clone: Path, service: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}  # Any: all that the document defines
+    with contextlib.chdir(clone):
+        exec(block(SERVICE, "python", "tritonclient").replace("localhost:8000", address(service)), names)
     names["client"].close()
     assert capsys.readouterr().out.startswith("[b'")
-    for row, content in enumerate(names["contents"]):
-        answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=content, trust_env=False).json()
+    for row, name in enumerate(["xray.jpeg", "another.jpeg"]):
+        answer = service.post("/predict", content=(clone / name).read_bytes()).json()
         assert names["result"].as_numpy("label")[row] == answer["label"].encode()
         assert names["result"].as_numpy("probabilities")[row].tolist() == list(answer["probabilities"].values())
 
 
-def test_the_training_lines_leave_a_model_that_serves(clone: Path, port: int) -> None:
-    _, draw, on_phantoms = next(block for block in blocks("sh") if "phantoms data" in block).splitlines()
-    train, serve = next(block for block in blocks("sh") if block.startswith("make train")).splitlines()
-    run(draw + " --count 60", clone)
-    run(on_phantoms.replace("make", "make --dry-run", 1), clone)  # the same command as the next, but for its folders
-    run(train + " CONFIG=phantom", clone)  # the configuration of the README needs a download
-    with serving(serve, clone, free_port()) as url:
-        assert httpx.get(f"{url}/model-info", trust_env=False).json()["name"] == "phantom"
-    predict, compare, recalibrate = next(block for block in blocks("sh") if "training predict" in block).splitlines()
-    assert run(predict, clone).splitlines()[1].startswith("b.png")
-    assert "McNemar's exact p" in run(compare, clone)
-    run(recalibrate, clone)
+def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that train only read the data here: test_pipeline.py trains, and docker/smoke-long.sh does it by compose."""
+    monkeypatch.chdir(clone)
+
+    def printed_by(command: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", *shlex.split(command.partition("-m training ")[2])])
+        assert training_main() == 0  # in this process, which has imported torch already
+        return capsys.readouterr().out
+
+    draw, predict, compare, recalibrate = (line for line in commands(TRAINING) if "python -m training " in line)
+    printed_by(f"{draw} --count 60")
+    for command in (line for line in MAKE if "make train " in line):
+        train = run(command.replace("make", "make --dry-run", 1), clone).splitlines()[-1]
+        assert "nothing was written" in printed_by(f"{train} --dry-run")
+    assert printed_by(predict).splitlines()[1].startswith("b.png")
+    assert "McNemar's exact p" in printed_by(compare)
+    printed_by(recalibrate)
     assert (clone / "models/ours/model.onnx").exists()
 
 
-@pytest.mark.parametrize("command", [without_variables(command) for command in COMMANDS if "make " in command])
-def test_make_knows_what_it_is_asked_for(clone: Path, command: str) -> None:
-    assert command.startswith("make ")
+@pytest.mark.parametrize("command", MAKE)
+def test_make_knows_its_targets(clone: Path, command: str) -> None:
     run(command.replace("make", "make --dry-run", 1), clone)
 
 
-def test_the_docker_lines_are_those_of_the_smoke_tests() -> None:
+def test_the_docker_commands_are_those_of_the_smoke_tests() -> None:
     smoke = "".join(script.read_text() for script in (ROOT / "docker").glob("smoke*.sh"))
-    for command in (command for command in COMMANDS if "docker compose" in command):
+    for command in (command for command in commands() if "docker compose" in command):
         assert without_variables(command) in smoke, f"no smoke test runs «{command}»"
-    assert {f"docker/{script.name}" for script in (ROOT / "docker").glob("smoke*.sh")} <= set(
-        (ROOT / ".ci/run").read_text().split()
-    )
+    scripts = {command for command in commands() if command.startswith("docker/")}
+    assert scripts == {f"docker/{script.name}" for script in (ROOT / "docker").glob("smoke*.sh")}
+    assert scripts <= set(read(".ci/run").split())
 
 
 def test_every_command_is_tested_here() -> None:
-    known = (
-        "make serve",
-        "make test",
-        "make benchmark",
-        "make torture",
-        "make soak",
-        "docker compose",
-        "docker/smoke.sh",
-        "curl ",
-        "make train",
-        "make .venv/everything",
-        ".venv/bin/python -m training ",
-        ".venv/bin/python -m service predict ",
-    )
-    for command in COMMANDS:
-        assert without_variables(command).startswith(known), command
-
-
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-        path, _, anchor = target.partition("#")
-        assert (ROOT / (path or name)).exists(), target
-        if anchor:
-            assert anchor in anchors(ROOT / (path or name)), target
-
-
-def test_what_contributing_names_is_there() -> None:
-    contributing, makefile = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`make ([\w-]+)`", contributing):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for path in re.findall(r"pytest (\S+)", contributing):
+    for command in commands():
+        assert without_variables(command).startswith(TESTED), command
+    for path in re.findall(r"-m pytest (\S+)", "\n".join(commands())):
         assert (ROOT / path).exists(), path
+    for target in re.findall(r"`make ([\w-]+)`", "".join(map(read, DOCUMENTS))):
+        assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE), target
 
 
-def anchors(page: Path) -> list[str]:
-    """Of its headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("name", [*DOCUMENTS, KUBERNETES, "models/default/README.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)|src=\"([^\"]+)\"", read(name)):
+        path, _, anchor = "".join(target).partition("#")
+        linked = (ROOT / name).parent / path if path else ROOT / name
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def anchors(document: Path) -> list[str]:
+    """The anchors of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_the_figures_are_those_of_the_benchmarks() -> None:
-    result = results.read()
-    assert headlines.headlines(result) in README
-    assert report.page(result) == (results.FOLDER / report.README).read_text(encoding="utf-8")
-    assert training_benchmark.table(json.loads(training_benchmark.RESULT.read_text())) in README
-    assert archive_benchmark.table(json.loads(archive_benchmark.RESULT.read_text())) in README
-    assert novelty_benchmark.words(json.loads(novelty_benchmark.RESULT.read_text())) in README
-    assert page_benchmark.words(json.loads(page_benchmark.RESULT.read_text())) in README
+def test_the_files_that_the_readme_names_exist() -> None:
+    for path in re.findall(r"`((?:service|training|docker|tests|models)/[\w./-]*)`", read(README)):
+        assert (ROOT / path).exists(), path
 
 
-def test_what_it_withstands_is_what_was_measured() -> None:
-    found, soak = torture_results.load(torture_results.RESULTS, Results), torture_results.load(torture_results.SOAK, Soak)
+def test_the_readme_is_short_and_documents_are_narrow() -> None:
+    lines = read(README).splitlines()
+    assert len(lines) <= 170
+    assert max(map(len, lines)) <= 120
+    for name in [*DOCUMENTS, KUBERNETES]:
+        assert [line for line in prose(name) if len(line) > 120] == [], name
+
+
+def figures(text: str) -> str:
+    """The numbers in a text, in their order, without those inside words such as int8."""
+    return " ".join(["", *re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", text), ""])
+
+
+@pytest.mark.parametrize(
+    ("document", "render", "recorded"),
+    [
+        (TRAINING, training.table, training.RESULT),
+        (TRAINING, novelty.words, novelty.RESULT),
+        (SERVICE, archive.table, archive.RESULT),
+        (SERVICE, page.words, page.RESULT),
+    ],
+)
+def test_the_figures_are_those_that_a_benchmark_recorded(document: str, render: Any, recorded: Path) -> None:  # Any: by each
+    assert figures(render(json.loads(recorded.read_text()))) in figures(read(document))
+
+
+def test_the_speed_in_the_readme_is_what_the_benchmark_recorded() -> None:
+    measured = figures(headlines.headlines(results.read()))
+    ours = [headlines.rate(model, headlines.ours_of(model)[0]) for model in results.read().models]
+    assert f"| MedXfer | {ours[0]:.0f} | {ours[1]:.0f} |" in read(README)
+    rows = re.findall(r"^\| compared with .*$", read(README), re.MULTILINE)
+    assert rows
+    for row in rows:
+        assert figures(row) in measured, row
+
+
+def test_the_pages_of_figures_are_written_from_their_records() -> None:
+    assert report.page(results.read()) == (results.FOLDER / report.README).read_text(encoding="utf-8")
+    found = torture_results.load(torture_results.RESULTS, torture_results.Results)
+    soak = torture_results.load(torture_results.SOAK, torture_results.Soak)
     assert found is not None
     assert torture_report.page(found, soak) == torture_report.README.read_text(encoding="utf-8")
+    assert figures(torture_report.summary(found)) in figures(read(README))
+
+
+def test_the_model_is_as_good_as_the_readme_says() -> None:
+    found = json.loads((DEFAULT_MODEL / "model.json").read_text())["metrics"]["test"]
+    for name in ("AUROC", "accuracy", "sensitivity", "specificity"):
+        assert f"| {name} | {found[name.lower()]['value']:.3f} |" in read(README)
+    assert f"(ECE) | {found['ece']:.3f} |" in read(README)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
     for setting in msgspec.structs.fields(Settings):
         default = f"`{setting.default}`" if setting.default != "" else ""
-        assert f"| `{setting.encode_name}` | {default} |" in README
+        assert f"| `{setting.encode_name}` | {default} |" in read(SERVICE)
 
 
 def test_every_variable_of_compose_is_documented() -> None:
-    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
-    example = (ROOT / ".env.example").read_text()
-    assert variables == set(re.findall(r"^# (\w+)=", example, flags=re.MULTILINE))
+    variables = set(re.findall(r"\$\{(\w+)", read("compose.yaml")))
+    assert variables == set(re.findall(r"^# (\w+)=", read(".env.example"), flags=re.MULTILINE))
