@@ -22,7 +22,7 @@ from tests.benchmarks.agreement import Question
 from tests.benchmarks.images import drawings
 from tests.benchmarks.servers import FP32, INT8
 from training.data.manifest import STD
-from training.network.vision import models
+from training.vision import models
 
 WEIGHTS, PHANTOMS = "weights.pt", "phantoms.npz"
 NETWORKS = {FP32: "network.onnx", INT8: "network.int8.onnx"}

@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from training.config import Config, ConfigError
-from training.data import altered, manifest, splits
+from training.data import alterations, manifest, splits
 from training.data.manifest import MEAN, STD, DataError, Record
 from training.network import backbone
 from training.network.backbone import Network
-from training.network.vision import transforms
 from training.progress import track
+from training.vision import transforms
 
 Loader: TypeAlias = "DataLoader[tuple[torch.Tensor, torch.Tensor]]"  # images [N, 1, S, S], and the index of each one's kind [N]
 
@@ -47,7 +47,7 @@ class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     image i is given the i-th, counted round."""
 
     def __init__(
-        self, folder: Path, records: Sequence[Record], kinds: Kinds, transform: nn.Module, changes: Sequence[altered.Change]
+        self, folder: Path, records: Sequence[Record], kinds: Kinds, transform: nn.Module, changes: Sequence[alterations.Change]
     ) -> None:
         self.folder = folder
         self.records = records
@@ -74,7 +74,7 @@ def loader(
     transform: nn.Module,
     *,
     sampler: Sampler[int] | None = None,
-    changes: Sequence[altered.Change] = (),
+    changes: Sequence[alterations.Change] = (),
 ) -> Loader:
     images = Images(Path(config.data.folder), records, kinds, transform, changes)
     return DataLoader(images, config.fit.batch_size, sampler=sampler, num_workers=config.fit.workers)
@@ -87,7 +87,7 @@ def validation(config: Config, records: Sequence[Record], kinds: Kinds) -> dict[
     return {
         "val": loader(config, val, kinds, transform),
         "shifted": loader(config, shifted, kinds, transform),
-        "altered": loader(config, [*val, *shifted], kinds, transform, changes=list(altered.CHANGES.values())),
+        "altered": loader(config, [*val, *shifted], kinds, transform, changes=list(alterations.CHANGES.values())),
     }
 
 

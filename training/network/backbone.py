@@ -15,7 +15,7 @@ from torch import nn
 from training import config, files
 from training.config import ConfigError
 from training.data.manifest import MEAN, STD
-from training.network.vision import models
+from training.vision import models
 
 # In a run folder: the pretrained network with its head fitted, and the network to export; the last in a seed's folder.
 HEAD, BEST, LAST = "head.safetensors", "best.safetensors", "last.safetensors"

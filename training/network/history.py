@@ -15,7 +15,7 @@ FIGURES = [f"{split}_{figure}" for split in ("val", "shifted", "altered") for fi
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of the validations: AUROC, and specificity and sensitivity where the two logits are equal. `val` and `shifted` as in
-    `splits`; `altered`: images of both, each altered in one of the ways of `altered.CHANGES`."""
+    `splits`; `altered`: images of both, each altered in one of the ways of `alterations.CHANGES`."""
 
     epoch: int
     seconds: float

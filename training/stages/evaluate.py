@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from service.model.artefact import Description
 from service.model.classifier import Classifier, GreyImage, Outputs
 from training.config import Config
-from training.data import altered, manifest, odd, splits
+from training.data import alterations, manifest, out_of_distribution, splits
 from training.data.manifest import DataError
 from training.graph import gate, model_folder, predictions
 from training.graph.predictions import Answers
@@ -89,7 +89,7 @@ def robustness(classifier: Classifier, images: Sequence[GreyImage], answers: Ans
     """How the answers change when an image comes altered."""
     return {
         name: _changed([change(image) for image in images], classifier, answers)
-        for name, change in {"as they are": _same, **altered.CHANGES}.items()
+        for name, change in {"as they are": _same, **alterations.CHANGES}.items()
     }
 
 
@@ -97,7 +97,7 @@ def oddness(classifier: Classifier, images: Sequence[GreyImage], good: Answers) 
     """By kind of image that is no good X-ray: how well novelty tells it from the test fold (AUROC), and how it is called."""
     cutoffs = classifier.artefact.description.novelty
     result = {}
-    for kind, members in odd.odd_images(images).items():
+    for kind, members in out_of_distribution.odd_images(images).items():
         novelty = model_folder.classify_images(classifier, members).novelty.astype(np.float64)
         truth = np.repeat([False, True], [len(good.novelty), len(novelty)])
         result[kind] = {

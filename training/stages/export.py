@@ -22,9 +22,9 @@ from training.data.batches import Kinds
 from training.graph import assembly, model_folder
 from training.graph.assembly import Whitening
 from training.graph.model_folder import FP32
-from training.network import anatomy, backbone, history
+from training.network import backbone, history, weight_changes
 from training.network.backbone import Network
-from training.network.vision import torchvision
+from training.vision import torchvision
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -37,7 +37,7 @@ def run(config: Config, run_dir: Path) -> None:
     pooled = model_folder.pooled(assembly.pooling(exported, config.backbone.image_size), Path(config.data.folder), train)
     model = build_graph(network, exported, config, assembly.whitening(pooled, network.head.in_features), kinds.labels)
     before = backbone.load(config.backbone, run_dir / backbone.HEAD)
-    network_changes = anatomy.compare(before, network)
+    network_changes = weight_changes.compare(before, network)
     description = describe(config, run_dir, kinds.labels, model)
     metrics = {"fit": fitted(config, run_dir), "anatomy": network_changes}
     model_folder.write(run_dir / "model", {FP32: model}, msgspec.structs.replace(description, metrics=metrics))

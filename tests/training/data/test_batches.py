@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.config import Augment, Backbone, Config, Data, Fit
-from training.data import altered, batches, manifest, phantoms, splits
+from training.data import alterations, batches, manifest, phantoms, splits
 from training.data.batches import Kinds
 from training.data.manifest import Record
 
@@ -64,4 +64,4 @@ def test_the_third_validation_is_the_other_two_altered(folder: Path, records: li
     whole = torch.cat([val, shifted])
     assert changed.shape == whole.shape
     assert (changed != whole).flatten(1).any(1).all()
-    assert len(altered.CHANGES) < len(whole), "each change is seen"
+    assert len(alterations.CHANGES) < len(whole), "each change is seen"

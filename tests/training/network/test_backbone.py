@@ -9,7 +9,7 @@ from training.config import Backbone, ConfigError
 from training.data.manifest import MEAN, STD
 from training.network import backbone
 from training.network.backbone import IMAGENET_MEAN, IMAGENET_STD
-from training.network.vision import models
+from training.vision import models
 
 NAMES = ["resnet18", "resnet50", "mobilenet_v2", "densenet121"]
 

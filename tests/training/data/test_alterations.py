@@ -5,7 +5,7 @@ import pytest
 
 from service.model.classifier import GreyImage
 from tests.conftest import grey
-from training.data import altered, odd
+from training.data import alterations, out_of_distribution
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +13,10 @@ def image() -> GreyImage:
     return grey(300, 240)
 
 
-@pytest.mark.parametrize("name", altered.CHANGES)
+@pytest.mark.parametrize("name", alterations.CHANGES)
 def test_a_change_changes_the_image_the_same_way_each_time_and_not_the_original(name: str, image: GreyImage) -> None:
     before = image.copy()
-    changed, again = (altered.CHANGES[name](image) for _ in range(2))
+    changed, again = (alterations.CHANGES[name](image) for _ in range(2))
     assert changed.dtype == np.uint8
     assert changed.ndim == 2
     assert np.array_equal(changed, again)
@@ -25,23 +25,23 @@ def test_a_change_changes_the_image_the_same_way_each_time_and_not_the_original(
 
 
 def test_changes_go_to_the_loaders_of_any_system() -> None:
-    assert list(pickle.loads(pickle.dumps(altered.CHANGES))) == list(altered.CHANGES)  # processes are spawned on some
+    assert list(pickle.loads(pickle.dumps(alterations.CHANGES))) == list(alterations.CHANGES)  # processes are spawned on some
 
 
 def test_changes_do_what_they_are_called() -> None:
     image = np.tile(np.linspace(50, 200, 100).astype(np.uint8), (100, 1))
-    assert altered.dark(image).mean() < image.mean() < altered.bright(image).mean()
-    assert altered.low_contrast(image).std() < image.std() < altered.high_contrast(image).std()
-    assert np.array_equal(altered.part(image, 0.8, 0, 0), image[:80, :80])
-    assert np.array_equal(altered.part(image, 0.8, 1, 1), image[20:, 20:])
-    assert np.array_equal(altered.part(image, 0.5, 0.5, 0.5), image[25:75, 25:75])
-    assert altered.frame(image).shape == (120, 120)
-    assert altered.mask_corners(image)[0, 0] == int(np.median(image))
-    assert altered.mask_corners(image)[50, 50] == image[50, 50]
+    assert alterations.dark(image).mean() < image.mean() < alterations.bright(image).mean()
+    assert alterations.low_contrast(image).std() < image.std() < alterations.high_contrast(image).std()
+    assert np.array_equal(alterations.part(image, 0.8, 0, 0), image[:80, :80])
+    assert np.array_equal(alterations.part(image, 0.8, 1, 1), image[20:, 20:])
+    assert np.array_equal(alterations.part(image, 0.5, 0.5, 0.5), image[25:75, 25:75])
+    assert alterations.frame(image).shape == (120, 120)
+    assert alterations.mask_corners(image)[0, 0] == int(np.median(image))
+    assert alterations.mask_corners(image)[50, 50] == image[50, 50]
 
 
 def test_odd_images_are_grey_and_large_enough_to_be_served(image: GreyImage) -> None:
-    kinds = odd.odd_images([image, image[:200]])
+    kinds = out_of_distribution.odd_images([image, image[:200]])
     assert {kind: len(images) for kind, images in kinds.items()} == {
         "turned by 90°": 2, "turned by 180°": 2, "inverted": 2, "crop below a tenth": 2,
         "drawn document": 50, "noise": 96, "photograph": 80,
@@ -54,6 +54,6 @@ def test_odd_images_are_grey_and_large_enough_to_be_served(image: GreyImage) -> 
 
 def test_documents_are_mostly_paper_and_no_two_alike() -> None:
     rng = np.random.default_rng(0)
-    pages = [odd.document(rng) for _ in range(5)]
+    pages = [out_of_distribution.document(rng) for _ in range(5)]
     assert all(np.median(page) > 200 and page.min() < 100 for page in pages)
     assert len({page.tobytes() for page in pages}) == 5

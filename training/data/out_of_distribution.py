@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
 from service.model.classifier import GreyImage
-from training.data.altered import grey_levels
+from training.data.alterations import grey_levels
 
 CROPS_OF_A_PHOTOGRAPH = 4
 
