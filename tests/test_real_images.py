@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from service.model.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
 from training import config
-from training.data import manifest, splits
+from training.data import layouts, manifest, splits
 from training.data.manifest import Record
 from training.graph import gate, model_folder
 from training.stages import audit
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not CHEST_XRAY.is_dir(), reason="no real X-rays 
 def records() -> list[Record]:
     """Split as `models/default` was."""
     choices = config.load_config(config.PRESETS / "best.toml")
-    return splits.split(manifest.scan(CHEST_XRAY), choices.data, choices.seed)
+    return splits.split(layouts.scan(CHEST_XRAY), choices.data, choices.seed)
 
 
 @pytest.fixture(scope="module")

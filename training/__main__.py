@@ -6,12 +6,11 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from service.errors import MedXferError
 from training import allocator, config, pipeline, progress, run_folder
 from training.config import Config, ConfigError
-from training.data import manifest, phantoms
+from training.data import layouts, phantoms
 from training.stages import calibrate, card, fit
 from training.tools import ablation, compare, predict
 
@@ -23,28 +22,28 @@ example:
   python -m training train --data data/phantoms --config phantom --out models/phantom
   python -m training predict models/phantom data/phantoms/train/NORMAL/*.jpeg
 
-Exit codes: 0 done, 1 a mistake that is named in one line, 2 a wrong option, 130 interrupted.
+Exit codes: 0 done, 1 an error that is named in one line, 2 a wrong option, 130 interrupted.
 """
 TRAIN_EXAMPLE = """
 examples:
-  python -m training train --data chest_xray --dry-run              what is in the folder, how it would be cut
+  python -m training train --data chest_xray --dry-run              show the images and their splits
   python -m training train --data chest_xray --config best --out models/mine
-  python -m training train --resume runs/1                          after Ctrl-C or a kill, to the same weights
-  python -m training train --resume runs/1 --from calibrate         the later stages again
+  python -m training train --resume runs/1                          continue after Ctrl-C or a kill, to the same weights
+  python -m training train --resume runs/1 --from calibrate         run the later stages again
 """
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     allocator.keep_memory()
-    progress.obey_interrupts()
+    progress.catch_all_interrupts()
     try:
         arguments.command(arguments)
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nmedxfer: interrupted; what was finished is kept", file=sys.stderr)
+        print("\nmedxfer: interrupted; finished work is kept", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,26 +53,24 @@ def main() -> int:
 
 def _train(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
-        pipeline.dry_run(_choices(arguments))
+        pipeline.dry_run(_new_config(arguments))
         return
     if arguments.out:
         pipeline.check_out(arguments.out)
     if arguments.resume:
-        choices, run_dir = _choices_of_run(arguments), arguments.resume
+        choices, run_dir = _resumed_config(arguments), arguments.resume
         start = arguments.start or run_folder.first_unfinished(run_dir, pipeline.ORDER)
     elif arguments.start:
-        raise ConfigError("--from needs --resume, the folder of the run to go on with")
+        raise ConfigError("--from needs --resume, the folder of the run to continue")
     else:
-        choices = _choices(arguments)
+        choices = _new_config(arguments)
         run_dir, start = run_folder.create(choices, arguments.run), pipeline.ORDER[0]
         print(f"run folder {run_dir}")
     try:
         if start:
             pipeline.run(choices, run_dir, start)
     except pipeline.Interrupted as stage:
-        program = os.environ.get(
-            "TRAINING_COMMAND", f"{sys.executable} -m training"
-        )  # set in the image, whose paths end with it
+        program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # the container image sets its own
         out = f" --out {shlex.quote(str(arguments.out))}" if arguments.out else ""
         print(f"\nstopped in {stage}; to go on: {program} train --resume {shlex.quote(str(run_dir))}{out}", file=sys.stderr)
         raise
@@ -81,7 +78,7 @@ def _train(arguments: argparse.Namespace) -> None:
         pipeline.install(run_dir, arguments.out)
 
 
-def _choices(arguments: argparse.Namespace) -> Config:
+def _new_config(arguments: argparse.Namespace) -> Config:
     choices = config.load_config(config.find(arguments.config or Path("balanced")))
     choices = config.with_paths(choices, folder=arguments.data, weights=arguments.weights)
     if not choices.data.folder:
@@ -89,14 +86,14 @@ def _choices(arguments: argparse.Namespace) -> Config:
     return choices
 
 
-def _choices_of_run(arguments: argparse.Namespace) -> Config:
-    """Those that it began with, but for where the data lie today."""
+def _resumed_config(arguments: argparse.Namespace) -> Config:
+    """The configuration of the run; only the data folder may have moved."""
     if arguments.run or arguments.config or arguments.weights:
-        raise ConfigError("--resume goes on with what the run began with: no --run, --config or --weights")
+        raise ConfigError("--resume keeps the configuration of the run: no --run, --config or --weights")
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
-        manifest.check_folder(arguments.data)
+        layouts.check_layout(arguments.data)
         choices = config.with_paths(choices, folder=arguments.data)
         config.save_config(choices, path)
     return choices
@@ -131,63 +128,58 @@ def _recalibrate(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    as_it_is = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=as_it_is)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=formatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, document: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        """`document`: its first line for the list of commands, all of it for its own help."""
-        line = document.splitlines()[0]
+    def add(name: str, document: str | None, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        """Shows the first line of `document` in the list of commands, and all of it in the command's own help."""
+        line = (document or "").splitlines()[0]
         short = line.split(": ", 1)[1] if line.startswith("Stage") else line
-        added = commands.add_parser(name, help=short, description=document, formatter_class=as_it_is)
-        added.set_defaults(command=run)
-        return added
+        command = commands.add_parser(name, help=short, description=document, formatter_class=formatter)
+        command.set_defaults(command=run)
+        return command
 
-    whole = command("train", "all stages: " + ", ".join(pipeline.ORDER) + "\n" + TRAIN_EXAMPLE, _train)
-    whole.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and val and test if there are")
-    config_help = f"a TOML file, or one of ours: {config.presets()} (default: balanced)"
-    whole.add_argument("--config", type=Path, help=config_help)
-    whole.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
-    whole.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
-    whole.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run, from the first stage that is not done")
-    whole.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
-    whole.add_argument("--out", type=Path, help="where to leave the model folder, e.g. models/mine")
-    whole.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
+    train = add("train", "all stages: " + ", ".join(pipeline.ORDER) + "\n" + TRAIN_EXAMPLE, _train)
+    train.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and optionally val and test")
+    train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
+    train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
+    train.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
+    train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run from its first unfinished stage")
+    train.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
+    train.add_argument("--out", type=Path, help="where to write the model folder, e.g. models/mine")
+    train.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
 
     for name, run in pipeline.STAGES.items():
-        stage = command(name, _document(sys.modules[run.__module__]), _stage)
+        stage = add(name, sys.modules[run.__module__].__doc__, _stage)
         stage.set_defaults(stage=name)
         stage.add_argument("--run", type=Path, required=True, help="a run folder")
         if name == "fit":
-            stage.add_argument("--seed", type=int, help="this one of `fit.seeds` alone, to share them between machines")
+            stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")
 
-    asking = command("predict", _document(predict), lambda given: predict.run(given.model, given.images, as_csv=given.csv))
-    asking.add_argument("model", type=Path)
-    asking.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    asking.add_argument("--csv", action="store_true", help="as CSV")
+    command = add("predict", predict.__doc__, lambda given: predict.run(given.model, given.images, as_csv=given.csv))
+    command.add_argument("model", type=Path)
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    command.add_argument("--csv", action="store_true", help="as CSV")
 
-    comparing = command("compare", _document(compare), lambda given: compare.run(given.first, given.second, given.data))
-    comparing.add_argument("first", type=Path, metavar="MODEL")
-    comparing.add_argument("second", type=Path, metavar="MODEL")
-    comparing.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+    command = add("compare", compare.__doc__, lambda given: compare.run(given.first, given.second, given.data))
+    command.add_argument("first", type=Path, metavar="MODEL")
+    command.add_argument("second", type=Path, metavar="MODEL")
+    command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
 
-    again = command("recalibrate", calibrate.RECALIBRATE, _recalibrate)
-    again.add_argument("model", type=Path)
-    again.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
-    again.add_argument("--out", type=Path, required=True, help="where to leave the model folder")
+    command = add("recalibrate", calibrate.RECALIBRATE, _recalibrate)
+    command.add_argument("model", type=Path)
+    command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+    command.add_argument("--out", type=Path, required=True, help="where to write the model folder")
 
-    table = command("ablation", _document(ablation), lambda given: ablation.write(given.runs, sys.stdout))
-    table.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN")
 
-    drawing = command("phantoms", _document(phantoms), _phantoms)
-    drawing.add_argument("folder", type=Path)
-    drawing.add_argument("--count", type=int, default=300)
-    drawing.add_argument("--seed", type=int, default=0)
+    command = add("phantoms", phantoms.__doc__, _phantoms)
+    command.add_argument("folder", type=Path)
+    command.add_argument("--count", type=int, default=300)
+    command.add_argument("--seed", type=int, default=0)
     return parser
-
-
-def _document(module: ModuleType) -> str:
-    return module.__doc__ or ""
 
 
 if __name__ == "__main__":

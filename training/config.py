@@ -1,6 +1,7 @@
-"""Every choice of a training run, read from one TOML file; the resolved form is saved with the run.
+"""The configuration of a training run: every key of its TOML file, with type, range and default.
 
-Paths that differ from machine to machine (`data.folder`, `backbone.weights`) may also come from the command line.
+The resolved configuration is saved with the run. The command line can set the paths that differ from machine to machine:
+`data.folder` and `backbone.weights`.
 """
 
 import os
@@ -28,15 +29,17 @@ class ConfigError(MedXferError):
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections: immutable, and a misspelt key is refused."""
+    """Base of all sections. An unknown key is refused."""
 
 
 class Data(Section, frozen=True, kw_only=True):
-    """`folds`: parts that the patients are cut into; one is validation and, without a `test` folder, one is test.
-    `shifted_fraction`: share of each series, its lowest numbers, held out as the shifted validation.
-    `shifted_series`: one that is held out whole instead, such as `NORMAL2-IM`.
-    `source`: what the card says of the data: their name, licence, citation. `ages`: years, from and to, of the people on the
-    images, where they are known; the service warns of DICOM files of others."""
+    """`folder`: the data folder; see `data/layouts.py`.
+    `source`: name, licence and citation of the data, for the model card.
+    `ages`: the age range of the patients in years; the service warns about DICOM files of older or younger ones.
+    `positive`: the positive label.
+    `folds`: number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
+    `shifted_fraction`: the share of each series, its lowest numbers, that becomes the shifted validation.
+    `shifted_series`: a series that becomes the shifted validation as a whole, such as `NORMAL2-IM`."""
 
     folder: str = ""
     source: str = ""
@@ -48,7 +51,8 @@ class Data(Section, frozen=True, kw_only=True):
 
 
 class Backbone(Section, frozen=True, kw_only=True):
-    """`weights`: `imagenet` (torchvision downloads them), `none`, or a .safetensors file in torchvision's names."""
+    """`weights`: `imagenet` (torchvision downloads them), `none`, or a .safetensors file in torchvision's names.
+    `image_size`: side in pixels of the square that every image is resized to."""
 
     name: Literal["resnet18", "resnet50", "mobilenet_v2", "densenet121"] = "mobilenet_v2"
     weights: str = "imagenet"
@@ -56,7 +60,9 @@ class Backbone(Section, frozen=True, kw_only=True):
 
 
 class Augment(Section, frozen=True, kw_only=True):
-    """Random crops of `crop_area` of the image (min, max), mirroring, brightness and contrast ± `jitter`.
+    """Random crops, mirroring, and changes of brightness, contrast and texture.
+
+    `crop_area`: least and greatest share of the image's area. `jitter`: greatest change of brightness and contrast.
     `texture`: share of the crops that are blurred, sharpened or made noisy."""
 
     crop_area: tuple[Share, Share] = (0.08, 1.0)
@@ -65,18 +71,18 @@ class Augment(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.crop_area[0] > self.crop_area[1]:
-            raise ValueError(f"crop_area = {list(self.crop_area)}: the least is greater than the greatest")
+            raise ValueError(f"crop_area = {list(self.crop_area)}: the minimum is greater than the maximum")
 
 
 class Fit(Section, frozen=True, kw_only=True):
-    """`views`: augmented views of each image that the head is first fitted on, beside the plain one.
-    `epochs`: at most; 0 keeps the backbone frozen. `patience`: epochs without a better one after which fitting ends.
-    `learning_rate`: the peak, at the top of the network; the lowest layer gets `lowest_layer_rate` times as much.
-    `ema_decay`: of the weight average, per step.
-    `causes`: weight of the loss of a second head, dropped afterwards, that tells label and cause (bacteria, virus).
-    `seeds`: how often all is repeated; the best by validation is exported.
-    `workers`: processes that decode and augment; by default a quarter of the CPUs, since the network uses them all. A GPU is
-    worth more. What is drawn depends on their number, so the run's own configuration keeps it."""
+    """`seeds`: number of repetitions; the best one by validation is exported.
+    `views`: number of augmented views of each image that the head is first fitted on, besides the plain one.
+    `epochs`: the most; with 0 the backbone stays frozen. `patience`: epochs without an improvement after which fitting ends.
+    `learning_rate`: the peak, for the head; the lowest layer learns at `lowest_layer_rate` times as much.
+    `warmup_fraction`: share of the steps in which the learning rate rises. `ema_decay`: of the weight average, per step.
+    `causes`: weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
+    `workers`: processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With
+    a GPU, more are better. The random augmentation depends on their number, so the run's configuration keeps it."""
 
     seeds: Count = 1
     views: Annotated[int, Meta(ge=0)] = 0
@@ -93,7 +99,7 @@ class Fit(Section, frozen=True, kw_only=True):
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
-    """The zone's edges keep sensitivity and specificity at least at `target`, by a one-sided 95 % lower bound."""
+    """`target`: sensitivity and specificity outside the uncertain zone, as one-sided 95 % lower bounds."""
 
     target: Annotated[float, Meta(gt=0.5, lt=1)] = 0.99
 
@@ -109,10 +115,10 @@ class Config(Section, frozen=True, kw_only=True):
 
 
 def find(name: Path) -> Path:
-    """The file of that path, or else the preset of that name. Raises ConfigError: neither is there."""
+    """The path of a file, or of a preset of that name. Raises ConfigError if there is neither."""
     preset = PRESETS / f"{name}.toml"
     if not name.is_file() and not preset.exists():
-        raise ConfigError(f"configuration {name}: no such file, and none of ours, which are {presets()}")
+        raise ConfigError(f"configuration {name}: neither a file nor one of the presets, which are {presets()}")
     return name if name.is_file() else preset
 
 
@@ -121,7 +127,7 @@ def presets() -> str:
 
 
 def load_config(path: Path) -> Config:
-    """Raises ConfigError: no such file, not TOML, an unknown key, or a value out of its range."""
+    """Raises ConfigError if the file cannot be read, is not TOML, or has an unknown key or a value out of range."""
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Config)
     except OSError as error:
@@ -131,7 +137,7 @@ def load_config(path: Path) -> Config:
 
 
 def with_paths(config: Config, *, folder: Path | None = None, weights: str | None = None) -> Config:
-    """The same choices, on another machine's paths."""
+    """The same configuration with other paths."""
     data, backbone = config.data, config.backbone
     if folder is not None:
         data = msgspec.structs.replace(data, folder=str(folder))
@@ -141,12 +147,12 @@ def with_paths(config: Config, *, folder: Path | None = None, weights: str | Non
 
 
 def save_config(config: Config, path: Path) -> None:
-    with files.whole(path) as aside:
-        aside.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    with files.atomic_write(path) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
 def read_saved(path: Path) -> Config:
-    """Raises ConfigError: the run folder was not made by `train`."""
+    """Reads the configuration of a run. Raises ConfigError if this is no run folder."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Config)
     except (OSError, msgspec.DecodeError) as error:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever a process is killed."""
+"""Writes files so that a kill at any moment leaves the old content or the new, never half of it."""
 
 import os
 from collections.abc import Iterator
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write what is to become `path`: beside it, then synced and renamed. After an error `path` is as it was."""
-    aside = path.with_name(path.name + ".tmp")
-    yield aside
-    with aside.open("rb") as file:
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; what was written there is synced and renamed. An error leaves `path` unchanged."""
+    temporary = path.with_name(path.name + ".tmp")
+    yield temporary
+    with temporary.open("rb") as file:
         os.fsync(file.fileno())
-    aside.replace(path)
+    temporary.replace(path)
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Synced; after a line that a kill has cut short, on one of its own."""
+    """Appends and syncs. If a kill has cut the last line short, the new one still begins on a line of its own."""
     with path.open("a+b") as file:
         file.seek(0)
         before = file.read()

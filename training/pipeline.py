@@ -1,4 +1,4 @@
-"""All stages in order, in a run folder that keeps what each has finished; then the model to where it is served from."""
+"""Runs the stages in their order in a run folder, and copies the finished model to where it is served from."""
 
 import shutil
 import tempfile
@@ -26,11 +26,11 @@ ORDER = list(STAGES)
 
 
 class Interrupted(KeyboardInterrupt):
-    """With the name of the stage that was not finished."""
+    """Names the stage that was interrupted."""
 
 
 def run(choices: Config, run_dir: Path, start: str) -> None:
-    """From the stage `start` on. Raises Interrupted: by Ctrl-C; and what the stages raise."""
+    """Runs the stage `start` and all after it. Raises Interrupted on Ctrl-C, and whatever the stages raise."""
     for name in ORDER[ORDER.index(start) :]:
         print(f"— {name}", flush=True)
         try:
@@ -45,7 +45,7 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
 
 
 def dry_run(choices: Config) -> None:
-    """What a run would do, and on what; writes nothing."""
+    """Prints what a run would read and do, and writes nothing."""
     images = sum(record.split == splits.TRAIN for record in audit.cut(choices))
     steps = -(-images // choices.fit.batch_size)
     print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
@@ -53,7 +53,7 @@ def dry_run(choices: Config) -> None:
 
 
 def check_out(out: Path) -> None:
-    """Before hours of work. Raises ConfigError: nothing can be written there, or what stands there is not a model."""
+    """Checks `--out` before hours of work. Raises ConfigError if it cannot be written, or is something other than a model."""
     inside = {path.name for path in out.iterdir()} if out.is_dir() else set()
     is_model = {artefact.DESCRIPTION, artefact.SUMS} <= inside
     is_empty = out.is_dir() and not inside
@@ -69,10 +69,10 @@ def check_out(out: Path) -> None:
 
 
 def install(run_dir: Path, out: Path) -> None:
-    """Copy the model folder to where it is served from, whole or not at all. Raises ArtefactError: the run's is damaged."""
+    """Replaces `out` by the run's model folder in one step. Raises ArtefactError if the run's model is damaged."""
     model_folder.load(run_dir / "model")
     out = out.resolve()
-    aside = model_folder.beside(out)
-    shutil.copytree(run_dir / "model", aside)
-    model_folder.put_in_place(aside, out)
+    temporary = model_folder.beside(out)
+    shutil.copytree(run_dir / "model", temporary)
+    model_folder.put_in_place(temporary, out)
     print(f"{out}: the model folder, ready to be served")

@@ -1,13 +1,12 @@
-"""A run's own folder: its resolved configuration, the machine it was made on, and which stages are done. Never overwritten.
+"""A run's own folder, which is never overwritten.
 
-config.json          every choice, defaults too
+config.json          the resolved configuration, defaults included
 environment.json     versions, processor, threads
-stages.jsonl         a line for each stage that was finished, with its seconds
+stages.jsonl         one line for each finished stage, with its seconds
 """
 
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,23 +23,20 @@ ENVIRONMENT, STAGES = "environment.json", "stages.jsonl"
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "onnx", "onnxruntime", "pillow")
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class FinishedStage(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     seconds: float
 
 
 def create(choices: Config, folder: Path | None) -> Path:
-    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError: it exists, or cannot be made."""
-    folder = folder or _next(Path("runs"))
-    if folder.exists():
-        raise ConfigError(f"{folder} exists; runs are not overwritten (to go on with it: train --resume {folder})")
+    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError if it exists or cannot be made."""
+    folder = folder or _next_number(Path("runs"))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        config.save_config(choices, aside / config.SAVED)
-        (aside / ENVIRONMENT).write_bytes(msgspec.json.format(msgspec.json.encode(environment()), indent=2) + b"\n")
-        aside.chmod(0o755)
-        aside.rename(folder)
+        folder.mkdir(parents=True)
+        config.save_config(choices, folder / config.SAVED)
+        (folder / ENVIRONMENT).write_bytes(msgspec.json.format(msgspec.json.encode(environment()), indent=2) + b"\n")
+    except FileExistsError as error:
+        raise ConfigError(f"{folder} exists; runs are not overwritten (to continue it: train --resume {folder})") from error
     except OSError as error:
         raise ConfigError(f"the run folder {folder} cannot be made ({error.strerror})") from error
     return folder
@@ -60,32 +56,32 @@ def environment() -> dict[str, object]:
 
 @contextmanager
 def stage(folder: Path, name: str, order: Sequence[str]) -> Iterator[None]:
-    """While it runs, it and those after it count as not done: they depend on it."""
+    """Records that the stage has finished. From its start, it and the stages after it, which depend on it, count as undone."""
     before = [line for line in _finished(folder) if order.index(line.stage) < order.index(name)]
     _write(folder, before)
     begin = time.monotonic()
     yield
-    _write(folder, [*before, Finished(stage=name, seconds=round(time.monotonic() - begin, 1))])
+    _write(folder, [*before, FinishedStage(stage=name, seconds=round(time.monotonic() - begin, 1))])
 
 
 def first_unfinished(folder: Path, order: Sequence[str]) -> str | None:
-    done = {line.stage for line in _finished(folder)}
-    return next((name for name in order if name not in done), None)
+    finished = {line.stage for line in _finished(folder)}
+    return next((name for name in order if name not in finished), None)
 
 
-def _finished(folder: Path) -> list[Finished]:
+def _finished(folder: Path) -> list[FinishedStage]:
     path = folder / STAGES
     try:
-        return [msgspec.json.decode(line, type=Finished) for line in path.read_bytes().splitlines()] if path.exists() else []
+        return msgspec.json.Decoder(FinishedStage).decode_lines(path.read_bytes()) if path.exists() else []
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is damaged ({error}); without it all stages run again") from error
+        raise ConfigError(f"{path} is damaged ({error}); delete it to run all stages again") from error
 
 
-def _write(folder: Path, lines: Sequence[Finished]) -> None:
-    with files.whole(folder / STAGES) as aside:
-        aside.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+def _write(folder: Path, lines: Sequence[FinishedStage]) -> None:
+    with files.atomic_write(folder / STAGES) as temporary:
+        temporary.write_bytes(msgspec.json.Encoder().encode_lines(lines))
 
 
-def _next(parent: Path) -> Path:
+def _next_number(parent: Path) -> Path:
     taken = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
     return parent / str(max(taken, default=0) + 1)

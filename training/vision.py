@@ -1,8 +1,8 @@
-"""torchvision, importable beside a torch of another build. The rest of `training` takes it from here.
+"""torchvision, importable beside a torch of another build. All of `training` imports it from here.
 
 torchvision's wheel on the Python package index is built against CUDA. Beside a CPU-only torch its compiled operators do not
-load, and `import torchvision` stops with «operator torchvision::nms does not exist», though models, transforms
-and data sets need none of them. Declaring the two missing schemas lets the import finish.
+load, and `import torchvision` stops with «operator torchvision::nms does not exist», though models, transforms and data sets
+need no such operator. Declaring the two missing schemas lets the import finish.
 """
 
 import sys
@@ -16,8 +16,7 @@ except RuntimeError as error:
         raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    # Kept in a name: the schemas live as long as this object.
-    _library = torch.library.Library("torchvision", "FRAGMENT")
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # the schemas exist as long as this object
     for operator in ("nms", "qnms"):
         _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision

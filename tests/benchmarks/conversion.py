@@ -21,7 +21,7 @@ from service.model.classifier import Floats, GreyImage
 from tests.benchmarks.agreement import Question
 from tests.benchmarks.images import drawings
 from tests.benchmarks.servers import FP32, INT8
-from training.data.manifest import STD
+from training.data.batches import STD
 from training.vision import models
 
 WEIGHTS, PHANTOMS = "weights.pt", "phantoms.npz"

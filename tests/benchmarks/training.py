@@ -6,6 +6,7 @@ An epoch from files on disk and the same number of steps on a batch that lies in
 does not take is decoding, augmentation and their passage between processes.
 """
 
+import functools
 import json
 import statistics
 import tempfile
@@ -21,10 +22,10 @@ from PIL import Image
 from service.model.classifier import GreyImage
 from training import allocator, config, run_folder
 from training.config import Config
-from training.data import batches, manifest, phantoms
-from training.data.batches import Kinds, Loader
+from training.data import batches, layouts, phantoms
+from training.data.batches import Loader, Targets
 from training.graph import assembly, model_folder
-from training.network import backbone
+from training.network import backbone, inference
 from training.network.tuning import FineTuning
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -47,15 +48,16 @@ def main() -> None:
 def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     draw(folder, size)
     choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
-    records = manifest.scan(folder)
-    kinds = Kinds(records, choices.data.positive)
-    network = backbone.place(backbone.build(choices.backbone))
+    records = layouts.scan(folder)
+    kinds = Targets(records, choices.data.positive)
+    network = backbone.move_to_device(backbone.build(choices.backbone))
     crops = batches.loader(choices, records, kinds, batches.augmented(choices), sampler=batches.balanced_sampler(records))
     plain = batches.loader(choices, records, kinds, batches.plain(choices.backbone.image_size))
-    tuning = FineTuning(network, choices, len(crops), kinds.labels_of)
+    tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
     exported = assembly.pooling(assembly.export_network(backbone.build(choices.backbone), choices.backbone.image_size), 224)
     epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))
-    features = alternate(lambda images: batches.outputs(network, network.pooled, images, "features"), plain, in_memory(choices))
+    extract = functools.partial(inference.outputs, network, network.pooled, what="features")
+    features = alternate(extract, plain, in_memory(choices))
     begin = time.monotonic()
     model_folder.pooled(exported, folder, records)
     onnx = time.monotonic() - begin

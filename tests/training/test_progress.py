@@ -2,21 +2,26 @@ import subprocess
 import sys
 
 from tests.conftest import ROOT
+from training.progress import track
 
 SWALLOWED = """
 import signal, weakref
 from training import progress
-progress.obey_interrupts()
+progress.catch_all_interrupts()
 class Thing: pass
 thing = Thing()
 reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
-del thing  # Python prints what a callback raises, and goes on
-for turn in progress.track([1, 2], "turns"):
-    print("went on")
+del thing  # Python prints what a callback raises, and continues
+for step in progress.track([1, 2], "steps"):
+    print("continued")
 """
 
 
-def test_an_interrupt_that_python_swallows_ends_the_next_loop() -> None:
+def test_a_tracked_loop_yields_every_item() -> None:
+    assert list(track(range(5), "test")) == [0, 1, 2, 3, 4]
+
+
+def test_an_interrupt_that_python_only_prints_ends_the_next_loop() -> None:
     done = subprocess.run([sys.executable, "-c", SWALLOWED], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "Exception ignored" not in done.stderr
     assert done.stdout == ""

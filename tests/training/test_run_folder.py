@@ -20,7 +20,7 @@ def test_runs_are_numbered_and_keep_choices_and_machine(tmp_path: Path, monkeypa
 
 def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     run_folder.create(Config(), tmp_path / "mine")
-    with pytest.raises(ConfigError, match=r"mine exists; runs are not overwritten \(to go on with it: train --resume"):
+    with pytest.raises(ConfigError, match=r"mine exists; runs are not overwritten \(to continue it: train --resume"):
         run_folder.create(Config(), tmp_path / "mine")
 
 

@@ -1,1 +1,1 @@
-"""The images: which there are, whose they are, how they are split, altered and batched."""
+"""The images: which there are, which patient each belongs to, their splits, alterations and batches."""

@@ -1,7 +1,7 @@
-"""Images in batches for torch: decoding, transforms, loaders, and a network's outputs over them."""
+"""Images in batches for torch: class targets, decoding, transforms, and data loaders."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,47 +11,49 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
-from training.config import Config, ConfigError
+from training.config import Config
 from training.data import alterations, manifest, splits
-from training.data.manifest import MEAN, STD, DataError, Record
-from training.network import backbone
-from training.network.backbone import Network
+from training.data.alterations import Alteration
+from training.data.manifest import DataError, Record
 from training.progress import track
 from training.vision import transforms
 
-Loader: TypeAlias = "DataLoader[tuple[torch.Tensor, torch.Tensor]]"  # images [N, 1, S, S], and the index of each one's kind [N]
+MEAN, STD = 0.449, 0.226  # of grey levels from 0 to 1: ImageNet's means and deviations, averaged over its three channels
+
+Loader: TypeAlias = "DataLoader[tuple[torch.Tensor, torch.Tensor]]"  # images [N, 1, S, S] and targets [N]
 
 
-class Kinds:
-    """Labels and, within them, causes, as far as file names tell, by an index.
+class Targets:
+    """Numbers the classes that a network learns to tell apart. A class is a label with one of its causes, as far as file
+    names tell one; the target of an image is the number of its class.
 
     `labels`: in the order of the network's outputs; `positive`: the index of the positive one among them.
-    `labels_of` float32 [kinds, 2]: 1 where the kind has the label.
+    `label_of_class` float32 [classes, 2]: 1 where the class has the label.
     """
 
     def __init__(self, records: Sequence[Record], positive: str) -> None:
         self.labels = manifest.label_names(records, positive)
         self.positive = self.labels.index(positive)
-        self.kinds = sorted({(record.label, record.cause) for record in records})
-        self.labels_of = torch.tensor([[float(label == kind[0]) for label in self.labels] for kind in self.kinds])
+        self.classes = sorted({(record.label, record.cause) for record in records})
+        self.label_of_class = torch.tensor([[float(label == name) for name in self.labels] for label, _ in self.classes])
 
-    def index(self, record: Record) -> int:
-        return self.kinds.index((record.label, record.cause))
+    def target(self, record: Record) -> int:
+        return self.classes.index((record.label, record.cause))
 
-    def truth(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.labels_of[indices, self.positive] == 1)
+    def is_positive(self, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.label_of_class[targets, self.positive] == 1)
 
 
 class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Decodes by the service's own decoder; `transform` takes float32 [1, height, width] in 0–1. Of `changes`, if any,
-    image i is given the i-th, counted round."""
+    """Decodes as the service does. `transform` takes float32 [1, height, width] from 0 to 1. If there are `changes`, image
+    number i is altered by the one of number i modulo their number."""
 
     def __init__(
-        self, folder: Path, records: Sequence[Record], kinds: Kinds, transform: nn.Module, changes: Sequence[alterations.Change]
+        self, folder: Path, records: Sequence[Record], targets: Targets, transform: nn.Module, changes: Sequence[Alteration]
     ) -> None:
         self.folder = folder
         self.records = records
-        self.kinds = kinds
+        self.targets = targets
         self.transform = transform
         self.changes = changes
 
@@ -64,91 +66,68 @@ class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if self.changes:
             grey = self.changes[index % len(self.changes)](grey)
         pixels = torch.from_numpy(grey.astype(np.float32))
-        return self.transform(pixels[None] / 255), torch.tensor(self.kinds.index(record))
+        return self.transform(pixels[None] / 255), torch.tensor(self.targets.target(record))
 
 
 def loader(
     config: Config,
     records: Sequence[Record],
-    kinds: Kinds,
+    targets: Targets,
     transform: nn.Module,
     *,
     sampler: Sampler[int] | None = None,
-    changes: Sequence[alterations.Change] = (),
+    changes: Sequence[Alteration] = (),
 ) -> Loader:
-    images = Images(Path(config.data.folder), records, kinds, transform, changes)
+    images = Images(Path(config.data.folder), records, targets, transform, changes)
     return DataLoader(images, config.fit.batch_size, sampler=sampler, num_workers=config.fit.workers)
 
 
-def validation(config: Config, records: Sequence[Record], kinds: Kinds) -> dict[str, Loader]:
-    """By the names of `history.Row`."""
+def validation(config: Config, records: Sequence[Record], targets: Targets) -> dict[str, Loader]:
+    """The three validations, under the names that the columns of `history.Row` begin with."""
     transform = plain(config.backbone.image_size)
     val, shifted = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED))
+    changes = list(alterations.ALTERATIONS.values())
     return {
-        "val": loader(config, val, kinds, transform),
-        "shifted": loader(config, shifted, kinds, transform),
-        "altered": loader(config, [*val, *shifted], kinds, transform, changes=list(alterations.CHANGES.values())),
+        "val": loader(config, val, targets, transform),
+        "shifted": loader(config, shifted, targets, transform),
+        "altered": loader(config, [*val, *shifted], targets, transform, changes=changes),
     }
 
 
-def each(images: Loader, what: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Raises DataError in one line, whichever process met it: torch adds a worker's traceback to the message."""
+def read_batches(images: Loader, what: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of a loader, with a progress bar. Raises DataError of one line: torch adds a worker's traceback to it."""
     try:
         yield from track(images, what)
     except DataError as error:
-        raise DataError(str(error).strip().splitlines()[-1].removeprefix("training.data.DataError: ")) from error
+        prefix = f"{DataError.__module__}.{DataError.__qualname__}: "
+        raise DataError(str(error).strip().splitlines()[-1].removeprefix(prefix)) from error
 
 
 def plain(size: int) -> nn.Module:
-    """The exported graph's own preprocessing."""
+    """The preprocessing of the exported graph."""
     return nn.Sequential(transforms.Resize((size, size)), transforms.Normalize([MEAN], [STD]))
 
 
 def augmented(config: Config) -> nn.Module:
-    """Strong crops take away the border, the markers and the scale as shortcuts; changes of texture take away sharpness and
-    noise, by which a network else tells the two labels (`texture` in ablation.csv)."""
+    """Random views. Strong crops take away the border, the markers and the scale as shortcuts; changes of texture take away
+    sharpness and noise, by which a network otherwise tells the two labels (see `texture` in ablation.csv)."""
     choices = config.augment
-    return nn.Sequential(
-        transforms.RandomResizedCrop(config.backbone.image_size, scale=choices.crop_area),
-        transforms.RandomHorizontalFlip(),
-        transforms.ColorJitter(brightness=choices.jitter, contrast=choices.jitter),
-        transforms.RandomApply([transforms.RandomChoice(_textures())], choices.texture),
-        transforms.Normalize([MEAN], [STD]),
-    )
-
-
-def balanced_sampler(records: Sequence[Record]) -> WeightedRandomSampler:
-    """Draws both labels equally often, as many images an epoch as there are."""
-    images = Counter(record.label for record in records)
-    return WeightedRandomSampler([1 / images[record.label] for record in records], len(records))
-
-
-def outputs(
-    network: Network, compute: Callable[[torch.Tensor], torch.Tensor], images: Loader, what: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """`compute` (the network itself, or one of its methods) of every image [N, …], and the indices of their kinds [N].
-
-    Raises ConfigError: it is not finite.
-    """
-    network.eval()
-    computed, kinds = [], []
-    with torch.inference_mode():
-        for batch, kind in each(images, what):
-            batch = network.take(batch)
-            with backbone.autocast(batch.device):
-                computed.append(compute(batch).float().cpu())
-            kinds.append(kind)
-    values = torch.cat(computed).double().numpy()
-    if not np.isfinite(values).all():
-        raise ConfigError("the network gives no finite numbers: its weights are damaged, or fit.learning_rate was too great")
-    return values, torch.cat(kinds).numpy()
-
-
-def _textures() -> list[nn.Module]:
-    """Of crops of about 224 × 224 in 0–1."""
-    return [
+    textures = [  # for crops of about 224 × 224 pixels
         transforms.GaussianBlur(9, (0.3, 2.0)),
         transforms.RandomAdjustSharpness(3.0, 1),
         transforms.GaussianNoise(sigma=0.03),
         transforms.GaussianNoise(sigma=0.08),
     ]
+    return nn.Sequential(
+        transforms.RandomResizedCrop(config.backbone.image_size, scale=choices.crop_area),
+        transforms.RandomHorizontalFlip(),
+        transforms.ColorJitter(brightness=choices.jitter, contrast=choices.jitter),
+        transforms.RandomApply([transforms.RandomChoice(textures)], choices.texture),
+        transforms.Normalize([MEAN], [STD]),
+    )
+
+
+def balanced_sampler(records: Sequence[Record]) -> WeightedRandomSampler:
+    """Draws both labels equally often, and as many images an epoch as there are."""
+    images = Counter(record.label for record in records)
+    return WeightedRandomSampler([1 / images[record.label] for record in records], len(records))

@@ -1,8 +1,8 @@
-"""Draws synthetic chest X-rays, for tests and for a first try without data. They look like X-rays from afar only.
+"""Draws phantoms, synthetic chest X-rays, for tests and for a first try without data. They resemble X-rays only roughly.
 
     python -m training phantoms data/phantoms --count 300
 
-Both labels share anatomy, size, contrast and noise; PNEUMONIA adds one to three soft opacities inside the lungs.
+Both labels share anatomy, size, contrast and noise. PNEUMONIA adds one to three soft opacities inside the lungs.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 def draw(rng: np.random.Generator, sick: bool) -> npt.NDArray[np.uint8]:
     """One phantom, uint8 [height, width], sides 240–480 px."""
     height, width = (int(side) for side in rng.integers(240, 481, 2))
-    # Coordinates from -1 to 1, with the patient a little off centre and askew.
+    # Coordinates from -1 to 1; the patient stands a little off centre and askew.
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     x, y = x + rng.uniform(-0.08, 0.08) + rng.uniform(-0.1, 0.1) * y, y + rng.uniform(-0.08, 0.08)
 
@@ -42,8 +42,8 @@ def draw(rng: np.random.Generator, sick: bool) -> npt.NDArray[np.uint8]:
 
 
 def write_data_set(folder: Path, count: int, seed: int = 0) -> None:
-    """`folder`/train/{NORMAL,PNEUMONIA}/*.jpeg: `count` images, half of each label, named as the Kermany data are, each
-    patient with one or two images."""
+    """Writes `folder`/train/{NORMAL,PNEUMONIA}/*.jpeg: `count` images, half of each label, with names like those of the Kermany
+    data, and on average ten images of seven patients."""
     rng = np.random.default_rng(seed)
     for label in (NORMAL, PNEUMONIA):
         (folder / "train" / label).mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_data_set(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def _blob(x: Floats, y: Floats, cx: float, cy: float, rx: float, ry: float, softness: float) -> Floats:
-    """An ellipse, 1 inside and 0 outside, with an edge `softness` wide (as a share of its radius)."""
+    """An ellipse: 1 inside, 0 outside, with an edge `softness` wide (as a share of its radius)."""
     radius = np.hypot((x - cx) / rx, (y - cy) / ry)
     return 1 / (1 + np.exp(np.clip((radius - 1) / (softness / 4), -50, 50)))
 

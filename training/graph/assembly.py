@@ -23,7 +23,7 @@ from onnx import compose, numpy_helper, parser
 from sklearn.decomposition import PCA
 from torch import nn
 
-from training.data.manifest import MEAN, STD
+from training.data.batches import MEAN, STD
 from training.network.backbone import Network
 
 OPSET = 18  # the first with antialiased Resize
@@ -138,7 +138,7 @@ class Maps(nn.Module):
         self.network = network
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.network.maps(pixels)
+        return self.network.feature_maps(pixels)
 
 
 def export_network(network: Network, size: int) -> onnx.ModelProto:

@@ -46,8 +46,8 @@ def confirm(run_dir: Path, images: Path, test: Sequence[Record]) -> None:
         if locked not in confirmed:
             predictions.log_reading(run_dir, artefact, len(test))
             confirmed[locked] = against_fp32(folder, name, images, test)
-            with files.whole(run_dir / CONFIRMED) as aside:
-                aside.write_bytes(msgspec.json.encode(confirmed))
+            with files.atomic_write(run_dir / CONFIRMED) as temporary:
+                temporary.write_bytes(msgspec.json.encode(confirmed))
         _keep_or_leave_out(folder, name, {TEST: confirmed[locked]})
 
 

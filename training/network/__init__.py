@@ -1,1 +1,1 @@
-"""The PyTorch network: backbone, linear probe, fine-tuning, validation and history."""
+"""The PyTorch network: backbone, linear probe, fine-tuning, validation, history."""

@@ -1,4 +1,7 @@
-"""The network: a torchvision backbone whose stem takes one grey channel, global average pooling, a linear head."""
+"""The network: a torchvision backbone whose stem takes one grey channel, global average pooling, and a linear head.
+
+To offer another backbone, add its name to `config.Backbone` and, if torchvision keeps its layers otherwise, to `features_of`.
+"""
 
 import hashlib
 import shutil
@@ -14,10 +17,10 @@ from torch import nn
 
 from training import config, files
 from training.config import ConfigError
-from training.data.manifest import MEAN, STD
+from training.data.batches import MEAN, STD
 from training.vision import models
 
-# In a run folder: the pretrained network with its head fitted, and the network to export; the last in a seed's folder.
+# In a run folder: the pretrained network with its fitted head, and the network to export. In a seed's folder: its last epoch.
 HEAD, BEST, LAST = "head.safetensors", "best.safetensors", "last.safetensors"
 
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
@@ -25,7 +28,7 @@ IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
 
 
 class Network(nn.Module):
-    """Images float32 [N, 1, S, S], normalised by MEAN and STD, to logits [N, 2] in the order of the labels."""
+    """Maps images float32 [N, 1, S, S], normalised by MEAN and STD, to logits [N, 2] in the order of the labels."""
 
     def __init__(self, features: nn.Sequential, channels: int) -> None:
         super().__init__()
@@ -34,17 +37,17 @@ class Network(nn.Module):
         self.head = nn.Linear(channels, 2)
         self.upper = _children_to_stride(features, 16)
 
-    def take(self, batch: torch.Tensor) -> torch.Tensor:
-        """`batch` where the weights are, in their memory order."""
+    def to_device(self, batch: torch.Tensor) -> torch.Tensor:
+        """Moves `batch` to the device and the memory format of the weights."""
         return batch.to(self.head.weight.device, memory_format=torch.channels_last)
 
-    def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last feature maps a 16th and a 32nd of the image wide."""
+    def feature_maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last feature maps of S / 16 and of S / 32 places on a side."""
         middle = self.features[: self.upper](images)
         return middle, self.features[self.upper :](middle)
 
     def pooled(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 [N, channels]: the mean of the last features over places."""
+        """float32 [N, channels]: the mean of the last feature map over its places."""
         return self.pool(self.features(images)).flatten(1)  # type: ignore[no-any-return]  # nn.Module returns Any
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -52,7 +55,7 @@ class Network(nn.Module):
 
 
 def build(choices: config.Backbone) -> Network:
-    """Raises ConfigError: the weights cannot be had, or do not fit the backbone."""
+    """Builds the network and loads the backbone's weights. Raises ConfigError if they cannot be downloaded, read, or used."""
     model = models.get_model(choices.name, weights=None)
     if choices.weights == "imagenet":
         try:
@@ -66,11 +69,12 @@ def build(choices: config.Backbone) -> Network:
         load_backbone(model, Path(choices.weights))
     features = features_of(model)
     fold_stem(features)
-    return Network(features, _channels(model))
+    classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    return Network(features, classifier.in_features)
 
 
 def load_backbone(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors file in torchvision's names; its classifier, if it has one, is left out."""
+    """Loads a .safetensors file in torchvision's names, except for its classifier."""
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -87,7 +91,7 @@ def load_backbone(model: nn.Module, path: Path) -> None:
 
 
 def name_weights(weights: str) -> str:
-    """For people: a file by its name and hash, since its path means nothing elsewhere."""
+    """For people: a file's name and hash, since its path means nothing on another machine."""
     path = Path(weights)
     return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…)" if path.is_file() else path.name
 
@@ -97,38 +101,32 @@ def _is_classifier(name: str) -> bool:
 
 
 def _children_to_stride(features: nn.Sequential, stride: int) -> int:
-    """How many children come before the feature map gets smaller than a `stride`th of the image."""
+    """How many children it takes until the next one reduces the image by more than `stride`."""
     side, count = 4 * stride, 0
-    places = torch.zeros(1, 1, side, side)
+    maps = torch.zeros(1, 1, side, side)
     with torch.inference_mode():
         for number, child in enumerate(features.eval(), 1):
-            places = child(places)
-            if places.shape[-1] * stride >= side:
+            maps = child(maps)
+            if maps.shape[-1] * stride >= side:
                 count = number
     return count
 
 
 def features_of(model: nn.Module) -> nn.Sequential:
-    """All up to the last feature map, under torchvision's names."""
+    """The layers up to the last feature map, under torchvision's names."""
     if isinstance(model, models.ResNet):
         return nn.Sequential(OrderedDict(c for c in model.named_children() if c[0] not in ("avgpool", "fc")))
     if isinstance(model, models.DenseNet):
         return nn.Sequential(OrderedDict([*model.features.named_children(), ("relu5", nn.ReLU(inplace=True))]))
-    return model.features  # type: ignore[return-value]  # MobileNetV2 keeps them as one
-
-
-def _channels(model: nn.Module) -> int:
-    """Of the last feature map: what torchvision's own classifier takes."""
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    return linear.in_features
+    return model.features  # type: ignore[return-value]  # MobileNetV2 has them as one module
 
 
 def fold_stem(features: nn.Module) -> None:
-    """Make the first convolution take one grey channel instead of three equal ones.
+    """Makes the first convolution take one grey channel instead of three equal ones.
 
-    A channel normalised by ImageNet's mean and deviation is an affine function of the grey level normalised by ours:
-    the factors go into the weights and the constants into the running mean of the batch norm behind the (bias-free)
-    convolution. The function is the same but for the outermost pixels, where zero padding stands for another grey.
+    A channel normalised by ImageNet's mean and deviation is an affine function of the grey level normalised by ours. Its
+    factor goes into the weights, its constant into the running mean of the batch norm behind the convolution, which has no
+    bias. The result is the same, except at the outermost pixels, where zero padding means another grey.
     """
     convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
     norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
@@ -140,8 +138,8 @@ def fold_stem(features: nn.Module) -> None:
     norm.get_buffer("running_mean").sub_((weight * constants).sum((1, 2, 3)))
 
 
-def rate_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: as torch takes them
-    """Parameter groups for an optimiser: `rate` for the head, falling geometrically to the first layer."""
+def parameter_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: torch's type
+    """For an optimiser: the head learns at `rate`, lower layers at rates that fall geometrically to the first layer's."""
     layers = [list(child.parameters()) for child in network.features.children()]
     layers = [parameters for parameters in layers if parameters]
     steps = max(len(layers) - 1, 1)
@@ -152,26 +150,26 @@ def rate_groups(network: Network, rate: float, lowest_layer_rate: float) -> list
     return [*groups, {"params": list(network.head.parameters()), "lr": rate}]
 
 
-def place(network: Network) -> Network:
-    """On the GPU if there is one; channels last, which CPUs compute depthwise convolutions faster in."""
+def move_to_device(network: Network) -> Network:
+    """To the GPU if there is one. Channels last, since CPUs compute depthwise convolutions faster in this memory format."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]  # torch's stub
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where it pays: GPUs, and CPUs with matrix units for it (AMX). With AVX-512's bfloat16 instructions alone, both
-    ResNet-18 and MobileNetV2 trained more slowly than in float32."""
+    """Computes in bfloat16 where that is faster: on GPUs, and on CPUs with matrix units for it (AMX). With AVX-512's bfloat16
+    instructions alone, both ResNet-18 and MobileNetV2 trained more slowly than in float32."""
     supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=supported)
 
 
 def save(network: Network, path: Path) -> None:
-    with files.whole(path) as aside:
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, aside)
+    with files.atomic_write(path) as temporary:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
 
 
 def load(choices: config.Backbone, path: Path) -> Network:
-    """What `save` wrote. Raises ConfigError: it did not, as yet, or the file is damaged."""
+    """Reads what `save` wrote. Raises ConfigError if the file does not exist or is damaged."""
     network = build(msgspec.structs.replace(choices, weights="none"))
     try:
         network.load_state_dict(load_file(path))
@@ -183,5 +181,5 @@ def load(choices: config.Backbone, path: Path) -> Network:
 
 
 def copy(source: Path, path: Path) -> None:
-    with files.whole(path) as aside:
-        shutil.copyfile(source, aside)
+    with files.atomic_write(path) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,4 +1,4 @@
-"""`history.csv`: what is known of each epoch of a fit. Epoch 0 is the head alone, on the untouched backbone."""
+"""`history.csv`: figures of each epoch of a fit, and which epoch is the best. Epoch 0 is the head on the frozen backbone."""
 
 import csv
 from collections.abc import Sequence
@@ -11,15 +11,19 @@ from training.data import manifest
 
 FILE = "history.csv"
 FIGURES = [f"{split}_{figure}" for split in ("val", "shifted", "altered") for figure in ("auroc", "specificity", "sensitivity")]
+HEADER = (
+    "                        │ validation           │ shifted validation   │ both, altered\n"
+    "epoch  seconds    loss  │  AUROC  spec.  sens. │  AUROC  spec.  sens. │  AUROC  spec.  sens."
+)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the validations: AUROC, and specificity and sensitivity where the two logits are equal. `val` and `shifted` as in
-    `splits`; `altered`: images of both, each altered in one of the ways of `alterations.CHANGES`."""
+    """AUROC, and specificity and sensitivity where the two logits are equal, of three validations: `val` and `shifted` as in
+    `splits`, and `altered`: the images of both, each altered by one of `alterations.ALTERATIONS`."""
 
     epoch: int
     seconds: float
-    train_loss: float | None  # none in epoch 0
+    train_loss: float | None  # None in epoch 0
     val_auroc: float
     val_specificity: float
     val_sensitivity: float
@@ -31,12 +35,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     altered_sensitivity: float
 
 
+def folder(run_dir: Path, seed: int) -> Path:
+    return run_dir / f"seed-{seed}"
+
+
 def write(rows: Sequence[Row], folder: Path) -> None:
     manifest.write_table(rows, folder / FILE)
 
 
 def read(folder: Path) -> list[Row]:
-    """Raises ConfigError: `fit` has not finished an epoch there, or the file is damaged."""
+    """Raises ConfigError if `fit` has not finished an epoch there, or if the file is damaged."""
     try:
         with (folder / FILE).open(newline="", encoding="utf-8") as file:
             rows = [{name: value or "null" for name, value in row.items()} for row in csv.DictReader(file)]
@@ -47,12 +55,8 @@ def read(folder: Path) -> list[Row]:
         raise ConfigError(f"{folder / FILE} is damaged ({error})") from error
 
 
-def folder(run_dir: Path, seed: int) -> Path:
-    return run_dir / f"seed-{seed}"
-
-
 def best(rows: Sequence[Row]) -> Row:
-    """The one to keep: of the greatest AUROC on altered images, for the other two are near to saturated."""
+    """The epoch with the greatest AUROC on altered images; on the other two nearly all epochs are equally good."""
     return max(rows, key=lambda row: row.altered_auroc)
 
 
@@ -64,15 +68,9 @@ def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:
     return bool(rows) and (rows[-1].epoch >= epochs or rows[-1].epoch - best(rows).epoch >= patience)
 
 
-def line(row: Row, kept: bool) -> str:
-    """For the terminal, below HEADER."""
+def line(row: Row, is_best: bool) -> str:
+    """A row for the terminal, below HEADER."""
     loss = "     –" if row.train_loss is None else f"{row.train_loss:6.3f}"
-    texts = [f"{getattr(row, name):.4f}"[:6] for name in FIGURES]
-    cells = [" ".join(f"{text:>6}" for text in texts[start : start + 3]) for start in (0, 3, 6)]
-    return f"{row.epoch:5}  {row.seconds:7.0f}  {loss}  │ {' │ '.join(cells)}{'  best' if kept else ''}"
-
-
-HEADER = (
-    "                        │ validation           │ shifted validation   │ both, altered\n"
-    "epoch  seconds    loss  │  AUROC  spec.  sens. │  AUROC  spec.  sens. │  AUROC  spec.  sens."
-)
+    texts = [f"{getattr(row, name):.4f}" for name in FIGURES]
+    validations = " │ ".join(" ".join(texts[start : start + 3]) for start in (0, 3, 6))
+    return f"{row.epoch:5}  {row.seconds:7.0f}  {loss}  │ {validations}{'  best' if is_best else ''}"

@@ -1,6 +1,6 @@
-"""The linear probe: a head on the frozen backbone's features.
+"""The linear probe: a head fitted by logistic regression on the features of the frozen backbone.
 
-It comes before fine-tuning so that a random head does not distort the features (Kumar et al. 2022, arXiv 2202.10054).
+It precedes fine-tuning, so that a random head does not distort the features (Kumar et al. 2022, arXiv 2202.10054).
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from training.data import batches
-from training.data.batches import Kinds, Loader
+from training.data.batches import Loader, Targets
+from training.network import inference
 from training.network.backbone import Network
 
 REGULARISATION = 0.01  # scikit-learn's C, on standardised features
@@ -20,23 +20,22 @@ REGULARISATION = 0.01  # scikit-learn's C, on standardised features
 Floats = npt.NDArray[np.float64]
 
 
-def fit_head(network: Network, views: Sequence[Loader], kinds: Kinds) -> None:
-    """Set the head to the logistic regression on the pooled features of all `views` of the images, each computed once; labels
-    weighted equally."""
+def fit_head(network: Network, views: Sequence[Loader], targets: Targets) -> None:
+    """Sets the head to the logistic regression on the pooled features of all `views` of the images."""
     features, truth = [], []
     for number, images in enumerate(views, 1):
-        computed, indices = batches.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
+        computed, classes = inference.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
         features.append(computed)
-        truth.append(kinds.truth(indices))
+        truth.append(targets.is_positive(classes))
     weight, bias = regress(np.concatenate(features), np.concatenate(truth))
-    with torch.no_grad():  # split evenly, so that the difference of the two logits is the regression's
-        for index, sign in ((kinds.positive, 0.5), (1 - kinds.positive, -0.5)):
+    with torch.no_grad():  # half for each logit, so that their difference is the regression's
+        for index, sign in ((targets.positive, 0.5), (1 - targets.positive, -0.5)):
             network.head.weight[index] = sign * torch.from_numpy(weight)
             network.head.bias[index] = sign * bias
 
 
 def regress(features: Floats, truth: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
-    """Weights [C] and bias, of features [N, C] as they are."""
+    """Weights [C] and bias for the raw features [N, C]; both labels weigh the same."""
     scaler = StandardScaler()
     scaled = scaler.fit_transform(features)
     regression = LogisticRegression(C=REGULARISATION, class_weight="balanced", max_iter=1000).fit(scaled, truth)

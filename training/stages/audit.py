@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from training.config import Config
-from training.data import manifest, splits
+from training.data import layouts, manifest, patients, splits
 from training.data.manifest import DataError, Record
 
 SHOWN = 10  # files of a kind that are named on the terminal; `manifest.csv` names all
@@ -38,7 +38,7 @@ def cut(config: Config) -> list[Record]:
 
     Raises DataError: a label missing from a split or with too few patients to calibrate on, or a patient in two of our splits.
     """
-    records = splits.split(manifest.scan(Path(config.data.folder)), config.data, config.seed)
+    records = splits.split(layouts.scan(Path(config.data.folder)), config.data, config.seed)
     labels = manifest.label_names(records, config.data.positive)
     splits.check_leaks(records)
     summary = summarise(records)
@@ -64,7 +64,7 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
     read = [record for record in records if not record.problem]
     for record in records:
         by_split[record.split][record.label] += 1
-        by_series[manifest.series_name(record)][record.split] += 1
+        by_series[record.group][record.split] += 1
     shared = splits.official_overlap(records)
     return {
         "files": len(records),
@@ -72,7 +72,7 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
         "series": dict(sorted(by_series.items())),
         "sizes": {label: _sizes([r for r in read if r.label == label]) for label in sorted({r.label for r in read})},
         "patients": {split: len({r.patient for r in records if r.split == split}) for split in splits.USED},
-        "without_patient": manifest.anonymous(records),
+        "without_patient": sum(patients.is_unknown(record.patient) for record in records),
         "patients_shared_with_official_test": len(shared),
         "strict_test": len(splits.strict_test(records)) if shared else None,
     }
@@ -91,7 +91,7 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
     _print_table("sizes", sizes, ["least", "median", "greatest"])
     for split, what in WHAT.items():
         _print_files(what, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
-    if others := manifest.other_files(folder):
+    if others := layouts.count_other_files(folder):
         aside = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
         print(f"note: left aside, as neither JPEG nor PNG nor DICOM: {aside}")
     if unknown := summary["without_patient"]:

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, Thresholds, read_artefact
 from service.model.classifier import Classifier, Outputs
 from training.config import Calibrate, Config
-from training.data import manifest, splits
+from training.data import layouts, manifest, splits
 from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
 from training.graph import assembly, gate, model_folder
@@ -62,7 +62,7 @@ def recalibrate(folder: Path, images: Path, out: Path) -> None:
 
     Raises DataError: labels other than the model's, or too few images of one.
     """
-    records = manifest.scan_labelled(images)
+    records = layouts.scan_labelled(images)
     description = model_folder.load(folder).artefact.description
     if (found := sorted({record.label for record in records})) != sorted(description.labels):
         raise DataError(f"{images}: its labels are {found}, the model's are {description.labels}")

@@ -70,7 +70,7 @@ def measure(answers: Answers, description: Description) -> Measured:
 
 def subgroups(answers: Answers) -> Measured:
     """By label, series and cause: the share called right at 0.5, and AUROC against all images of the other label."""
-    names = [manifest.series_name(record) for record in answers.records]
+    names = [record.group for record in answers.records]
     groups = {}
     for name in sorted(set(names)):
         inside = np.array([other == name for other in names])
@@ -89,7 +89,7 @@ def robustness(classifier: Classifier, images: Sequence[GreyImage], answers: Ans
     """How the answers change when an image comes altered."""
     return {
         name: _changed([change(image) for image in images], classifier, answers)
-        for name, change in {"as they are": _same, **alterations.CHANGES}.items()
+        for name, change in {"as they are": _same, **alterations.ALTERATIONS}.items()
     }
 
 
@@ -97,7 +97,7 @@ def oddness(classifier: Classifier, images: Sequence[GreyImage], good: Answers) 
     """By kind of image that is no good X-ray: how well novelty tells it from the test fold (AUROC), and how it is called."""
     cutoffs = classifier.artefact.description.novelty
     result = {}
-    for kind, members in out_of_distribution.odd_images(images).items():
+    for kind, members in out_of_distribution.images().items():
         novelty = model_folder.classify_images(classifier, members).novelty.astype(np.float64)
         truth = np.repeat([False, True], [len(good.novelty), len(novelty)])
         result[kind] = {

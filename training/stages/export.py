@@ -18,7 +18,7 @@ from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, S
 from service.model.classifier import SELF_TEST_FORMULA
 from training.config import Config
 from training.data import manifest, splits
-from training.data.batches import Kinds
+from training.data.batches import Targets
 from training.graph import assembly, model_folder
 from training.graph.assembly import Whitening
 from training.graph.model_folder import FP32
@@ -30,7 +30,7 @@ from training.vision import torchvision
 def run(config: Config, run_dir: Path) -> None:
     """Writes `model/`. Raises ConfigError: `fit` has not finished in this run folder."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    kinds = Kinds(records, config.data.positive)
+    kinds = Targets(records, config.data.positive)
     network = backbone.load(config.backbone, run_dir / backbone.BEST)
     exported = assembly.export_network(network, config.backbone.image_size)
     train = manifest.of_split(records, splits.TRAIN)

@@ -15,9 +15,9 @@ import torch
 
 from training.config import Config
 from training.data import batches, manifest, splits
-from training.data.batches import Kinds
+from training.data.batches import Targets
 from training.data.manifest import Record
-from training.network import backbone, history, probe, validation
+from training.network import backbone, history, inference, probe
 from training.network.backbone import Network
 from training.network.history import Row
 from training.network.tuning import FineTuning
@@ -39,7 +39,7 @@ def run(config: Config, run_dir: Path) -> None:
 def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     """One of `fit.seeds` by itself, so that several machines can share them."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    train, kinds = manifest.of_split(records, splits.TRAIN), Kinds(records, config.data.positive)
+    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
     crops = batches.loader(config, train, kinds, batches.augmented(config), sampler=batches.balanced_sampler(train))
     loaders = batches.validation(config, records, kinds)
 
@@ -47,7 +47,7 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     folder.mkdir(exist_ok=True)
     network = with_head(config, run_dir, train, kinds)
     torch.manual_seed(_seed(config.seed, seed, 0))
-    tuning = FineTuning(network, config, len(crops), kinds.labels_of)
+    tuning = FineTuning(network, config, len(crops), kinds.label_of_class)
     rows = tuning.restore(folder / RESUME)
     if rows:
         keep_best(rows, folder)
@@ -60,7 +60,7 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         if epoch:
             candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
         seconds = time.monotonic() - start
-        figures = validation.validate(candidate, loaders, kinds)
+        figures = inference.validate(candidate, loaders, kinds)
         rows.append(Row(epoch=epoch, seconds=round(seconds, 2), train_loss=loss, **figures))
         backbone.save(candidate, folder / backbone.LAST)
         history.write(rows, folder)
@@ -76,14 +76,14 @@ def keep_best(rows: Sequence[Row], folder: Path) -> None:
         backbone.copy(folder / backbone.LAST, folder / backbone.BEST)
 
 
-def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Kinds) -> Network:
+def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Targets) -> Network:
     """The pretrained network with its head fitted: made once for all seeds, or read. A random backbone has no features to fit
     a head on."""
     path = run_dir / backbone.HEAD
     if path.exists():
-        return backbone.place(backbone.load(config.backbone, path))
+        return backbone.move_to_device(backbone.load(config.backbone, path))
     torch.manual_seed(config.seed)
-    network = backbone.place(backbone.build(config.backbone))
+    network = backbone.move_to_device(backbone.build(config.backbone))
     transforms = [batches.plain(config.backbone.image_size), *(batches.augmented(config) for _ in range(config.fit.views))]
     if config.backbone.weights != "none":
         probe.fit_head(network, [batches.loader(config, train, kinds, transform) for transform in transforms], kinds)

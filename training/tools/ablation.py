@@ -16,8 +16,8 @@ import msgspec
 from training import config
 from training.config import Config
 from training.data import batches, manifest
-from training.data.batches import Kinds
-from training.network import backbone, history, validation
+from training.data.batches import Targets
+from training.network import backbone, history, inference
 
 TABLE = Path(__file__).with_suffix(".csv")
 PATHS = {"name", "data.folder", "data.source", "backbone.weights", "fit.seeds"}  # say nothing of the recipe
@@ -30,11 +30,11 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
     writer.writerow(["change", "seed", *history.FIGURES])
     for run, choices in zip(runs, configs, strict=True):
         records = manifest.read_manifest(run / manifest.MANIFEST)
-        kinds = Kinds(records, choices.data.positive)
+        kinds = Targets(records, choices.data.positive)
         loaders = batches.validation(choices, records, kinds)
         for folder in sorted(run.glob("seed-*")):
-            network = backbone.place(backbone.load(choices.backbone, folder / backbone.LAST))
-            figures = validation.validate(network, loaders, kinds)
+            network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))
+            figures = inference.validate(network, loaders, kinds)
             texts = [f"{figures[name]:.4f}" for name in history.FIGURES]
             change = difference(Config() if run == runs[0] else configs[0], choices)
             writer.writerow([change, folder.name.removeprefix("seed-"), *texts])

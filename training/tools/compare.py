@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from training.data import manifest
+from training.data import layouts
 from training.data.manifest import DataError
 from training.graph import model_folder
 from training.report.bootstrap import Bootstrap, interval
@@ -21,7 +21,7 @@ Difference: TypeAlias = dict[str, Any]  # Any: numbers and intervals, as `metric
 
 def run(first: Path, second: Path, images: Path) -> None:
     """`images`: FOLDER/LABEL/*.jpeg. Raises DataError: labels that are not both models'."""
-    records = manifest.scan_labelled(images)
+    records = layouts.scan_labelled(images)
     probabilities = []
     classifiers = [model_folder.load(folder) for folder in (first, second)]
     positive = classifiers[0].artefact.description.positive

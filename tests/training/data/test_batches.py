@@ -5,53 +5,38 @@ import pytest
 import torch
 
 from training.config import Augment, Backbone, Config, Data, Fit
-from training.data import alterations, batches, manifest, phantoms, splits
-from training.data.batches import Kinds
-from training.data.manifest import Record
+from training.data import batches, splits
+from training.data.alterations import ALTERATIONS
+from training.data.batches import Targets
+from training.data.manifest import DataError, Record
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantoms")
-    phantoms.write_data_set(folder, 60)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def records(folder: Path) -> list[Record]:
-    return splits.split(manifest.scan(folder), Data(folds=4, shifted_fraction=0.2), seed=0)
-
-
-def choices(folder: Path, **augment: float) -> Config:
+def choices(folder: Path, texture: float = 0.4) -> Config:
     return Config(
         data=Data(folder=str(folder)),
         backbone=Backbone(image_size=64),
-        augment=Augment(**augment),  # type: ignore[arg-type]  # shares
+        augment=Augment(texture=texture),
         fit=Fit(workers=0, batch_size=8),
     )
 
 
-def test_a_kind_knows_its_label(records: list[Record]) -> None:
-    kinds = Kinds(records, "PNEUMONIA")
-    indices = np.array([kinds.index(record) for record in records])
-    assert list(kinds.truth(indices)) == [record.label == "PNEUMONIA" for record in records]
-    assert kinds.kinds == [("NORMAL", ""), ("PNEUMONIA", "bacteria"), ("PNEUMONIA", "virus")]
+def test_a_target_tells_the_label(records: list[Record]) -> None:
+    targets = Targets(records, "PNEUMONIA")
+    numbers = np.array([targets.target(record) for record in records])
+    assert list(targets.is_positive(numbers)) == [record.label == "PNEUMONIA" for record in records]
+    assert targets.classes == [("NORMAL", ""), ("PNEUMONIA", "bacteria"), ("PNEUMONIA", "virus")]
 
 
-def test_both_labels_are_drawn_equally_often() -> None:
-    fields = {"series": "", "number": 0, "cause": "", "width": 1, "height": 1, "sha256": "", "official_split": "train"}
-    records = [
-        Record(path=str(index), patient=str(index), label="rare" if index < 10 else "common", **fields)  # type: ignore[arg-type]
-        for index in range(100)
-    ]
+def test_both_labels_are_drawn_equally_often(records: list[Record]) -> None:
+    normal, sick = ([record for record in records if record.label == label] for label in ("NORMAL", "PNEUMONIA"))
     torch.manual_seed(0)
-    drawn = [index for _ in range(20) for index in batches.balanced_sampler(records)]
-    assert np.mean([index < 10 for index in drawn]) == pytest.approx(0.5, abs=0.05)
+    drawn = [index for _ in range(100) for index in batches.balanced_sampler([*normal[:4], *sick[:36]])]
+    assert np.mean([index < 4 for index in drawn]) == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("augment", [{}, {"texture": 1.0}])
-def test_augmented_images_have_the_networks_size_and_differ(folder: Path, augment: dict[str, float]) -> None:
-    transform = batches.augmented(choices(folder, **augment))
+@pytest.mark.parametrize("texture", [0.4, 1.0])
+def test_augmented_images_have_the_networks_size_and_differ(folder: Path, texture: float) -> None:
+    transform = batches.augmented(choices(folder, texture))
     image = torch.rand(1, 100, 80)
     first, second = transform(image), transform(image)
     assert first.shape == second.shape == (1, 64, 64)
@@ -59,9 +44,20 @@ def test_augmented_images_have_the_networks_size_and_differ(folder: Path, augmen
 
 
 def test_the_third_validation_is_the_other_two_altered(folder: Path, records: list[Record]) -> None:
-    loaders = batches.validation(choices(folder), records, Kinds(records, "PNEUMONIA"))
-    val, shifted, changed = (torch.cat([images for images, _ in loaders[name]]) for name in ("val", "shifted", "altered"))
-    whole = torch.cat([val, shifted])
-    assert changed.shape == whole.shape
-    assert (changed != whole).flatten(1).any(1).all()
-    assert len(alterations.CHANGES) < len(whole), "each change is seen"
+    cut = splits.split(records, Data(folds=4, shifted_fraction=0.2), seed=0)
+    loaders = batches.validation(choices(folder), cut, Targets(records, "PNEUMONIA"))
+    val, shifted, altered = (torch.cat([images for images, _ in loaders[name]]) for name in ("val", "shifted", "altered"))
+    plain = torch.cat([val, shifted])
+    assert altered.shape == plain.shape
+    assert (altered != plain).flatten(1).any(1).all()
+    assert len(ALTERATIONS) < len(plain), "each alteration is used"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_a_process_cannot_read_is_named_in_one_line(records: list[Record], tmp_path: Path, workers: int) -> None:
+    config = Config(data=Data(folder=str(tmp_path)), fit=Fit(workers=workers))
+    images = batches.loader(config, records[:4], Targets(records, "PNEUMONIA"), batches.plain(64))
+    with pytest.raises(DataError) as raised:
+        list(batches.read_batches(images, "read"))
+    assert str(raised.value).startswith(f"{tmp_path / records[0].path}: [Errno 2] No such file")
+    assert len(str(raised.value).splitlines()) == 1

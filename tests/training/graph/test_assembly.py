@@ -16,7 +16,7 @@ from torch import nn
 from tests.conftest import grey
 from training.config import Backbone
 from training.data import batches
-from training.data.manifest import MEAN
+from training.data.batches import MEAN
 from training.graph import assembly
 from training.network import backbone
 from training.network.backbone import Network
@@ -57,7 +57,7 @@ def blocks(network: Network) -> tuple[int, int]:
 
 def at_two_depths(network: Network, images: torch.Tensor) -> npt.NDArray[np.float64]:
     with torch.inference_mode():
-        middle, last = network.maps(images)
+        middle, last = network.feature_maps(images)
         quarters = nn.functional.adaptive_avg_pool2d(middle, 2)
         return torch.cat([quarters.flatten(1), last.mean((2, 3))], 1).double().numpy()
 

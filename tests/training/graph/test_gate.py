@@ -8,7 +8,7 @@ import pytest
 
 from service.model.classifier import Outputs
 from tests.conftest import DEFAULT_MODEL
-from training.data import manifest, phantoms
+from training.data import layouts, phantoms
 from training.data.manifest import Record
 from training.graph import assembly, gate, model_folder, predictions
 from training.graph.model_folder import FP32, INT8
@@ -55,7 +55,7 @@ def test_a_figure_beyond_its_limit_misses_the_gate(name: str) -> None:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
     folder = tmp_path_factory.mktemp("phantoms")
     phantoms.write_data_set(folder, 24)
-    return folder / "train", manifest.scan_labelled(folder / "train")
+    return folder / "train", layouts.scan_labelled(folder / "train")
 
 
 def with_variant(folder: Path, temperature: float) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from service.errors import ArtefactError
 from tests.conftest import DEFAULT_MODEL
 from training.config import Config
-from training.data import manifest, phantoms
+from training.data import layouts, manifest, phantoms
 from training.data.manifest import DataError
 from training.graph import model_folder
 from training.stages import card, evaluate
@@ -43,7 +43,7 @@ def test_a_stage_says_which_one_comes_before_it(tmp_path: Path) -> None:
     description = model_folder.load(tmp_path / "model").artefact.description
     model_folder.rewrite_description(tmp_path / "model", msgspec.structs.replace(description, metrics={}))
     phantoms.write_data_set(tmp_path / "data", 2)
-    manifest.write_table(manifest.scan(tmp_path / "data"), tmp_path / manifest.MANIFEST)
+    manifest.write_table(layouts.scan(tmp_path / "data"), tmp_path / manifest.MANIFEST)
     with pytest.raises(DataError, match="run the stage «calibrate» first"):
         evaluate.run(Config(), tmp_path)
     with pytest.raises(DataError, match="run the stage «evaluate» first"):

@@ -1,0 +1,106 @@
+"""Finds the images of a data folder and reads each once.
+
+{train,val,test}/{label}/*.jpeg      to train on (`scan`); val and test are optional
+{label}/*.jpeg                       to measure or recalibrate a model with (`scan_labelled`)
+
+The labels are the names of the folders; there must be exactly two.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from service.errors import ImageError
+from service.images.decode import decode_image
+from training.data import patients
+from training.data.manifest import DataError, Record
+from training.progress import track
+
+SUFFIXES = {".jpeg", ".jpg", ".png", ".dcm", ".dicom"}
+
+
+def scan(folder: Path) -> list[Record]:
+    """A record of every image of `folder`/{train,val,test}/LABEL/, sorted by path.
+
+    Raises DataError if there is no folder `train`, or if there are not exactly two labels.
+    """
+    check_layout(folder)
+    return _read_all(folder, _files_of_splits(folder))
+
+
+def check_layout(folder: Path) -> None:
+    """Raises DataError if there is no folder `train`."""
+    if not (folder / "train").is_dir():
+        raise DataError(f"{folder}: no folder «train» in it; expected train/LABEL/*.jpeg with two labels")
+
+
+def count_other_files(folder: Path) -> dict[str, int]:
+    """Number of files that `scan` leaves out, by suffix."""
+    others = [path for path in _files_of_splits(folder) if not _is_image(path)]
+    return dict(Counter(path.suffix.lower() or path.name for path in others))
+
+
+def scan_labelled(folder: Path) -> list[Record]:
+    """A record of every image of `folder`/LABEL/, sorted by path.
+
+    Raises DataError if there are not exactly two labels, or if an image is unreadable or present twice (and names each).
+    """
+    records = _read_all(folder, folder.glob("*/*"))
+    if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
+        raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
+    first: dict[str, Record] = {}
+    for record in records:
+        if (other := first.setdefault(record.sha256, record)) is not record:
+            raise DataError(f"{folder}: {record.path} has the same bytes as {other.path}; remove one of them")
+    return records
+
+
+def _files_of_splits(folder: Path) -> list[Path]:
+    paths = [path for split in ("test", "train", "val") for path in (folder / split).glob("*/*")]
+    return [path for path in paths if not _is_hidden(path.parent)]
+
+
+def _is_hidden(folder: Path) -> bool:
+    """Whether another program left this folder, such as .ipynb_checkpoints or __MACOSX."""
+    return folder.name.startswith((".", "__"))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _read_all(folder: Path, paths: Iterable[Path]) -> list[Record]:
+    images = sorted(path for path in paths if _is_image(path) and not _is_hidden(path.parent))
+    records = [_read(folder, path) for path in track(images, "read images")]
+    labels = sorted({record.label for record in records})
+    if len(labels) != 2:
+        raise DataError(f"{folder}: two label folders with images are needed, found {len(labels)}: {labels}")
+    return records
+
+
+def _read(folder: Path, path: Path) -> Record:
+    """Decodes the image; what is wrong with it becomes the record's `problem`."""
+    *split, label, name = path.relative_to(folder).parts
+    if any("\udc80" <= letter <= "\udcff" for letter in str(path)):  # how Python represents a byte that is not UTF-8
+        raise DataError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename it")
+    content, width, height, problem = b"", 0, 0, ""
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            problem = "not a file"
+        else:
+            content = path.read_bytes()
+            width, height = decode_image(content).size
+    except (ImageError, OSError) as error:
+        problem = str(error)
+    return Record(
+        path=path.relative_to(folder).as_posix(),
+        label=label,
+        **patients.read_name(name, label)._asdict(),
+        width=width,
+        height=height,
+        sha256=hashlib.sha256(content).hexdigest(),
+        official_split="".join(split),
+        problem=problem,
+    )

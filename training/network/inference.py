@@ -1,0 +1,51 @@
+"""Runs a network over all images of a loader: feature extraction and validation. Nothing here sees the test split."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+
+from training.config import ConfigError
+from training.data.batches import Loader, Targets, read_batches
+from training.network import backbone
+from training.network.backbone import Network
+
+
+def outputs(
+    network: Network, compute: Callable[[torch.Tensor], torch.Tensor], images: Loader, what: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Results of `compute`, which is the network or one of its methods, for every image [N, …], and their targets [N].
+
+    Raises ConfigError if a result is not finite.
+    """
+    network.eval()
+    computed, targets = [], []
+    with torch.inference_mode():
+        for batch, target in read_batches(images, what):
+            batch = network.to_device(batch)
+            with backbone.autocast(batch.device):
+                computed.append(compute(batch).float().cpu())
+            targets.append(target)
+    values = torch.cat(computed).double().numpy()
+    if not np.isfinite(values).all():
+        raise ConfigError("the network gives no finite numbers: its weights are damaged, or fit.learning_rate was too great")
+    return values, torch.cat(targets).numpy()
+
+
+def margins(network: Network, images: Loader, targets: Targets) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The positive logit minus the other one of every image [N], and whether the image is positive [N]."""
+    logits, numbers = outputs(network, network, images, "validation")
+    return logits[:, targets.positive] - logits[:, 1 - targets.positive], targets.is_positive(numbers)
+
+
+def validate(network: Network, validations: dict[str, Loader], targets: Targets) -> dict[str, float]:
+    """AUROC, specificity and sensitivity (where the two logits are equal), by the column names of `history.Row`."""
+    figures = {}
+    for name, images in validations.items():
+        margin, truth = margins(network, images, targets)
+        figures[f"{name}_auroc"] = float(roc_auc_score(truth, margin))
+        figures[f"{name}_specificity"] = float((margin[~truth] < 0).mean())
+        figures[f"{name}_sensitivity"] = float((margin[truth] >= 0).mean())
+    return figures
