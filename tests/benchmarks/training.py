@@ -25,7 +25,7 @@ from training.config import Config
 from training.data import batches, layouts, phantoms
 from training.data.batches import Loader, Targets
 from training.graph import assembly, model_folder
-from training.network import backbone, inference
+from training.network import backbone, validation
 from training.network.tuning import FineTuning
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -56,7 +56,7 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
     exported = assembly.pooling(assembly.export_network(backbone.build(choices.backbone), choices.backbone.image_size), 224)
     epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))
-    extract = functools.partial(inference.outputs, network, network.pooled, what="features")
+    extract = functools.partial(validation.outputs, network, network.pooled, what="features")
     features = alternate(extract, plain, in_memory(choices))
     begin = time.monotonic()
     model_folder.pooled(exported, folder, records)

@@ -6,14 +6,8 @@ from training import config
 from training.config import ConfigError, load_config
 
 
-def write(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "run.toml"
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.parametrize("path", sorted(config.PRESETS.glob("*.toml")), ids=lambda path: path.name)
-def test_every_configuration_of_ours_can_be_read(path: Path) -> None:
+def test_every_preset_can_be_read(path: Path) -> None:
     load_config(path)
 
 
@@ -25,13 +19,15 @@ def test_every_configuration_of_ours_can_be_read(path: Path) -> None:
         ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
         ('[backbone]\nname = "vgg"', r"backbone\.name"),
         ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
+        ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),
         ("[fit", "run.toml"),
     ],
 )
-def test_a_wrong_choice_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "run.toml").write_text(text)
     with pytest.raises(ConfigError, match=reason):
-        load_config(write(tmp_path, text))
+        load_config(tmp_path / "run.toml")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -39,7 +35,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nothing.toml")
 
 
-def test_what_is_saved_with_a_run_is_what_was_resolved(tmp_path: Path) -> None:
+def test_the_saved_configuration_is_the_resolved_one(tmp_path: Path) -> None:
     choices = config.with_paths(load_config(config.PRESETS / "phantom.toml"), folder=tmp_path, weights="none")
     config.save_config(choices, tmp_path / "config.json")
     assert config.read_saved(tmp_path / "config.json") == choices

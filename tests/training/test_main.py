@@ -1,8 +1,11 @@
-"""The command line: a mistake gets one line that names it."""
+"""The command line: an error gets one line that names it."""
 
+import io
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -12,10 +15,21 @@ from training.__main__ import main
 from training.config import Config, Data
 from training.data import phantoms
 
+MODEL = str(DEFAULT_MODEL)
+TRAIN = ["train", "--data", "data", "--config", "run.toml"]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of `python -m training`, in this process, since importing torch takes seconds."""
+    output, errors = io.StringIO(), io.StringIO()
+    with patch.object(sys, "argv", ["training", *arguments]), redirect_stdout(output), redirect_stderr(errors):
+        code = main()
+    return code, output.getvalue(), errors.getvalue()
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To work in: a little data, a configuration, and a run that was stopped before its first stage had finished."""
+    """The working directory: some data, a configuration, and a run without a finished stage."""
     monkeypatch.chdir(tmp_path)
     phantoms.write_data_set(Path("data"), 4)
     phantoms.write_data_set(Path("few"), 2)
@@ -25,10 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("text.jpeg").write_text("hello")
     shutil.copytree("data/train", "twice")
     shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
-
-
-MODEL = str(DEFAULT_MODEL)
-TRAIN = ["train", "--data", "data", "--config", "run.toml"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,6 @@ TRAIN = ["train", "--data", "data", "--config", "run.toml"]
         (["export", "--run", "runs/1"], "manifest.csv: no manifest"),
         (["train", "--from", "export"], "--from needs --resume"),
         (["train", "--resume", "runs/1", "--from", "audit"], "gone: no folder «train»"),
-        (["train", "--resume", "runs/1"], "gone: no folder «train»"),
         (["train", "--resume", "runs/7"], "runs/7/config.json: not a run folder"),
         (["train", "--config", "run.toml", "--dry-run"], "no data: give --data"),
         (["ablation", "runs/1", "runs/7"], "runs/7/config.json: not a run folder"),
@@ -57,56 +66,38 @@ TRAIN = ["train", "--data", "data", "--config", "run.toml"]
         ([*TRAIN, "--run", "runs/1"], "runs/1 exists; runs are not overwritten"),
         ([*TRAIN, "--run", "run.toml/1"], "run.toml/1 cannot be made"),
         ([*TRAIN, "--out", "/dev/null"], "--out /dev/null: exists and is not a model folder"),
-        ([*TRAIN, "--out", "data"], "--out data: exists and is not a model folder"),
         ([*TRAIN, "--out", "run.toml/x"], "run.toml/x: cannot write to"),
         (TRAIN, "4 images of"),
     ],
 )
-def test_a_mistake_gets_one_line(
-    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["training", *arguments])
-    assert main() == 1
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("medxfer: ")
-    assert words in errors[0]
+def test_an_error_gets_one_line(arguments: list[str], words: str) -> None:
+    code, _, errors = run(*arguments)
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("medxfer: ")
+    assert words in errors
 
 
-def test_a_dry_run_shows_what_is_there_and_writes_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_shows_the_data_and_writes_nothing() -> None:
     phantoms.write_data_set(Path("more"), 60)
     before = sorted(Path().rglob("*"))
-    monkeypatch.setattr(sys, "argv", ["training", "train", "--data", "more", "--config", "phantom", "--dry-run"])
-    assert main() == 0
-    output = capsys.readouterr().out
-    assert "60 files in more" in output
-    assert '"image_size": 96' in output
-    assert "nothing was written" in output
+    code, output, _ = run("train", "--data", "more", "--config", "phantom", "--dry-run")
+    assert code == 0
+    assert all(words in output for words in ("60 files in more", '"image_size": 96', "nothing was written"))
     assert sorted(Path().rglob("*")) == before
 
 
-def test_an_image_that_is_none_is_named_and_the_others_answered(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_names_images_that_it_cannot_read_and_answers_the_others() -> None:
     good = next(Path("data/train/NORMAL").iterdir())
-    monkeypatch.setattr(sys, "argv", ["training", "predict", MODEL, "text.jpeg", "gone.png", str(good)])
-    assert main() == 1
-    captured = capsys.readouterr()
-    assert captured.out.startswith(str(good))
-    assert "text.jpeg: the content is neither" in captured.err
-    assert "gone.png: " in captured.err
-    assert "2 of 3 images could not be read" in captured.err
+    code, output, errors = run("predict", MODEL, "text.jpeg", "gone.png", str(good))
+    assert code == 1
+    assert output.startswith(str(good))
+    assert all(words in errors for words in ("text.jpeg: the content is neither", "gone.png: ", "2 of 3 images"))
 
 
-def test_too_few_patients_to_calibrate_on_are_found_before_fitting(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_few_patients_to_calibrate_on_are_found_before_fitting() -> None:
     phantoms.write_data_set(Path("more"), 60)
     Path("small.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.05")
-    monkeypatch.setattr(sys, "argv", ["training", "train", "--data", "more", "--config", "small.toml", "--dry-run"])
-    assert main() == 1
-    assert "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in (
-        capsys.readouterr().err
-    )
+    code, _, errors = run("train", "--data", "more", "--config", "small.toml", "--dry-run")
+    assert code == 1
+    assert "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in errors

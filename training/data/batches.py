@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from training.config import Config
-from training.data import alterations, manifest, splits
-from training.data.alterations import Alteration
+from training.data import manifest, splits
+from training.data.alterations import ALTERATIONS, Alteration
 from training.data.manifest import DataError, Record
 from training.progress import track
 from training.vision import transforms
@@ -44,18 +45,16 @@ class Targets:
         return np.asarray(self.label_of_class[targets, self.positive] == 1)
 
 
+@dataclass(frozen=True)
 class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Decodes as the service does. `transform` takes float32 [1, height, width] from 0 to 1. If there are `changes`, image
-    number i is altered by the one of number i modulo their number."""
+    """Decodes as the service does. `transform` takes float32 [1, height, width] from 0 to 1. If there are `alterations`, each
+    image is altered by one of them, in turn."""
 
-    def __init__(
-        self, folder: Path, records: Sequence[Record], targets: Targets, transform: nn.Module, changes: Sequence[Alteration]
-    ) -> None:
-        self.folder = folder
-        self.records = records
-        self.targets = targets
-        self.transform = transform
-        self.changes = changes
+    folder: Path
+    records: Sequence[Record]
+    targets: Targets
+    transform: nn.Module
+    alterations: Sequence[Alteration]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -63,8 +62,8 @@ class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         record = self.records[index]
         grey = manifest.read_image(self.folder, record)
-        if self.changes:
-            grey = self.changes[index % len(self.changes)](grey)
+        if self.alterations:
+            grey = self.alterations[index % len(self.alterations)](grey)
         pixels = torch.from_numpy(grey.astype(np.float32))
         return self.transform(pixels[None] / 255), torch.tensor(self.targets.target(record))
 
@@ -76,9 +75,9 @@ def loader(
     transform: nn.Module,
     *,
     sampler: Sampler[int] | None = None,
-    changes: Sequence[Alteration] = (),
+    alterations: Sequence[Alteration] = (),
 ) -> Loader:
-    images = Images(Path(config.data.folder), records, targets, transform, changes)
+    images = Images(Path(config.data.folder), records, targets, transform, alterations)
     return DataLoader(images, config.fit.batch_size, sampler=sampler, num_workers=config.fit.workers)
 
 
@@ -86,11 +85,10 @@ def validation(config: Config, records: Sequence[Record], targets: Targets) -> d
     """The three validations, under the names that the columns of `history.Row` begin with."""
     transform = plain(config.backbone.image_size)
     val, shifted = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED))
-    changes = list(alterations.ALTERATIONS.values())
     return {
         "val": loader(config, val, targets, transform),
         "shifted": loader(config, shifted, targets, transform),
-        "altered": loader(config, [*val, *shifted], targets, transform, changes=changes),
+        "altered": loader(config, [*val, *shifted], targets, transform, alterations=list(ALTERATIONS.values())),
     }
 
 

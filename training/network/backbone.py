@@ -76,18 +76,13 @@ def build(choices: config.Backbone) -> Network:
 def load_backbone(model: nn.Module, path: Path) -> None:
     """Loads a .safetensors file in torchvision's names, except for its classifier."""
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
+        weights = {name: value for name, value in load_file(path).items() if not _is_classifier(name)}
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last: of other shapes
         raise ConfigError(f"backbone.weights = «{path}»: {error}") from error
-    own = {name: value for name, value in model.state_dict().items() if not _is_classifier(name)}
-    weights = {name: value for name, value in weights.items() if not _is_classifier(name)}
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    if wrong := sorted((own.keys() - counters) ^ (weights.keys() - counters)):
+    missing = [name for name in missing if not (_is_classifier(name) or name.endswith("num_batches_tracked"))]
+    if wrong := [*missing, *unexpected]:
         raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} names differ, as {wrong[0]}")
-    try:
-        model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise ConfigError(f"backbone.weights = «{path}» is for another network: {error}") from error
 
 
 def name_weights(weights: str) -> str:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from training.data.batches import Loader, Targets
-from training.network import inference
+from training.network import validation
 from training.network.backbone import Network
 
 REGULARISATION = 0.01  # scikit-learn's C, on standardised features
@@ -24,7 +24,7 @@ def fit_head(network: Network, views: Sequence[Loader], targets: Targets) -> Non
     """Sets the head to the logistic regression on the pooled features of all `views` of the images."""
     features, truth = [], []
     for number, images in enumerate(views, 1):
-        computed, classes = inference.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
+        computed, classes = validation.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
         features.append(computed)
         truth.append(targets.is_positive(classes))
     weight, bias = regress(np.concatenate(features), np.concatenate(truth))

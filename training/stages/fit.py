@@ -17,7 +17,7 @@ from training.config import Config
 from training.data import batches, manifest, splits
 from training.data.batches import Targets
 from training.data.manifest import Record
-from training.network import backbone, history, inference, probe
+from training.network import backbone, history, probe, validation
 from training.network.backbone import Network
 from training.network.history import Row
 from training.network.tuning import FineTuning
@@ -60,7 +60,7 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         if epoch:
             candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
         seconds = time.monotonic() - start
-        figures = inference.validate(candidate, loaders, kinds)
+        figures = validation.validate(candidate, loaders, kinds)
         rows.append(Row(epoch=epoch, seconds=round(seconds, 2), train_loss=loss, **figures))
         backbone.save(candidate, folder / backbone.LAST)
         history.write(rows, folder)

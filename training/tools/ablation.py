@@ -17,7 +17,7 @@ from training import config
 from training.config import Config
 from training.data import batches, manifest
 from training.data.batches import Targets
-from training.network import backbone, history, inference
+from training.network import backbone, history, validation
 
 TABLE = Path(__file__).with_suffix(".csv")
 PATHS = {"name", "data.folder", "data.source", "backbone.weights", "fit.seeds"}  # say nothing of the recipe
@@ -34,7 +34,7 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
         loaders = batches.validation(choices, records, kinds)
         for folder in sorted(run.glob("seed-*")):
             network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))
-            figures = inference.validate(network, loaders, kinds)
+            figures = validation.validate(network, loaders, kinds)
             texts = [f"{figures[name]:.4f}" for name in history.FIGURES]
             change = difference(Config() if run == runs[0] else configs[0], choices)
             writer.writerow([change, folder.name.removeprefix("seed-"), *texts])

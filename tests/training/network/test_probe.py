@@ -4,7 +4,7 @@ import torch
 
 from tests.training.network.small import RECORDS, bright_and_dark, small_network
 from training.data.batches import Targets
-from training.network import inference, probe
+from training.network import probe, validation
 
 
 @pytest.mark.parametrize("positive", ["A", "B"])
@@ -12,7 +12,7 @@ def test_the_head_alone_separates_what_frozen_features_can(positive: str) -> Non
     network, targets = small_network(), Targets(RECORDS, positive)
     before = {name: value.clone() for name, value in network.features.state_dict().items()}
     probe.fit_head(network, [bright_and_dark()], targets)
-    margin, truth = inference.margins(network, bright_and_dark(), targets)
+    margin, truth = validation.margins(network, bright_and_dark(), targets)
     assert np.array_equal(margin > 0, truth)
     assert truth.sum() == len(truth) / 2
     assert all(torch.equal(value, before[name]) for name, value in network.features.state_dict().items())
@@ -21,7 +21,7 @@ def test_the_head_alone_separates_what_frozen_features_can(positive: str) -> Non
 def test_the_head_is_the_regression_on_all_views_together() -> None:
     network, targets = small_network(), Targets(RECORDS, "B")
     views = [bright_and_dark(), bright_and_dark(brighter=1)]
-    outputs = [inference.outputs(network, network.pooled, view, "features") for view in views]
+    outputs = [validation.outputs(network, network.pooled, view, "features") for view in views]
     features, numbers = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
     weight, bias = probe.regress(features, targets.is_positive(numbers))
     probe.fit_head(network, views, targets)

@@ -1,4 +1,4 @@
-"""Runs a network over all images of a loader: feature extraction and validation. Nothing here sees the test split."""
+"""Runs a network over all images of a loader: for features, and to validate it after an epoch. The test split is never used."""
 
 from collections.abc import Callable
 
