@@ -196,6 +196,14 @@ def test_a_run_that_is_interrupted_and_killed_ends_like_one_that_was_not(foreign
     assert (foreign / "resumed/model.onnx").exists()
 
 
+def test_a_resumed_fit_does_not_keep_weights_of_an_epoch_that_was_not_finished(foreign: Path) -> None:
+    shutil.copytree(foreign / "runs/1", foreign / "killed")
+    shutil.copy(foreign / "killed/head.safetensors", foreign / "killed/seed-0/last.safetensors")  # as a kill may leave others
+    run(foreign, "fit", "--run", "killed", "--seed", "0")
+    for file in ("seed-0/last.safetensors", "seed-0/best.safetensors"):
+        assert (foreign / "killed" / file).read_bytes() == (foreign / "runs/1" / file).read_bytes()
+
+
 def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> None:
     phantoms.write_data_set(trained / "elsewhere", 60, seed=5)
     elsewhere = trained / "elsewhere/train"

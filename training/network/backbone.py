@@ -158,7 +158,7 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=supported)
 
 
-def save(network: Network, path: Path) -> None:
+def save(network: nn.Module, path: Path) -> None:
     with files.atomic_write(path) as temporary:
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
 
