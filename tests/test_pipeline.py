@@ -113,7 +113,7 @@ def test_the_folder_holds_what_its_sums_and_variants_name(trained: Path) -> None
 
 def test_a_run_keeps_its_configuration_and_the_results_of_its_stages(trained: Path) -> None:
     run = trained / "runs/1"
-    files = {"config.json", "environment.json", "manifest.csv", "audit.json", "predictions.csv", "errors.html", "seed-0"}
+    files = {"config.json", "environment.json", "manifest.csv", "audit.json", "test.json", "errors.html", "seed-0"}
     assert {path.name for path in run.iterdir()} >= files
     of_seed = {"history.csv", "curves.png", "best.safetensors", "last.safetensors", "resume.pt"}
     assert {path.name for path in (run / "seed-0").iterdir()} == of_seed
@@ -168,12 +168,12 @@ def test_a_run_on_other_names_and_labels_ends_with_a_model_that_serves(foreign: 
 
 def test_the_test_split_is_read_once_for_a_model(trained: Path) -> None:
     before = description_of(trained / "runs/1/model")
-    readings = (trained / "runs/1/test_reads.jsonl").read_text()
+    readings = (trained / "runs/1/test.json").read_text()
     run(trained, "calibrate", "--run", "runs/1")  # the same again, which drops the measurements
     assert "read its test fold before" in run(trained, "evaluate", "--run", "runs/1")
     assert description_of(trained / "runs/1/model") == before
-    assert (trained / "runs/1/test_reads.jsonl").read_text() == readings
-    assert [json.loads(line)["variant"] for line in readings.splitlines()] in (["fp32"], ["fp32", "int8"])
+    assert (trained / "runs/1/test.json").read_text() == readings
+    assert [reading["variant"] for reading in json.loads(readings)] in (["fp32"], ["fp32", "int8"])
 
 
 def test_a_run_that_is_interrupted_and_killed_ends_like_one_that_was_not(foreign: Path) -> None:

@@ -11,8 +11,8 @@ from service.errors import MedXferError
 from training import allocator, config, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import layouts, phantoms
-from training.stages import calibrate, card, fit
-from training.tools import ablation, compare, predict
+from training.stages import fit
+from training.tools import ablation, compare, predict, recalibrate
 
 INTERRUPTED = 130
 
@@ -121,9 +121,7 @@ def _phantoms(arguments: argparse.Namespace) -> None:
 
 def _recalibrate(arguments: argparse.Namespace) -> None:
     pipeline.check_out(arguments.out)
-    out = arguments.out.resolve()
-    calibrate.recalibrate(arguments.model, arguments.data, out)
-    card.write_recalibrated(out)
+    recalibrate.run(arguments.model, arguments.data, arguments.out.resolve())
     print(f"{arguments.out}: the model folder, ready to be served")
 
 
@@ -167,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("second", type=Path, metavar="MODEL")
     command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
 
-    command = add("recalibrate", calibrate.RECALIBRATE, _recalibrate)
+    command = add("recalibrate", recalibrate.__doc__, _recalibrate)
     command.add_argument("model", type=Path)
     command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
     command.add_argument("--out", type=Path, required=True, help="where to write the model folder")

@@ -6,7 +6,6 @@ An epoch from files on disk and the same number of steps on a batch that lies in
 does not take is decoding, augmentation and their passage between processes.
 """
 
-import functools
 import json
 import statistics
 import tempfile
@@ -24,9 +23,10 @@ from training import allocator, config, run_folder
 from training.config import Config
 from training.data import batches, layouts, phantoms
 from training.data.batches import Loader, Targets
-from training.graph import assembly, model_folder
+from training.graph import inference
 from training.network import backbone, validation
 from training.network.tuning import FineTuning
+from training.stages import export
 
 RESULT = Path(__file__).with_suffix(".json")
 SIZES = [(224, 224), (1300, 1000)]  # width, height of the JPEG files
@@ -54,12 +54,13 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     crops = batches.loader(choices, records, kinds, batches.augmented(choices), sampler=batches.balanced_sampler(records))
     plain = batches.loader(choices, records, kinds, batches.plain(choices.backbone.image_size))
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
-    exported = assembly.pooling(assembly.export_network(backbone.build(choices.backbone), choices.backbone.image_size), 224)
+    exported = export.build_graph(backbone.build(choices.backbone), choices, kinds.labels)
     epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))
-    extract = functools.partial(validation.outputs, network, network.pooled, what="features")
-    features = alternate(extract, plain, in_memory(choices))
+    features = alternate(
+        lambda images: validation.outputs(network, network.pooled, images, "features"), plain, in_memory(choices)
+    )
     begin = time.monotonic()
-    model_folder.pooled(exported, folder, records)
+    inference.novelty_features(exported, folder, records)
     onnx = time.monotonic() - begin
     seconds = {"training epoch": epoch, "features, PyTorch": features, "features, exported graph": (onnx, None)}
     return [

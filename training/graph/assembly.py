@@ -1,18 +1,22 @@
-"""The one exported ONNX graph: preprocessing, network, head, calibration, heat-map and novelty.
+"""Assembles the exported ONNX graph: preprocessing, network, head, calibration, heat-map and novelty.
 
-    images     sequence of uint8 [height, width]      any and different sizes
+    images         sequence of uint8 [height, width]  of any and of different sizes
     probabilities  float32 [N, 2]                     in the order of the labels
     heatmaps       float32 [N, h, w]                  calibrated logits: evidence for the positive label at each place
     novelty        float32 [N]                        Mahalanobis distance of the features at two depths
 
-Only the network comes from torch's exporter. What stands around it is written out here in ONNX's own text form, since
-its operators were chosen by measurement: `Loop` with a stacked output (`SequenceMap` copies the sequence at every
-step), `Resize` on floats (agrees with torch, and is faster than on uint8), `GlobalAveragePool`, `GlobalLpPool` and 1 × 1
-convolutions for sums (an image alone and in a batch gives the same bits; `ReduceMean` and `MatMul` do not promise that).
+To add an output, compute it in HEAD and name it there, in `describe` if users should know it, and in
+`service.model.classifier.Outputs`.
+
+Only the network comes from torch's exporter. The rest is written here in ONNX's text form, because its operators were chosen
+by measurement: `Loop` with a stacked output (`SequenceMap` copies the sequence at every step), `Resize` on floats (agrees with
+torch, and is faster than on uint8), and `GlobalAveragePool`, `GlobalLpPool` and 1 × 1 convolutions for sums (an image alone and
+in a batch gives the same bits; `ReduceMean` and `MatMul` do not guarantee that).
 """
 
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +33,7 @@ from training.network.backbone import Network
 OPSET = 18  # the first with antialiased Resize
 IR_VERSION = 10
 NOVELTY_COMPONENTS = 64
+NOVELTY_FEATURES = "novelty_features"  # inside the graph, [N, C, 1, 1]: means of the middle map's quarters, and of the last map
 
 Floats = npt.NDArray[np.floating]
 
@@ -72,8 +77,8 @@ head (float[N, {channels}, h, w] features, float[N, {middle}, {half2}, {half2}] 
   quarters = AveragePool <kernel_shape = [{half}, {half}], strides = [{half}, {half}]> (middle_features)
   quarters_column = Reshape (quarters, column)
   pooled = GlobalAveragePool (features)
-  both = Concat <axis = 1> (quarters_column, pooled)
-  deviations = Sub (both, novelty_mean)
+  novelty_features = Concat <axis = 1> (quarters_column, pooled)
+  deviations = Sub (novelty_features, novelty_mean)
   scaled = Mul (deviations, novelty_scale)
   scaled_row = Reshape (scaled, row)
   length = GlobalLpPool <p = 2> (scaled_row)
@@ -89,20 +94,6 @@ head (float[N, {channels}, h, w] features, float[N, {middle}, {half2}, {half2}] 
 """
 
 
-POOLED = """
-<ir_version: {ir}, opset_import: ["": {opset}]>
-pool (float[N, {channels}, h, w] features, float[N, {middle}, {half2}, {half2}] middle_features) => (float[N, C] pooled)
-<int64[2] row = {{0, -1}}>
-{{
-  quarters = AveragePool <kernel_shape = [{half}, {half}], strides = [{half}, {half}]> (middle_features)
-  quarters_row = Reshape (quarters, row)
-  means = GlobalAveragePool (features)
-  means_row = Reshape (means, row)
-  pooled = Concat <axis = 1> (quarters_row, means_row)
-}}
-"""
-
-
 class Whitening(NamedTuple):
     """The Mahalanobis distance of x is √(|scale · (x − mean)|² − |components · (x − mean)|²)."""
 
@@ -111,26 +102,27 @@ class Whitening(NamedTuple):
     components: Floats  # [K, C]
 
 
-def whitening(pooled: Floats, channels: int) -> Whitening:
-    """Of training images' `pooling` [N, C], under probabilistic PCA: K leading directions with their own variance, one common
-    variance in all others, so that a few thousand images determine it (Tipping & Bishop 1999). As a measure of what is
-    foreign to a network: Lee et al. 2018, arXiv 1807.03888.
+def whiten(features: Floats, channels: int) -> Whitening:
+    """Fits a Gaussian to the novelty features [N, C] of training images, by probabilistic PCA (Tipping & Bishop 1999).
 
-    Each of the two depths, of which the last has `channels`, is first brought to a variance of 1, on average.
+    K leading directions have their own variance and all others share one, so a few thousand images determine it. As a measure
+    of what is foreign to a network: Lee et al. 2018, arXiv 1807.03888. Each of the two depths, of which the last has `channels`
+    features, is first scaled to an average variance of 1.
     """
-    depths = np.split(pooled.var(0, dtype=np.float64), [-channels])
+    depths = np.split(features.var(0, dtype=np.float64), [-channels])
     block_scale = np.concatenate([np.full(len(variance), variance.mean() ** -0.5) for variance in depths])
-    components = min(NOVELTY_COMPONENTS, (min(pooled.shape) - 1) // 2)  # leaves directions to measure the noise in
-    pca = PCA(components, svd_solver="full").fit(pooled * block_scale)
-    # scikit-learn's mean is over the directions that the images span; with fewer images than features, the others count too.
-    spanned, all_directions = min(pooled.shape) - components, pooled.shape[1] - components
+    components = min(NOVELTY_COMPONENTS, (min(features.shape) - 1) // 2)  # leaves directions to measure the noise in
+    pca = PCA(components, svd_solver="full").fit(features * block_scale)
+    # scikit-learn averages the noise over the directions that the images span; with fewer images than features, the other
+    # directions count too.
+    spanned, all_directions = min(features.shape) - components, features.shape[1] - components
     noise = pca.noise_variance_ * spanned / all_directions
     scale = block_scale * noise**-0.5
     directions = np.sqrt(1 - noise / pca.explained_variance_)[:, None] * pca.components_
     return Whitening(pca.mean_ / block_scale, scale, directions * scale)
 
 
-class Maps(nn.Module):
+class FeatureMaps(nn.Module):
     """A network's feature maps at two depths."""
 
     def __init__(self, network: Network) -> None:
@@ -142,19 +134,22 @@ class Maps(nn.Module):
 
 
 def export_network(network: Network, size: int) -> onnx.ModelProto:
-    """pixels float32 [N, 1, size, size], grey levels less their mean, to middle_features float32 [N, B, size / 16, size / 16]
-    and features [N, C, size / 32, size / 32]. The exporter folds the batch norms, and we the deviation of the levels."""
+    """Exports the backbone: pixels float32 [N, 1, size, size], grey levels minus their mean, to middle_features float32
+    [N, B, size / 16, size / 16] and features [N, C, size / 32, size / 32].
+
+    The exporter folds the batch norms into the convolutions; the grey levels' standard deviation is folded into the stem here.
+    """
     example = torch.zeros(2, 1, size, size)  # a batch of 1 would make the batch dimension a constant
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecated calls
+        warnings.simplefilter("ignore")  # the exporter calls deprecated functions of its own
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            Maps(network.cpu().eval()), (example,), dynamo=True, verbose=False, opset_version=OPSET,
+            FeatureMaps(network.cpu().eval()), (example,), dynamo=True, verbose=False, opset_version=OPSET,
             input_names=["pixels"], output_names=["middle_features", "features"], dynamic_shapes=({0: torch.export.Dim("N")},),
         )  # fmt: skip
     assert program is not None  # dynamo=True returns the program
     model = program.model_proto
-    for node in model.graph.node:  # stack traces with this machine's paths
+    for node in model.graph.node:  # both hold stack traces with paths of this machine
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     del model.graph.value_info[:]
@@ -166,18 +161,29 @@ def export_network(network: Network, size: int) -> onnx.ModelProto:
 
 
 def assemble(
-    network: onnx.ModelProto, size: int, weight: Floats, bias: float, novelty: Whitening, labels: list[str], positive: str
+    network: onnx.ModelProto, size: int, weight: Floats, bias: float, labels: list[str], positive: str
 ) -> onnx.ModelProto:
-    """The whole graph at temperature 1. `weight` [C]: the head's, positive label less the other; `bias` likewise."""
+    """The whole graph around an exported network, at temperature 1 and with novelty not yet fitted (`set_novelty`).
+
+    `weight` [C] and `bias`: those of the head, positive label minus the other.
+    """
+    depth = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in network.graph.output}
+    texts = {
+        "ir": IR_VERSION, "opset": OPSET, "size": size, "half": size // 32, "half2": size // 16, "mean": 255 * MEAN,
+        "channels": depth["features"], "middle": depth["middle_features"],
+    }  # fmt: skip
     first, second = ("logit", "against") if labels[0] == positive else ("against", "logit")
-    after = parser.parse_model(HEAD.format(first=first, second=second, **_texts(network, size)))
-    after.graph.initializer.extend([
-        _tensor("evidence_weight", weight.reshape(1, -1, 1, 1)),
-        _tensor("novelty_mean", novelty.mean.reshape(1, -1, 1, 1)),
-        _tensor("novelty_scale", novelty.scale.reshape(1, -1, 1, 1)),
-        _tensor("novelty_components", novelty.components[:, :, None, None]),
-    ])  # fmt: skip
-    model = _between(network, size, after)
+    head = parser.parse_model(HEAD.format(first=first, second=second, **texts))
+    head.graph.initializer.append(_tensor("evidence_weight", weight.reshape(1, -1, 1, 1)))
+    features = 4 * depth["middle_features"] + depth["features"]
+    unfitted = Whitening(np.zeros(features), np.ones(features), np.zeros((1, features)))
+    head.graph.initializer.extend(_tensor(name, values) for name, values in _novelty_tensors(unfitted).items())
+
+    model = parser.parse_model(PREPROCESSING.format(**texts))
+    network = compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
+    model = compose.merge_models(model, network, [("pixels", "pixels")])
+    model = compose.merge_models(model, head, [(name, name) for name in depth])
+    del model.opset_import[1:]  # merging repeats it, which ONNX Runtime's quantiser refuses
     model.graph.name = model.producer_name = "medxfer"
     set_calibration(model, temperature=1, bias=bias)
     describe(model, labels, positive)
@@ -185,51 +191,44 @@ def assemble(
     return model
 
 
-def pooling(network: onnx.ModelProto, size: int) -> onnx.ModelProto:
-    """images as above, to `pooled` float32 [N, 4 · middle channels + channels]: what novelty is measured on, the middle map's
-    means over the quarters of the image first."""
-    return _between(network, size, parser.parse_model(POOLED.format(**_texts(network, size))))
-
-
-def _between(network: onnx.ModelProto, size: int, after: onnx.ModelProto) -> onnx.ModelProto:
-    before = parser.parse_model(PREPROCESSING.format(mean=255 * MEAN, **_texts(network, size)))
-    network = compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
-    model = compose.merge_models(before, network, [("pixels", "pixels")])
-    model = compose.merge_models(model, after, [(name, name) for name in ("middle_features", "features")])
-    del model.opset_import[1:]  # merging repeats it, which ONNX Runtime's quantiser refuses
-    return model
-
-
-def _texts(network: onnx.ModelProto, size: int) -> dict[str, int]:
-    channels = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in network.graph.output}
-    return {
-        "ir": IR_VERSION, "opset": OPSET, "size": size, "channels": channels["features"], "middle": channels["middle_features"],
-        "half": size // 32, "half2": size // 16,
-    }  # fmt: skip
+def set_novelty(model: onnx.ModelProto, whitening: Whitening) -> None:
+    """Changes `model` in place."""
+    _set(model, _novelty_tensors(whitening))
 
 
 def set_calibration(model: onnx.ModelProto, temperature: float, bias: float) -> None:
-    """In place. The logit of the positive label becomes mean(evidence) / temperature + bias."""
-    values = {"temperature": temperature, "bias": bias}
-    for tensor in model.graph.initializer:
-        if tensor.name in values:
-            tensor.CopyFrom(_tensor(tensor.name, np.array(values[tensor.name])))
+    """Changes `model` in place: the positive label's logit becomes mean(evidence) / temperature + bias."""
+    _set(model, {"temperature": np.array(temperature), "bias": np.array(bias)})
 
 
 def calibration(model: onnx.ModelProto) -> tuple[float, float]:
-    """Temperature and bias, as they stand in the graph."""
+    """Temperature and bias, as the graph holds them."""
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     return float(numpy_helper.to_array(values["temperature"])), float(numpy_helper.to_array(values["bias"]))
 
 
 def describe(model: onnx.ModelProto, labels: list[str], positive: str) -> None:
-    """So that the file alone can be used."""
+    """Writes labels and input format into the file's own metadata, so that the file alone can be used."""
     onnx.helper.set_model_props(model, {
         "labels": ",".join(labels),
         "positive": positive,
         "images": "a list of greyscale images, uint8 [height, width], 0 black to 255 white, of any sizes",
         "disclaimer": "For education and research only. Not a medical device.",
     })  # fmt: skip
+
+
+def _novelty_tensors(whitening: Whitening) -> dict[str, Floats]:
+    return {
+        "novelty_mean": whitening.mean.reshape(1, -1, 1, 1),
+        "novelty_scale": whitening.scale.reshape(1, -1, 1, 1),
+        "novelty_components": whitening.components[:, :, None, None],
+    }
+
+
+def _set(model: onnx.ModelProto, values: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(_tensor(tensor.name, values[tensor.name]))
 
 
 def _tensor(name: str, values: npt.NDArray[np.generic]) -> onnx.TensorProto:

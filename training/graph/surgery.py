@@ -1,6 +1,6 @@
-"""Takes the network out of the served graph, and puts another form of it back.
+"""Replaces the network inside the served graph by another form of it.
 
-The network is what lies between `pixels` and the maps at two depths; what stands around it, `graph` wrote.
+The network is the part between `pixels` and the feature maps at two depths; `assembly` wrote the rest.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.utils import Extractor
 
 INPUT, MAPS = "pixels", ["middle_features", "features"]
-BLOCK = 2  # of `space_to_depth`: the stride of every stem
+BLOCK = 2  # side of the blocks of `space_to_depth`: the stride of every stem
 
 
 def network_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """pixels float32 [N, 1, S, S] to both maps. Its nodes have names: convolutions those of their layers in torch."""
+    """The network alone, pixels float32 [N, 1, S, S] to both maps. Convolutions are named as their layers in torch."""
     network: onnx.ModelProto = Extractor(model).extract_model([INPUT], MAPS)
     for node in network.graph.node:
         node.name = layer(node) if node.op_type == "Conv" else node.output[0]
@@ -24,7 +24,7 @@ def network_of(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` with `network` in the place of its own."""
+    """A copy of `model` with its own network replaced by `network`."""
     own = network_of(model).graph
     outputs, tensors = {node.output[0] for node in own.node}, {tensor.name for tensor in own.initializer}
     before = [node for node in model.graph.node if node.output[0] not in outputs]
@@ -41,7 +41,7 @@ def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.Model
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """`model` with these of its float32 values as further outputs."""
+    """A copy of `model` with some of its internal float32 values as further outputs."""
     more = onnx.ModelProto()
     more.CopyFrom(model)
     known = {value.name for value in (*model.graph.input, *model.graph.output)}
@@ -52,19 +52,21 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def space_to_depth(network: onnx.ModelProto) -> onnx.ModelProto:
-    """The same function, with a stem of stride 1 on blocks of 2 × 2 pixels, each a channel. With one channel ONNX Runtime's
-    int8 convolution has too little to multiply at a time; in float32 it is no slower."""
+    """The same function with a faster stem: 2 × 2 blocks of pixels become four channels, and the stride becomes 1.
+
+    With one channel, ONNX Runtime's int8 convolution has too little to multiply at a time. In float32 this form is no slower.
+    """
     network = onnx.ModelProto.FromString(network.SerializeToString())
     stem = next(node for node in network.graph.node if node.op_type == "Conv")
     weight = next(tensor for tensor in network.graph.initializer if tensor.name == stem.input[1])
     filters = numpy_helper.to_array(weight)  # [out, 1, side, side]
     channels, side, margin = len(filters), filters.shape[2], attribute(stem, "pads")[0]
-    before, after = -(-margin // BLOCK), (side - 1 - margin) // BLOCK  # blocks that the filter reaches beyond its own
+    before, after = -(-margin // BLOCK), (side - 1 - margin) // BLOCK  # blocks that the filter reaches on each side
     blocks = before + 1 + after
     first = BLOCK * before - margin
     wide = np.zeros((channels, blocks * BLOCK, blocks * BLOCK), np.float32)
     wide[:, first : first + side, first : first + side] = filters[:, 0]
-    deep = wide.reshape(channels, blocks, BLOCK, blocks, BLOCK).transpose(0, 2, 4, 1, 3)  # as SpaceToDepth orders them
+    deep = wide.reshape(channels, blocks, BLOCK, blocks, BLOCK).transpose(0, 2, 4, 1, 3)  # the channel order of SpaceToDepth
     weight.CopyFrom(numpy_helper.from_array(deep.reshape(channels, BLOCK * BLOCK, blocks, blocks), weight.name))
     stem.ClearField("attribute")
     stem.attribute.extend(
@@ -78,11 +80,11 @@ def space_to_depth(network: onnx.ModelProto) -> onnx.ModelProto:
     return shape_inference.infer_shapes(network)
 
 
-def attribute(node: onnx.NodeProto, name: str) -> Any:  # Any: as ONNX keeps them
+def attribute(node: onnx.NodeProto, name: str) -> Any:  # Any: an attribute may have any type
     return next(helper.get_attribute_value(found) for found in node.attribute if found.name == name)
 
 
 def layer(convolution: onnx.NodeProto) -> str:
-    """The layer's name in torch, from that of its weight."""
+    """The layer's name in torch, taken from the name of its weight."""
     weight: str = convolution.input[1]
     return weight.removeprefix("network/").removeprefix("network.").removesuffix(".weight")

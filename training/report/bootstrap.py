@@ -1,10 +1,10 @@
-"""How far chance goes: figures of many draws of the patients, with replacement (Efron 1979), and their intervals.
+"""Bootstrap intervals over patients: figures of many random draws of the patients, with replacement (Efron 1979).
 
-`truth` is bool [N] (positive or not), `probability` float [N], of the positive label; `patients` says whose image each is,
-and images of one patient are drawn together, since they are alike.
+`truth` is bool [N] (positive label or not), `probability` float [N] of the positive label. `patients` names the patient of
+each image; images of one patient are alike, so they are drawn together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,59 +13,59 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
-BOOTSTRAPS = 1000
+DRAWS = 1000
+CHUNK = 1_000_000  # draws × images computed at once: bounds the memory to some tens of MB for any number of images
+FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
+
+
+class Draws(NamedTuple):
+    """Figures [B] of each draw, NaN where it lacks a label. `roc` [B, 101]: sensitivity at each of FALSE_POSITIVE_RATES."""
+
+    sensitivity: Floats
+    specificity: Floats
+    accuracy: Floats
+    auroc: Floats
+    roc: Floats
+
+
+def bootstrap(truth: Bools, probability: Floats, patients: Sequence[str], threshold: float = 0.5) -> Draws:
+    """All but `auroc` and `roc` at `threshold`. Always the same draws of the same patients, so that models can be compared."""
+    parts = [figures(truth, probability, weight, threshold) for weight in resample(patients)]
+    return Draws(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def resample(patients: Sequence[str]) -> Iterator[Floats]:
+    """Chunks [b, N] of all draws: how often each image is drawn."""
+    rng = np.random.default_rng(0)
+    names, owner = np.unique(np.array(patients), return_inverse=True)
+    size = max(1, CHUNK // len(owner))
+    for start in range(0, DRAWS, size):
+        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(size, DRAWS - start))
+        yield times[:, owner].astype(np.float64)
+
+
+def figures(truth: Bools, probability: Floats, weight: Floats, threshold: float) -> Draws:
+    """Figures of images that count `weight` [b, N] times."""
+    order = np.argsort(-probability, kind="stable")
+    last_of_equals = np.append(np.diff(probability[order]) != 0, True)
+    counts = [
+        np.pad(np.cumsum(weight[:, order] * label[order], axis=1)[:, last_of_equals], ((0, 0), (1, 0)))
+        for label in (~truth, truth)
+    ]  # false and true positives at every threshold, from none called positive to all
+    negatives, positives = (count[:, -1] for count in counts)
+    called = len(np.unique(probability[probability >= threshold]))
+    false, true = (count[:, called] for count in counts)
+    with np.errstate(invalid="ignore"):  # a draw without a label
+        false_rates, true_rates = (count / count[:, -1:] for count in counts)
+        return Draws(
+            sensitivity=true / positives,
+            specificity=1 - false / negatives,
+            accuracy=(true + negatives - false) / (positives + negatives),
+            auroc=np.asarray(np.trapezoid(true_rates, false_rates, axis=1)),
+            roc=np.array([np.interp(FALSE_POSITIVE_RATES, *rates) for rates in zip(false_rates, true_rates, strict=True)]),
+        )
 
 
 def interval(draws: Floats) -> list[float]:
+    """95 % percentile interval, ignoring NaN."""
     return [float(value) for value in np.nanquantile(draws, [0.025, 0.975])]
-
-
-class Curve(NamedTuple):
-    """Over all thresholds, falling: [B, K] false and true positive rates of B draws, or [1, K] of the images themselves."""
-
-    false_positives: Floats
-    true_positives: Floats
-
-
-class Bootstrap:
-    """B draws of as many patients as there are, with replacement; every figure of a draw from weighted images, at once."""
-
-    def __init__(self, truth: Bools, probability: Floats, patients: Sequence[str], seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        _, owner = np.unique(np.array(patients), return_inverse=True)
-        people = int(owner.max()) + 1
-        times = rng.multinomial(people, np.full(people, 1 / people), BOOTSTRAPS)
-        self.truth, self.probability = truth, probability
-        self.weight = times[:, owner].astype(np.float64)  # [B, N]
-        self.total = self.weight.sum(1)
-        self.positives = self.weight @ truth
-
-    def rates(self, threshold: float) -> tuple[Floats, Floats]:
-        """Sensitivity and specificity [B]; NaN where a draw has no image of the label."""
-        called = self.probability >= threshold
-        with np.errstate(invalid="ignore"):
-            sensitivity = self.weight @ (self.truth & called) / self.positives
-            specificity = self.weight @ (~self.truth & ~called) / (self.total - self.positives)
-        return sensitivity, specificity
-
-    def curve(self) -> Curve:
-        return curve(self.truth, self.probability, self.weight)
-
-    def auroc(self) -> Floats:
-        """[B]; NaN where a draw has one label alone."""
-        return area(self.curve())
-
-
-def area(curve: Curve) -> Floats:
-    return np.asarray(np.trapezoid(curve.true_positives, curve.false_positives, axis=1))
-
-
-def curve(truth: Bools, probability: Floats, weight: Floats) -> Curve:
-    order = np.argsort(-probability, kind="stable")
-    last_of_equals = np.append(np.diff(probability[order]) != 0, True)
-    rates = []
-    for label in (~truth, truth):
-        sums = np.cumsum(weight[:, order] * label[order], axis=1)[:, last_of_equals]
-        with np.errstate(invalid="ignore"):
-            rates.append(np.hstack([np.zeros((len(weight), 1)), sums]) / sums[:, -1:])
-    return Curve(*rates)

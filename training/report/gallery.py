@@ -1,6 +1,6 @@
-"""`errors.html`: what a model got wrong, the surest errors first.
+"""Writes `errors.html`: the images that a model classified wrongly, the most confident errors first.
 
-It shows images of the data set, so it stays in the run folder.
+The page shows images of the data set, so it stays in the run folder.
 """
 
 import base64
@@ -15,10 +15,10 @@ from PIL import Image
 
 from service.model.classifier import Classifier, GreyImage
 from training.data import manifest, splits
-from training.graph.predictions import Answers
+from training.graph.inference import Predictions
 
 SIDE = 224
-SHOWN = 60  # of each split
+SHOWN = 60  # images of each split
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Errors of {name}</title>
@@ -28,40 +28,40 @@ figure {{ display: inline-block; margin: 0 1rem 1.5rem 0; width: {width}px; max-
 img {{ display: block; max-width: 100%; background: #000 }}
 figcaption {{ overflow-wrap: anywhere; font-size: 13px }}
 </style>
-<h1>What {name} got wrong</h1>
-<p>Beside each image its heat-map: red speaks for {positive}, blue against it. <strong>For the eyes of those who trained it:
-these are images of the data set.</strong></p>
+<h1>Errors of {name}</h1>
+<p>Each image is shown with its heat-map: red is evidence for {positive}, blue against it. <strong>These are images of the
+data set: only for those who trained the model.</strong></p>
 {sections}
 """
 
 
-def write(path: Path, classifier: Classifier, folder: Path, answers: dict[str, Answers]) -> None:
+def write(path: Path, classifier: Classifier, folder: Path, predictions: dict[str, Predictions]) -> None:
+    """`predictions`: by split; those of the test fold are left out, so that nobody looks at it to choose the next model."""
     description = classifier.artefact.description
     sections = []
-    for split, answer in answers.items():
-        if split == splits.TEST:  # not for the eyes of those who choose the next model
+    for split, found in predictions.items():
+        if split == splits.TEST:
             continue
-        wrong = np.flatnonzero((answer.probability >= 0.5) != answer.truth)
-        surest = wrong[np.argsort(-np.abs(answer.probability[wrong] - 0.5), kind="stable")][:SHOWN]
-        figures = [_figure(classifier, folder, answer, index) for index in surest]
-        sections.append(f"<h2>{split}: {len(wrong)} of {len(answer.truth)}</h2>\n" + "\n".join(figures))
+        wrong = np.flatnonzero((found.probability >= 0.5) != found.truth)
+        most_confident = wrong[np.argsort(-np.abs(found.probability[wrong] - 0.5), kind="stable")][:SHOWN]
+        figures = [_figure(classifier, folder, found, index) for index in most_confident]
+        sections.append(f"<h2>{split}: {len(wrong)} of {len(found.truth)}</h2>\n" + "\n".join(figures))
     text = PAGE.format(
         name=escape(description.name), positive=escape(description.positive), width=2 * SIDE, sections="\n".join(sections)
     )
     path.write_text(text, encoding="utf-8")
 
 
-def _figure(classifier: Classifier, folder: Path, answers: Answers, index: int) -> str:
-    record = answers.records[index]
+def _figure(classifier: Classifier, folder: Path, predictions: Predictions, index: int) -> str:
+    record = predictions.records[index]
     grey = manifest.read_image(folder, record)
     picture = np.hstack([_square(grey), _overlay(grey, classifier)])
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=85)
     source = base64.b64encode(buffer.getvalue()).decode()
     positive = classifier.artefact.description.positive
-    caption = (
-        f"{escape(record.path)}<br>{escape(positive)} {answers.probability[index]:.3f}, novelty {answers.novelty[index]:.1f}"
-    )
+    probability, novelty = predictions.probability[index], predictions.novelty[index]
+    caption = f"{escape(record.path)}<br>{escape(positive)} {probability:.3f}, novelty {novelty:.1f}"
     return f'<figure><img alt="" src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
 
 
@@ -71,7 +71,7 @@ def _square(grey: GreyImage) -> GreyImage:
 
 
 def _overlay(grey: GreyImage, classifier: Classifier) -> npt.NDArray[np.uint8]:
-    """The same, with the heat-map over it; full colour is the same evidence for every image."""
+    """uint8 [SIDE, SIDE, 3] with the heat-map over it; full colour means the same evidence in every image."""
     strength = classifier.classify([grey]).heatmaps[0] / classifier.artefact.description.heatmap.scale
     smooth = Image.fromarray(np.clip(strength, -1, 1)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     colour = colormaps["RdBu_r"](np.asarray(smooth) / 2 + 0.5)[..., :3] * 255

@@ -1,7 +1,7 @@
-"""Two checks of the heat-maps. Do they come from what was learned? And does the evidence lie where lungs are?
+"""Two checks of the heat-maps: whether they depend on the learned weights, and how much evidence lies where the lungs are.
 
-The first is the randomisation test of Adebayo et al. 2018 (arXiv 1810.03292): weights are replaced from the output
-downwards, and maps that stay as they were would show the image, not the model.
+The first is the randomisation test of Adebayo et al. 2018 (arXiv 1810.03292): weights are replaced by noise, from the output
+downwards. Maps that stayed the same would show the image, not the model.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from scipy.stats import spearmanr
 
 from service.model.classifier import Classifier, GreyImage
-from training.graph import model_folder
+from training.graph import inference
 
 Maps = npt.NDArray[np.floating]  # [N, h, w]
 
@@ -24,13 +24,14 @@ PARTS = {"the head": 0.0, "the head and the upper half": 0.5, "all": 1.0}  # sha
 
 
 def check(folder: Path, classifier: Classifier, images: Sequence[GreyImage]) -> dict[str, Any]:
-    """What `model.json` keeps. `randomised`: rank correlation of a map with itself, before and after, mean over images."""
-    maps = _maps_of(classifier, images)
+    """The figures for `model.json`. `randomised`: rank correlation of maps before and after, mean over images."""
+    maps = inference.classify_images(classifier, images).heatmaps
+    noise = {name: randomised(classifier, folder, share) for name, share in PARTS.items()}
     return {
         "images": len(images),
         "randomised": {
-            name: float(np.mean(correlations(maps, _maps_of(randomised(classifier, folder, share), images))))
-            for name, share in PARTS.items()
+            name: float(np.mean(correlations(maps, inference.classify_images(other, images).heatmaps)))
+            for name, other in noise.items()
         },
         "border": {"share": border_share(maps), "if_even": border_share(np.ones_like(maps))},
         "outside_the_middle": {"share": outside_share(maps), "if_even": outside_share(np.ones_like(maps))},
@@ -38,7 +39,7 @@ def check(folder: Path, classifier: Classifier, images: Sequence[GreyImage]) -> 
 
 
 def randomised(classifier: Classifier, folder: Path, share: float) -> Classifier:
-    """Head and the upper `share` of the network's convolutions replaced by normal values of the same deviation."""
+    """A copy whose head, and upper `share` of the network's convolutions, hold normal noise of the same deviation."""
     artefact = classifier.artefact
     model = onnx.load(folder / artefact.description.variants[artefact.variant].file)
     rng = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def randomised(classifier: Classifier, folder: Path, share: float) -> Classifier
 
 
 def correlations(first: Maps, second: Maps) -> list[float]:
-    """Spearman's, of each pair of maps; 0 where a map is constant."""
+    """Spearman's correlation of each pair of maps; 0 where a map is constant."""
     return [
         0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a.ravel(), b.ravel()).statistic)
         for a, b in zip(first, second, strict=True)
@@ -62,17 +63,13 @@ def correlations(first: Maps, second: Maps) -> list[float]:
 
 
 def border_share(maps: Maps) -> float:
-    """Of all |evidence|, that on the outermost ring of cells."""
+    """The share of all |evidence| that lies on the outermost ring of cells."""
     return _share_outside(maps, 1)
 
 
 def outside_share(maps: Maps) -> float:
-    """Of all |evidence|, that outside the middle half of each side."""
+    """The share of all |evidence| that lies outside the middle half of each side."""
     return _share_outside(maps, maps.shape[1] // 4 + (maps.shape[1] % 4 > 1))
-
-
-def _maps_of(classifier: Classifier, images: Sequence[GreyImage]) -> Maps:
-    return model_folder.classify_images(classifier, images).heatmaps
 
 
 def _share_outside(maps: Maps, margin: int) -> float:

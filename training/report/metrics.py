@@ -1,50 +1,57 @@
-"""Numbers in, numbers out: what a model gets right, how calibrated it is, and how sure one can be of that.
+"""Metrics of binary predictions: discrimination, calibration, and how certain each figure is. Numbers in, numbers out.
 
-Throughout, `truth` is bool [N] (positive or not), `probability` float [N], of the positive label, and `patients` says whose
-image each is. Intervals are 95 %: `interval` of a proportion is Wilson's, which takes images for independent;
-`patient_interval`, and all others, resample patients (percentile bootstrap), since images of one patient are alike.
+To add a metric to the report, compute it in `measure` and name it in `ROWS` of `training/stages/card.py`.
+
+Everywhere, `truth` is bool [N] (positive label or not), `probability` float [N] of the positive label, and `patients` names
+the patient of each image. Intervals are 95 %: `interval` of a proportion is Wilson's, which assumes independent images;
+`patient_interval`, and all others, come from resampling patients, because images of one patient are alike.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, binomtest
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    matthews_corrcoef,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    roc_curve,
+)
 
-from training.report.bootstrap import Bootstrap, curve, interval
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
+from training.report.bootstrap import FALSE_POSITIVE_RATES, Bools, Draws, Floats, bootstrap, interval
 
 ECE_BINS = 15
 RELIABILITY_BINS = 10
 HISTOGRAM_BINS = 20
-CURVE_POINTS = 101
+GRID = np.linspace(0, 1, 101)
 
 
 def measure(truth: Bools, probability: Floats, patients: Sequence[str], thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """What `model.json` keeps of a split. `thresholds`: by name, `balanced` (0.5) among them, at which all single figures are.
+    """All figures that `model.json` keeps of one split.
 
-    `precision`, `recall` and `f1` are macro averages over the two labels; `recall` is also the balanced accuracy.
+    `thresholds`: by name; single figures are taken at the one named `balanced`. `precision`, `recall` and `f1` are macro
+    averages over the two labels; `recall` is also the balanced accuracy.
     """
-    draws = Bootstrap(truth, probability, patients)
+    draws = bootstrap(truth, probability, patients, thresholds["balanced"])
     at = {name: counts(truth, probability, threshold) for name, threshold in thresholds.items()}
     tp, fp, fn, tn = at["balanced"].values()
     called = probability >= thresholds["balanced"]
-    sensitivity, specificity = draws.rates(thresholds["balanced"])
-    positives = draws.positives / draws.total
-    accuracy = positives * sensitivity + (1 - positives) * specificity
+    macro = precision_recall_fscore_support(truth, called, average="macro", zero_division=0)
     return {
         "images": len(truth),
         "patients": len(set(patients)),
-        "auroc": {"value": float(roc_auc_score(truth, probability)), "interval": interval(draws.auroc())},
+        "auroc": {"value": float(roc_auc_score(truth, probability)), "interval": interval(draws.auroc)},
         "average_precision": float(average_precision_score(truth, probability)),
-        "accuracy": {**proportion(tp + tn, len(truth)), "patient_interval": interval(accuracy)},
-        "sensitivity": {**proportion(tp, tp + fn), "patient_interval": interval(sensitivity)},
-        "specificity": {**proportion(tn, tn + fp), "patient_interval": interval(specificity)},
-        **_macro(tp, fp, fn, tn),
+        "accuracy": {**proportion(tp + tn, len(truth)), "patient_interval": interval(draws.accuracy)},
+        "sensitivity": {**proportion(tp, tp + fn), "patient_interval": interval(draws.sensitivity)},
+        "specificity": {**proportion(tn, tn + fp), "patient_interval": interval(draws.specificity)},
+        **{name: float(value) for name, value in zip(("precision", "recall", "f1"), macro[:3], strict=True)},
         "mcc": float(matthews_corrcoef(truth, called)),
         "at": at,
         **calibration(truth, probability),
@@ -56,8 +63,7 @@ def measure(truth: Bools, probability: Floats, patients: Sequence[str], threshol
 
 
 def calibration(truth: Bools, probability: Floats) -> dict[str, Any]:
-    """How far probabilities can be taken at their word, at equal priors. `reliability`: mean probability, observed share and
-    number of images in bins of equal mass."""
+    """Calibration figures at equal priors. `reliability`: mean probability, observed share and number of images per bin."""
     weight = equal_priors(truth)
     return {
         "ece": ece(truth, probability),
@@ -78,12 +84,12 @@ def counts(truth: Bools, probability: Floats, threshold: float) -> dict[str, int
 
 
 def equal_priors(truth: Bools) -> Floats:
-    """Weights [N], summing to 1, that make both labels equally frequent. Needs both to occur."""
+    """Weights [N], summing to 1, that make both labels equally frequent. Both must occur."""
     return np.asarray(np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum()))
 
 
 def ece(truth: Bools, probability: Floats) -> float:
-    """Expected calibration error in 15 bins of equal mass, weighted to equal priors (Naeini et al. 2015; equal mass after
+    """Expected calibration error in 15 bins of equal mass, weighted to equal priors (Naeini et al. 2015; bins of equal mass:
     Nguyen & O'Connor 2015)."""
     bins, weight = _equal_mass(truth, probability, ECE_BINS), equal_priors(truth)
     return float(np.abs(np.bincount(bins, weight * (probability - truth), ECE_BINS)).sum())
@@ -103,7 +109,7 @@ def reliability(truth: Bools, probability: Floats) -> list[dict[str, Any]]:
 
 
 def histogram(truth: Bools, probability: Floats) -> dict[str, list[int]]:
-    """Images in 20 bins of equal width from 0 to 1."""
+    """Number of images in 20 bins of equal width from 0 to 1."""
     ranges: dict[str, Any] = {"bins": HISTOGRAM_BINS, "range": (0, 1)}
     return {
         "positive": np.histogram(probability[truth], **ranges)[0].tolist(),
@@ -122,7 +128,7 @@ def lower_bound(successes: int, trials: int) -> float:
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: Floats) -> tuple[Floats, Floats]:
-    """PPV and NPV, as `prevalence` is shaped, by Bayes' rule; NaN where nothing is called so."""
+    """PPV and NPV at each prevalence, by Bayes' rule; NaN where no image gets that label."""
     positive, negative = prevalence * sensitivity, (1 - prevalence) * specificity
     with np.errstate(invalid="ignore"):
         ppv = positive / (positive + (1 - prevalence) * (1 - specificity))
@@ -130,58 +136,42 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: Floats
 
 
 def text(value: Any) -> str:
-    """One of the values of `measure`, with its interval if it has one, for people."""
+    """Formats one value of `measure` for people, with its interval if it has one."""
     if isinstance(value, dict):
         low, high = value["interval"]
         return f"{value['value']:.3f} ({low:.3f}–{high:.3f})"
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _roc(truth: Bools, probability: Floats, draws: Bootstrap) -> dict[str, list[float]]:
-    """Sensitivity, and its band over patients, at 101 false positive rates."""
-    grid = np.linspace(0, 1, CURVE_POINTS)
-    own = curve(truth, probability, np.ones((1, len(truth))))
-    drawn = draws.curve()
-    rows = [
-        np.interp(grid, false, true)
-        for false, true in zip(drawn.false_positives, drawn.true_positives, strict=True)
-        if true[-1] == 1
-    ]
-    low, high = np.nanquantile(rows, [0.025, 0.975], axis=0)
-    sensitivity = np.interp(grid, own.false_positives[0], own.true_positives[0])
-    return {"false_positive_rate": _list(grid), "sensitivity": _list(sensitivity), "low": _list(low), "high": _list(high)}
+def _roc(truth: Bools, probability: Floats, draws: Draws) -> dict[str, list[float]]:
+    """Sensitivity at 101 false positive rates, and its band over patients."""
+    rates = FALSE_POSITIVE_RATES
+    false, true, _ = roc_curve(truth, probability, drop_intermediate=False)
+    low, high = np.quantile(draws.roc[np.isfinite(draws.auroc)], [0.025, 0.975], axis=0)
+    sensitivity = np.interp(rates, false, true)
+    return {"false_positive_rate": _list(rates), "sensitivity": _list(sensitivity), "low": _list(low), "high": _list(high)}
 
 
 def _precision_recall(truth: Bools, probability: Floats) -> dict[str, list[float]]:
-    """Precision at 101 recalls, at the images' own prevalence."""
-    own = curve(truth, probability, np.ones((1, len(truth))))
-    true, false = own.true_positives[0, 1:] * truth.sum(), own.false_positives[0, 1:] * (~truth).sum()
-    grid = np.linspace(0, 1, CURVE_POINTS)
-    precision = np.maximum.accumulate((true / (true + false))[::-1])[::-1]  # at least this recall
-    at = np.minimum(np.searchsorted(true / truth.sum(), grid - 1e-12), len(precision) - 1)
-    return {"recall": _list(grid), "precision": _list(precision[at])}
+    """The greatest precision at each of 101 recalls or more, at the images' own prevalence."""
+    precision, recall, _ = precision_recall_curve(truth, probability)  # recall falls; the last point is no threshold
+    greatest = np.maximum.accumulate(precision[:-1])[::-1]
+    at = np.searchsorted(recall[-2::-1], GRID - 1e-12)
+    return {"recall": _list(GRID), "precision": _list(greatest[at])}
 
 
 def _sweep(truth: Bools, probability: Floats) -> dict[str, list[float]]:
     """Sensitivity and specificity at thresholds 0, 0.01 … 1."""
-    grid = np.linspace(0, 1, CURVE_POINTS)
-    called = probability >= grid[:, None]
+    called = probability >= GRID[:, None]
     return {
-        "threshold": _list(grid),
+        "threshold": _list(GRID),
         "sensitivity": _list(called[:, truth].mean(1)),
         "specificity": _list((~called[:, ~truth]).mean(1)),
     }
 
 
-def _macro(tp: int, fp: int, fn: int, tn: int) -> dict[str, float]:
-    precisions = [tp / max(tp + fp, 1), tn / max(tn + fn, 1)]
-    recalls = [tp / (tp + fn), tn / (tn + fp)]
-    f1s = [2 * tp / (2 * tp + fp + fn), 2 * tn / max(2 * tn + fp + fn, 1)]
-    return {"precision": sum(precisions) / 2, "recall": sum(recalls) / 2, "f1": sum(f1s) / 2}
-
-
 def _equal_mass(truth: Bools, probability: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """The bin of each image [N]; every bin weighs about the same at equal priors, and equals stay together."""
+    """The bin of each image [N]. Bins weigh about the same at equal priors; equal probabilities share a bin."""
     _, value = np.unique(probability, return_inverse=True)
     weight = np.bincount(value, equal_priors(truth))
     middle = np.cumsum(weight) - weight / 2

@@ -1,4 +1,4 @@
-"""Stage 1: read every image once, cut the splits by patient; writes `manifest.csv` and `audit.json`.
+"""Stage 1: reads every image once and splits them by patient; writes `manifest.csv` and `audit.json`.
 
 python -m training audit --run runs/1
 """
@@ -15,9 +15,9 @@ from training.config import Config
 from training.data import layouts, manifest, patients, splits
 from training.data.manifest import DataError, Record
 
-SHOWN = 10  # files of a kind that are named on the terminal; `manifest.csv` names all
+SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
 
-WHAT = {
+REASONS = {
     "duplicate": "the same bytes as another file",
     "contradictory": "the same bytes under both labels",
     "unreadable": "cannot be decoded",
@@ -25,7 +25,7 @@ WHAT = {
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Raises DataError: as `cut`; or a run has begun on other data."""
+    """Raises DataError, as `cut`, or if the run began with other images."""
     records = cut(config)
     if (run_dir / manifest.MANIFEST).exists() and manifest.read_manifest(run_dir / manifest.MANIFEST) != records:
         raise DataError(f"{config.data.folder}: the images are not those that {run_dir} began with; start a new run")
@@ -34,9 +34,9 @@ def run(config: Config, run_dir: Path) -> None:
 
 
 def cut(config: Config) -> list[Record]:
-    """Every file with its split; prints what is found.
+    """Scans the data folder, assigns a split to every file, and prints a summary.
 
-    Raises DataError: a label missing from a split or with too few patients to calibrate on, or a patient in two of our splits.
+    Raises DataError if a split lacks a label or has too few patients of it to calibrate on, or if two splits share a patient.
     """
     records = splits.split(layouts.scan(Path(config.data.folder)), config.data, config.seed)
     labels = manifest.label_names(records, config.data.positive)
@@ -46,7 +46,7 @@ def cut(config: Config) -> list[Record]:
     for split in splits.USED:
         for label in labels:
             if not summary["splits"].get(split, {}).get(label):
-                raise DataError(f"the split «{split}» has no image of «{label}»: the data are too few, or one patient's")
+                raise DataError(f"the split «{split}» has no image of «{label}»: too few images, or all of one patient")
     for label in labels:
         patients = {record.patient for record in records if (record.split, record.label) == (splits.SHIFTED, label)}
         if len(patients) < (least := splits.CALIBRATION_PATIENTS):
@@ -58,7 +58,7 @@ def cut(config: Config) -> list[Record]:
 
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:
-    """What `model.json` keeps of the data: counts, no file names. Sizes in pixels: least, median, greatest."""
+    """The summary for `model.json`: counts, no file names. Sizes in pixels: least, median, greatest."""
     by_split: dict[str, Counter[str]] = defaultdict(Counter)
     by_series: dict[str, Counter[str]] = defaultdict(Counter)
     read = [record for record in records if not record.problem]
@@ -89,16 +89,16 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
         for side, values in sides.items()
     }
     _print_table("sizes", sizes, ["least", "median", "greatest"])
-    for split, what in WHAT.items():
-        _print_files(what, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
+    for split, reason in REASONS.items():
+        _print_files(reason, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
     if others := layouts.count_other_files(folder):
-        aside = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
-        print(f"note: left aside, as neither JPEG nor PNG nor DICOM: {aside}")
+        print("note: ignored, not JPEG, PNG or DICOM: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()))
     if unknown := summary["without_patient"]:
-        print(f"note: {unknown:,} names tell no patient, as IM-0115-0001 and person1_virus_6 do: each is taken for its own")
+        print(f"note: {unknown:,} file names do not identify a patient (as IM-0115-0001 and person1_virus_6 do):")
+        print("      each of these images counts as a patient of its own")
     if shared := splits.official_overlap(records):
-        print(f"note: {len(shared)} patient names stand in the official test split and outside it, as {shared[0]};")
-        print(f"      {summary['strict_test']} test images are left without them, and are measured apart as «strict test»")
+        print(f"note: {len(shared)} patient names, such as {shared[0]}, occur both in the official test split and outside it;")
+        print(f"      the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»")
 
 
 def _sizes(records: Sequence[Record]) -> dict[str, list[float]]:
@@ -117,9 +117,9 @@ def _print_table(title: str, rows: dict[str, list[Any]], columns: Sequence[str])
         print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))
 
 
-def _print_files(what: str, lines: list[str]) -> None:
+def _print_files(reason: str, lines: list[str]) -> None:
     if lines:
-        print(f"left out, {what}: {len(lines)}")
+        print(f"left out, {reason}: {len(lines)}")
         for line in lines[:SHOWN]:
             print(f"  {line}")
         if len(lines) > SHOWN:

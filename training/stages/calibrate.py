@@ -1,9 +1,9 @@
-"""Stage 5: temperature, bias, thresholds, novelty cut-offs; written, hashed and so locked before a test image is read.
+"""Stage 5: fits temperature, bias, thresholds and novelty cut-offs, and locks the model before a test image is read.
 
     python -m training calibrate --run runs/1
 
-All come from the shifted validation, weighted to equal priors: images from elsewhere are more like it than like the ordinary
-one, which is left to show how far the calibration holds on images that it was not fitted on.
+All are fitted on the shifted validation, weighted to equal priors, because images from elsewhere resemble it more than the
+ordinary one. The ordinary validation shows how well the calibration holds on images that it was not fitted on.
 """
 
 from collections import Counter
@@ -20,70 +20,51 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, Thresholds, read_artefact
 from service.model.classifier import Classifier, Outputs
-from training.config import Calibrate, Config
-from training.data import layouts, manifest, splits
+from training.config import Config
+from training.data import manifest, splits
 from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
-from training.graph import assembly, gate, model_folder
+from training.graph import assembly, inference, int8_gate, model_folder
 from training.graph.model_folder import FP32
 from training.report import metrics
-from training.report.metrics import Bools, Floats
+from training.report.bootstrap import Bools, Floats
 
-RECALIBRATE = """temperature, bias, thresholds and novelty cut-offs of a model, anew from your own labelled images
-
-  python -m training recalibrate models/default --data path/to/labelled --out models/ours
-
-The images are path/to/labelled/LABEL/*.jpeg, under the model's own two labels. The network stays as it is.
-"""
-
-# Quantiles of the validation images' novelty. With a lower one for `foreign`, too many good X-rays of validation patients whose
-# own images had not set it were foreign.
+# Quantiles of the validation images' novelty. A lower one for `foreign` marked too many good X-rays of patients that it was not
+# fitted on.
 UNUSUAL, FOREIGN = 0.98, 0.998
-ROUNDING = 1e-6  # the image at an edge stays on its side in the graph's float32, too
-FULL_STRENGTH = 0.99  # quantile of |evidence| that the heat-map's scale ends at
+ROUNDING = 1e-6  # keeps the image at an edge on its side of it in the graph's float32
+FULL_STRENGTH = 0.99  # quantile of |evidence| at which the heat-map's colours saturate
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Rewrites `model/` with its calibration, without variants that miss the gate; what was measured before is dropped."""
+    """Writes the calibration into `model/`, drops earlier figures, and removes int8 if it misses its gate."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     validations = {split: manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED)}
     folder, images = run_dir / "model", Path(config.data.folder)
-    found = model_folder.load(folder).artefact.description.metrics.get("calibration")
+    earlier = model_folder.description_of(folder).metrics.get("calibration")
     models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target)
-    if found:  # a second time: «before» stays what the network gave by itself
-        description.metrics["calibration"]["before"] = found["before"]
+    if earlier:  # «before» means the uncalibrated network, also when calibration runs again
+        description.metrics["calibration"]["before"] = earlier["before"]
     model_folder.write(folder, models, description)
     show(description)
-    gate.check(folder, images, validations)
-
-
-def recalibrate(folder: Path, images: Path, out: Path) -> None:
-    """The model in `folder` to `out`, calibrated on all images of `images`.
-
-    Raises DataError: labels other than the model's, or too few images of one.
-    """
-    records = layouts.scan_labelled(images)
-    description = model_folder.load(folder).artefact.description
-    if (found := sorted({record.label for record in records})) != sorted(description.labels):
-        raise DataError(f"{images}: its labels are {found}, the model's are {description.labels}")
-    models, description = calibrate(folder, images, records, Calibrate().target)
-    model_folder.write(out, models, description)
-    show(description)
-    gate.check(out, images, {"labelled": records})
+    int8_gate.check(folder, images, validations)
 
 
 def calibrate(
     folder: Path, images: Path, records: Sequence[Record], target: float
 ) -> tuple[dict[str, onnx.ModelProto], Description]:
-    """The variants in `folder`, each calibrated on `records` by itself; thresholds and cut-offs are those of fp32."""
-    description = model_folder.load(folder).artefact.description
+    """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32.
+
+    Returns the calibrated graphs by variant, and their description. Raises DataError, as `cross_fitted`.
+    """
+    description = model_folder.description_of(folder)
     truth = np.array([record.label == description.positive for record in records])
     models = {name: onnx.load(folder / variant.file) for name, variant in description.variants.items()}
     variants, outputs = {}, {}
     for name, model in models.items():
-        outputs[name] = model_folder.classify(uncalibrated(folder, name, model), images, records)
+        outputs[name] = inference.classify(uncalibrated(folder, name, model), images, records)
         assembly.set_calibration(model, *fit_logistic(_evidence(outputs[name]).mean((1, 2)), truth))
-        temperature, bias = assembly.calibration(model)  # in float32, as they are computed with
+        temperature, bias = assembly.calibration(model)  # rounded to float32, as the graph computes with them
         variants[name] = msgspec.structs.replace(description.variants[name], temperature=temperature, bias=bias, gate={})
 
     evidence, plain, fp32 = _evidence(outputs[FP32]), description.variants[FP32], variants[FP32]
@@ -101,7 +82,7 @@ def calibrate(
             grid=description.heatmap.grid, scale=float(np.quantile(np.abs(evidence), FULL_STRENGTH) / fp32.temperature)
         ),
         metrics={
-            **model_folder.of_the_network(description),
+            **model_folder.network_metrics(description),
             "zone": zone,
             "calibration": {
                 "images": len(records),
@@ -122,27 +103,28 @@ def show(description: Description) -> None:
         row = calibration[when]
         print(f"{when:12}{row['ece']:8.4f} {row['brier']:8.4f} {row['nll']:8.4f}")
     print(f"uncertain between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}")
-    for edge in ("sensitivity", "specificity"):
-        if not zone[edge]["reached"]:
-            print(f"  {edge}: {zone[edge]['images']} images cannot show {zone['target']}, only {zone[edge]['lower_bound']:.4f}")
+    for rate in ("sensitivity", "specificity"):
+        edge = zone[rate]
+        if not edge["reached"]:
+            print(f"  {rate}: {edge['images']} images are too few to show {zone['target']}: {edge['lower_bound']:.4f} is shown")
 
 
 def _evidence(outputs: Outputs) -> Floats:
-    """[N, h, w] of the `uncalibrated`."""
+    """The heat-maps [N, h, w] of an uncalibrated graph."""
     return outputs.heatmaps.astype(np.float64)
 
 
 def uncalibrated(folder: Path, variant: str, model: onnx.ModelProto) -> Classifier:
-    """`model` at temperature 1, so that calibrating again gives the same bits."""
+    """`model` at temperature 1 and bias 0, so that calibrating again gives the same bits."""
     assembly.set_calibration(model, temperature=1, bias=0)
     artefact = read_artefact(folder, variant)
     return Classifier(msgspec.structs.replace(artefact, graph=model.SerializeToString()))
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
-    """Probabilities [N]; each fifth of the patients by a calibration that was fitted on the other four.
+    """Probabilities [N], each from a calibration fitted on the other four fifths of the patients.
 
-    Raises DataError: fewer than five patients of a label.
+    Raises DataError if a label has fewer than five patients.
     """
     probability = np.empty(len(logit))
     people = [len({patient for patient, t in zip(patients, truth, strict=True) if t == label}) for label in (True, False)]
@@ -158,8 +140,10 @@ def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats
 
 
 def fit_logistic(evidence: Floats, truth: Bools) -> tuple[float, float]:
-    """Temperature > 0 and bias that minimise the log loss at equal priors (Platt 1999: his softened targets keep the
-    temperature off zero where the two labels are separable; Guo et al. 2017, arXiv 1706.04599)."""
+    """Temperature > 0 and bias that minimise the log loss at equal priors (Platt 1999; Guo et al. 2017, arXiv 1706.04599).
+
+    Platt's softened targets keep the temperature above zero where the two labels are separable.
+    """
     weight = metrics.equal_priors(truth)
     positives, negatives = truth.sum(), (~truth).sum()
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -176,9 +160,12 @@ def fit_logistic(evidence: Floats, truth: Bools) -> tuple[float, float]:
 
 
 def find_zone(truth: Bools, probability: Floats, target: float) -> tuple[Thresholds, dict[str, Any]]:
-    """`screening`: the largest threshold ≤ 0.5 whose one-sided 95 % lower bound of sensitivity is at least `target`;
-    `rule_in`: the smallest ≥ 0.5 with specificity likewise. Where the images are too few to show `target` even without
-    an error, the edge without an error is taken, and `reached` is false."""
+    """The zone of uncertainty, and how it was found.
+
+    `screening` is the largest threshold ≤ 0.5 whose one-sided 95 % lower bound of sensitivity is at least `target`; `rule_in`
+    is the smallest ≥ 0.5 with the same for specificity. If the images are too few to show `target` even without an error, the
+    edge without an error is taken and `reached` is false.
+    """
     screening, sensitivity = _edge(probability[truth], target)
     below, specificity = _edge(1 - probability[~truth], target)
     zone = {"target": target, "sensitivity": sensitivity, "specificity": specificity}
@@ -186,7 +173,7 @@ def find_zone(truth: Bools, probability: Floats, target: float) -> tuple[Thresho
 
 
 def _edge(confidence: Floats, target: float) -> tuple[float, dict[str, Any]]:
-    """`confidence` [N]: probability of the true label. The largest edge ≤ 0.5 with few enough images below it."""
+    """The largest edge ≤ 0.5 with few enough errors below it. `confidence` [N]: probability of the true label."""
     images = len(confidence)
     allowed = sum(metrics.lower_bound(images - errors, images) >= target for errors in range(images))
     errors_at_half = int((confidence < 0.5).sum())

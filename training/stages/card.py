@@ -1,8 +1,9 @@
-"""Stage 7: the model card `model/README.md` and `model/report/`, every figure from `model.json`.
+"""Stage 7: writes the model card `model/README.md` and the report `model/report/`, with every figure from `model.json`.
 
 python -m training card --run runs/1
 """
 
+import csv
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,16 +18,16 @@ from PIL import Image
 from service.model.artefact import Description
 from training.config import Config
 from training.data.manifest import DataError
-from training.graph import gate, model_folder
+from training.graph import int8_gate, model_folder
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
 from training.report import metrics, plots
-from training.tools import ablation
 
-TEMPLATES = Path(__file__).parent.parent / "report" / "templates"
+TEMPLATES = Path(plots.__file__).parent / "templates"
+ABLATION = Path(plots.__file__).parent / "ablation.csv"  # written by `python -m training ablation`
 REPORT = "report"
-SMALL = 512  # pixels; a radiograph of full size has some 2,000 on its longer side
+SMALL = 512  # pixels; the longer side of a full-size radiograph has about 2,000
 PREVALENCES = (0.01, 0.05, 0.1, 0.25, 0.5)
 
 SPLITS = {"val": "validation", "shifted": "shifted validation", "test": "test", "strict_test": "strict test"}
@@ -39,8 +40,7 @@ ROWS = {
 SECTIONS = {
     "summary": "In short", "figures": "Figures", "thresholds": "Thresholds", "calibration": "Calibration",
     "subgroups": "Subgroups and robustness", "novelty": "Odd images", "heatmaps": "Heat-maps", "variants": "The int8 variant",
-    "training": "Training",
-    "ablation": "Why this recipe", "data": "Data",
+    "training": "Training", "ablation": "Why this recipe", "data": "Data",
 }  # fmt: skip
 
 LIMITS = (
@@ -55,11 +55,15 @@ LIMITS = (
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Raises DataError: `evaluate` has not run since the model was calibrated."""
-    folder = run_dir / "model"
-    description = model_folder.load(folder).artefact.description
-    if "test" not in description.metrics:
+    """Raises DataError if `evaluate` has not run since the model was calibrated."""
+    if "test" not in model_folder.description_of(run_dir / "model").metrics:
         raise DataError(f"{run_dir}: the model is not measured; run the stage «evaluate» first")
+    write(run_dir / "model")
+
+
+def write(folder: Path) -> None:
+    """Writes card and report of the model in `folder`."""
+    description = model_folder.description_of(folder)
     aside = folder / (REPORT + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -74,14 +78,14 @@ def run(config: Config, run_dir: Path) -> None:
 
 
 def write_recalibrated(folder: Path) -> None:
-    """The card of a model that was calibrated on images it was not trained for."""
-    description = model_folder.load(folder).artefact.description
+    """Writes the card of a model that was recalibrated on a user's own images."""
+    description = model_folder.description_of(folder)
     context = {"d": description, "m": description.metrics, "labels": " / ".join(description.labels)}
     (folder / "README.md").write_text(_fill("recalibrated.md", context), encoding="utf-8")
 
 
 def render(template: str, description: Description, sizes: Mapping[str, tuple[int, int]]) -> str:
-    """`sizes`: width and height of each picture, by its name."""
+    """`sizes`: width and height of each picture in pixels, by its name."""
     return _fill(template, {**describe(description), "sizes": sizes})
 
 
@@ -101,7 +105,7 @@ def sizes_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def describe(description: Description) -> dict[str, Any]:
-    """What the templates take."""
+    """The values for the templates."""
     measured = description.metrics
     histories = histories_of(description)
     seeds = [rows[epoch] for rows, epoch in zip(histories, measured["fit"]["kept"], strict=True)]
@@ -114,7 +118,7 @@ def describe(description: Description) -> dict[str, Any]:
         "m": measured,
         "variant": description.variants[FP32],
         "quantised": description.variants.get(INT8),
-        "gate": gate.LIMITS,
+        "gate": int8_gate.LIMITS,
         "thresholds": msgspec.structs.asdict(description.thresholds),
         "labels": " / ".join(description.labels),
         "negative": negative(description),
@@ -127,7 +131,7 @@ def describe(description: Description) -> dict[str, Any]:
         "seeds": seeds,
         "shared": description.data["patients_shared_with_official_test"],
         "worth": worth(measured["test"]),
-        "ablation": ablation.read(),
+        "ablation": list(csv.DictReader(ABLATION.read_text(encoding="utf-8").splitlines())),
         "limits": [*LIMITS, *small_copies(description.data["sizes"])],
         "text": metrics.text,
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
@@ -138,50 +142,44 @@ def describe(description: Description) -> dict[str, Any]:
 
 
 def draw(description: Description, folder: Path) -> None:
+    """Draws all pictures of the report."""
     measured, thresholds = description.metrics, msgspec.structs.asdict(description.thresholds)
+    calibrations = measured["calibration"]
     labels = (negative(description), description.positive)
-    pictures = {
-        "roc": plots.roc(measured),
-        "precision_recall": plots.precision_recall(measured),
-        "confusion": plots.confusion(measured["test"]["at"]["balanced"], *labels),
-        "scores": plots.scores(measured, *labels),
-        "sweep": plots.sweep(measured, thresholds),
-        "prevalence": plots.prevalence(measured),
-        "calibration": plots.reliability(
-            {
-                "before": (plots.ORANGE, measured["calibration"]["before"]),
-                "after": (plots.BLUE, measured["calibration"]["after"]),
-            }
-        ),
-        "reliability": plots.reliability({name: (colour, measured[split]) for split, (colour, name) in plots.SPLITS.items()}),
-        "subgroups": plots.subgroups(measured["subgroups"]),
-        "robustness": plots.robustness(measured["robustness"]),
-        "stages": plots.stages(measured["anatomy"]["stages"]),
-        **{f"history-{seed}": plots.history(rows) for seed, rows in enumerate(histories_of(description))},
-    }
-    for name, paint in pictures.items():
-        plots.draw(folder / f"{name}.png", paint)
+    by_calibration = {"before": (plots.ORANGE, calibrations["before"]), "after": (plots.BLUE, calibrations["after"])}
+    by_split = {name: (colour, measured[split]) for split, (colour, name) in plots.SPLITS.items()}
+    plots.draw(folder / "roc.png", plots.roc, measured)
+    plots.draw(folder / "precision_recall.png", plots.precision_recall, measured)
+    plots.draw(folder / "confusion.png", plots.confusion, measured["test"]["at"]["balanced"], *labels)
+    plots.draw(folder / "scores.png", plots.scores, measured, *labels)
+    plots.draw(folder / "sweep.png", plots.sweep, measured, thresholds)
+    plots.draw(folder / "prevalence.png", plots.prevalence, measured)
+    plots.draw(folder / "calibration.png", plots.reliability, by_calibration)
+    plots.draw(folder / "reliability.png", plots.reliability, by_split)
+    plots.draw(folder / "subgroups.png", plots.subgroups, measured["subgroups"])
+    plots.draw(folder / "robustness.png", plots.robustness, measured["robustness"])
+    plots.draw(folder / "stages.png", plots.stages, measured["anatomy"]["stages"])
+    for seed, rows in enumerate(histories_of(description)):
+        plots.draw(folder / f"history-{seed}.png", plots.history, rows)
 
 
 def worth(test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """PPV and NPV by prevalence, and with sensitivity and specificity at the worse ends of their intervals."""
-    shares = np.array(PREVALENCES)
-    values = metrics.predictive_values(_value(test["sensitivity"]), _value(test["specificity"]), shares)
-    bounds = metrics.predictive_values(_lower_end(test["sensitivity"]), _lower_end(test["specificity"]), shares)
+    """PPV and NPV by prevalence: as measured, and with sensitivity and specificity at the lower ends of their intervals."""
+    shares, sensitivity, specificity = np.array(PREVALENCES), test["sensitivity"], test["specificity"]
+    values = metrics.predictive_values(sensitivity["value"], specificity["value"], shares)
+    bounds = metrics.predictive_values(sensitivity["patient_interval"][0], specificity["patient_interval"][0], shares)
     return [
         {"prevalence": share, "value": value, "bound": bound}
-        for share, value, bound in zip(PREVALENCES, zip(*values, strict=True), zip(*bounds, strict=True), strict=True)
+        for share, value, bound in zip(PREVALENCES, np.transpose(values), np.transpose(bounds), strict=True)
     ]
 
 
 def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """A limit more, if the images were no radiographs of full size. `sizes`: as `audit.summarise` gives them."""
+    """A further limit if the images were smaller than full-size radiographs. `sizes`: those of `audit.summarise`."""
     width, height = (max(sides[side][-1] for sides in sizes.values()) for side in ("width", "height"))
     if max(width, height) > SMALL:
         return []
-    return [
-        f"It was fitted and measured on copies of at most {width:g} × {height:g} pixels: on full-size radiographs it was not."
-    ]
+    return [f"It was trained and measured on copies of at most {width:g} × {height:g} pixels, not on full-size radiographs."]
 
 
 def histories_of(description: Description) -> list[list[Row]]:
@@ -190,11 +188,3 @@ def histories_of(description: Description) -> list[list[Row]]:
 
 def negative(description: Description) -> str:
     return next(label for label in description.labels if label != description.positive)
-
-
-def _value(rate: Mapping[str, Any]) -> float:
-    return float(rate["value"])
-
-
-def _lower_end(rate: Mapping[str, Any]) -> float:
-    return float(rate["patient_interval"][0])

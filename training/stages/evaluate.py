@@ -1,4 +1,4 @@
-"""Stage 6: measure the exported file, through the service's own classifier, on both validations and, once, on the test fold.
+"""Stage 6: measures the exported file, through the service's own classifier, on both validations and once on the test fold.
 
 python -m training evaluate --run runs/1
 """
@@ -12,110 +12,124 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from service.model.artefact import Description
-from service.model.classifier import Classifier, GreyImage, Outputs
+from service.model.classifier import Classifier, GreyImage
 from training.config import Config
 from training.data import alterations, manifest, out_of_distribution, splits
 from training.data.manifest import DataError
-from training.graph import gate, model_folder, predictions
-from training.graph.predictions import Answers
+from training.graph import holdout, inference, int8_gate, model_folder
+from training.graph.inference import Predictions
 from training.report import gallery, heatmaps, metrics
 
-SAMPLE = 100  # shifted validation images of each label that are altered, and whose heat-maps are checked
+SAMPLE = 100  # shifted validation images of each label for the checks of robustness and heat-maps
 
-Measured: TypeAlias = dict[str, Any]  # Any: a tree of numbers, as model.json keeps it
+Metrics: TypeAlias = dict[str, Any]  # Any: a tree of numbers, as in model.json
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Adds `metrics` to `model.json`; writes `predictions.csv` and `errors.html`.
+    """Adds `metrics` to `model.json`; writes `test.json` and `errors.html`.
 
-    Raises DataError: the model is not calibrated, and so not locked.
+    Raises DataError if the model is not calibrated, and so not locked.
     """
-    records, images_folder = manifest.read_manifest(run_dir / manifest.MANIFEST), Path(config.data.folder)
+    records, folder = manifest.read_manifest(run_dir / manifest.MANIFEST), Path(config.data.folder)
     classifier = model_folder.load(run_dir / "model")
     description = classifier.artefact.description
     if "zone" not in description.metrics:
         raise DataError(f"{run_dir}: the model is not calibrated; run the stage «calibrate» first")
-    answers = predictions.answers(classifier, config, records, run_dir)
-    test, shifted = answers[splits.TEST], answers[splits.SHIFTED]
+    val, shifted, test = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED, splits.TEST))
+    predictions = {
+        splits.VAL: inference.predict(classifier, folder, val),
+        splits.SHIFTED: inference.predict(classifier, folder, shifted),
+        splits.TEST: holdout.predict(run_dir, classifier, folder, test),
+    }
 
-    results = {split: measure(answer, description) for split, answer in answers.items()}
-    results["test"]["reading"] = predictions.reading(run_dir, classifier.artefact)
+    results = {split: measure(found, description) for split, found in predictions.items()}
+    results["test"]["reading"] = holdout.number_of(run_dir, classifier.artefact)
     strict_paths = {record.path for record in splits.strict_test(records)}
-    strict = test.only(lambda record: record.path in strict_paths)
+    strict = predictions[splits.TEST].select(lambda record: record.path in strict_paths)
     if splits.official_overlap(records) and len(set(strict.truth)) == 2:
         results["strict_test"] = measure(strict, description)
-    results["subgroups"] = subgroups(test)
-    sample = every_nth(shifted, SAMPLE)
-    images = [manifest.read_image(images_folder, record) for record in sample.records]
+    results["subgroups"] = subgroups(predictions[splits.TEST])
+    sample = every_nth(predictions[splits.SHIFTED], SAMPLE)
+    images = [manifest.read_image(folder, record) for record in sample.records]
     results["robustness"] = robustness(classifier, images, sample)
-    results["odd"] = oddness(classifier, images, test)
+    results["odd"] = oddness(classifier, images, predictions[splits.TEST])
     results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
 
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})
     model_folder.rewrite_description(run_dir / "model", description)
-    gallery.write(run_dir / "errors.html", classifier, images_folder, answers)
+    gallery.write(run_dir / "errors.html", classifier, folder, predictions)
     show(description)
-    gate.confirm(run_dir, images_folder, manifest.of_split(records, splits.TEST))
+    int8_gate.confirm(run_dir, folder, test)
 
 
-def measure(answers: Answers, description: Description) -> Measured:
-    thresholds = msgspec.structs.asdict(description.thresholds)
-    result = metrics.measure(answers.truth, answers.probability, answers.patients, thresholds)
-    unsure = (answers.probability >= thresholds["screening"]) & (answers.probability < thresholds["rule_in"])
-    result["uncertain"] = int(unsure.sum())
-    result["unusual"] = int((answers.novelty >= description.novelty.unusual).sum())
-    result["foreign"] = int((answers.novelty >= description.novelty.foreign).sum())
-    return result
-
-
-def subgroups(answers: Answers) -> Measured:
-    """By label, series and cause: the share called right at 0.5, and AUROC against all images of the other label."""
-    names = [record.group for record in answers.records]
-    groups = {}
-    for name in sorted(set(names)):
-        inside = np.array([other == name for other in names])
-        positive = bool(answers.truth[inside][0])
-        compared = inside | (answers.truth != positive)
-        right = int(((answers.probability[inside] >= 0.5) == positive).sum())
-        groups[name] = {
-            "images": int(inside.sum()),
-            "right": metrics.proportion(right, int(inside.sum())),
-            "auroc": float(roc_auc_score(answers.truth[compared], answers.probability[compared])),
-        }
-    return groups
-
-
-def robustness(classifier: Classifier, images: Sequence[GreyImage], answers: Answers) -> Measured:
-    """How the answers change when an image comes altered."""
+def measure(predictions: Predictions, description: Description) -> Metrics:
+    probability, novelty = predictions.probability, predictions.novelty
+    thresholds, cutoffs = msgspec.structs.asdict(description.thresholds), description.novelty
     return {
-        name: _changed([change(image) for image in images], classifier, answers)
-        for name, change in {"as they are": _same, **alterations.ALTERATIONS}.items()
+        **metrics.measure(predictions.truth, probability, predictions.patients, thresholds),
+        "uncertain": int(((probability >= thresholds["screening"]) & (probability < thresholds["rule_in"])).sum()),
+        "unusual": int((novelty >= cutoffs.unusual).sum()),
+        "foreign": int((novelty >= cutoffs.foreign).sum()),
     }
 
 
-def oddness(classifier: Classifier, images: Sequence[GreyImage], good: Answers) -> Measured:
-    """By kind of image that is no good X-ray: how well novelty tells it from the test fold (AUROC), and how it is called."""
+def subgroups(predictions: Predictions) -> Metrics:
+    """By label, series and cause: accuracy at 0.5, and AUROC against all images of the other label."""
+    names = np.array([record.group for record in predictions.records])
+    truth, probability = predictions.truth, predictions.probability
+    groups = {}
+    for name in sorted(set(names)):
+        inside = names == name
+        positive = bool(truth[inside][0])
+        compared = inside | (truth != positive)
+        images, right = int(inside.sum()), int(((probability[inside] >= 0.5) == positive).sum())
+        auroc = float(roc_auc_score(truth[compared], probability[compared]))
+        groups[str(name)] = {"images": images, "right": metrics.proportion(right, images), "auroc": auroc}
+    return groups
+
+
+def robustness(classifier: Classifier, images: Sequence[GreyImage], predictions: Predictions) -> Metrics:
+    """Figures on each kind of altered images. `predictions`: those for the images as they are."""
+    description = classifier.artefact.description
+    positive = description.labels.index(description.positive)
+    result = {}
+    for name, change in {"as they are": _unchanged, **alterations.ALTERATIONS}.items():
+        outputs = inference.classify_images(classifier, [change(image) for image in images])
+        probability = outputs.probabilities[:, positive].astype(np.float64)
+        count = metrics.counts(predictions.truth, probability, 0.5)
+        result[name] = {
+            "auroc": float(roc_auc_score(predictions.truth, probability)),
+            "sensitivity": metrics.proportion(count["tp"], count["tp"] + count["fn"]),
+            "specificity": metrics.proportion(count["tn"], count["tn"] + count["fp"]),
+            "mean_change": float(np.abs(probability - predictions.probability).mean()),
+            "foreign": float((outputs.novelty >= description.novelty.foreign).mean()),
+        }
+    return result
+
+
+def oddness(classifier: Classifier, images: Sequence[GreyImage], test: Predictions) -> Metrics:
+    """Novelty on each kind of image that is no good X-ray: AUROC against the test fold, and shares above the cut-offs."""
     cutoffs = classifier.artefact.description.novelty
     result = {}
     for kind, members in out_of_distribution.images().items():
-        novelty = model_folder.classify_images(classifier, members).novelty.astype(np.float64)
-        truth = np.repeat([False, True], [len(good.novelty), len(novelty)])
+        novelty = inference.classify_images(classifier, members).novelty.astype(np.float64)
+        truth = np.repeat([False, True], [len(test.novelty), len(novelty)])
         result[kind] = {
             "images": len(novelty),
-            "auroc": float(roc_auc_score(truth, np.concatenate([good.novelty, novelty]))),
+            "auroc": float(roc_auc_score(truth, np.concatenate([test.novelty, novelty]))),
             "unusual": float((novelty >= cutoffs.unusual).mean()),
             "foreign": float((novelty >= cutoffs.foreign).mean()),
         }
     return result
 
 
-def every_nth(answers: Answers, each: int) -> Answers:
-    """At most `each` images of each label, evenly spaced."""
+def every_nth(predictions: Predictions, limit: int) -> Predictions:
+    """At most `limit` images of each label, evenly spaced."""
     kept: set[str] = set()
     for label in (False, True):
-        paths = [record.path for record, truth in zip(answers.records, answers.truth, strict=True) if truth == label]
-        kept |= {paths[index] for index in np.linspace(0, len(paths) - 1, min(each, len(paths))).astype(int)}
-    return answers.only(lambda record: record.path in kept)
+        paths = [record.path for record, truth in zip(predictions.records, predictions.truth, strict=True) if truth == label]
+        kept |= {paths[index] for index in np.linspace(0, len(paths) - 1, min(limit, len(paths))).astype(int)}
+    return predictions.select(lambda record: record.path in kept)
 
 
 def show(description: Description) -> None:
@@ -126,19 +140,5 @@ def show(description: Description) -> None:
         print(f"{row:12}" + "".join(f"{metrics.text(description.metrics[split][row]):>23}" for split in measured))
 
 
-def _same(image: GreyImage) -> GreyImage:
+def _unchanged(image: GreyImage) -> GreyImage:
     return image
-
-
-def _changed(images: Sequence[GreyImage], classifier: Classifier, answers: Answers) -> Measured:
-    outputs: Outputs = model_folder.classify_images(classifier, images)
-    description = classifier.artefact.description
-    probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)
-    count = metrics.counts(answers.truth, probability, 0.5)
-    return {
-        "auroc": float(roc_auc_score(answers.truth, probability)),
-        "sensitivity": metrics.proportion(count["tp"], count["tp"] + count["fn"]),
-        "specificity": metrics.proportion(count["tn"], count["tn"] + count["fp"]),
-        "mean_change": float(np.abs(probability - answers.probability).mean()),
-        "foreign": float((outputs.novelty >= description.novelty.foreign).mean()),
-    }

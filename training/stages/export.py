@@ -1,4 +1,4 @@
-"""Stage 3: the best network as one ONNX graph in a model folder, not yet calibrated.
+"""Stage 3: exports the best network as one ONNX graph in a model folder, not yet calibrated.
 
 python -m training export --run runs/1
 """
@@ -19,8 +19,7 @@ from service.model.classifier import SELF_TEST_FORMULA
 from training.config import Config
 from training.data import manifest, splits
 from training.data.batches import Targets
-from training.graph import assembly, model_folder
-from training.graph.assembly import Whitening
+from training.graph import assembly, inference, model_folder
 from training.graph.model_folder import FP32
 from training.network import backbone, history, weight_changes
 from training.network.backbone import Network
@@ -28,24 +27,22 @@ from training.vision import torchvision
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Writes `model/`. Raises ConfigError: `fit` has not finished in this run folder."""
+    """Writes `model/`. Raises ConfigError if `fit` has not finished in this run folder."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    kinds = Targets(records, config.data.positive)
+    labels = Targets(records, config.data.positive).labels
     network = backbone.load(config.backbone, run_dir / backbone.BEST)
-    exported = assembly.export_network(network, config.backbone.image_size)
-    train = manifest.of_split(records, splits.TRAIN)
-    pooled = model_folder.pooled(assembly.pooling(exported, config.backbone.image_size), Path(config.data.folder), train)
-    model = build_graph(network, exported, config, assembly.whitening(pooled, network.head.in_features), kinds.labels)
+    model = build_graph(network, config, labels)
+    features = inference.novelty_features(model, Path(config.data.folder), manifest.of_split(records, splits.TRAIN))
+    assembly.set_novelty(model, assembly.whiten(features, network.head.in_features))
     before = backbone.load(config.backbone, run_dir / backbone.HEAD)
-    network_changes = weight_changes.compare(before, network)
-    description = describe(config, run_dir, kinds.labels, model)
-    metrics = {"fit": fitted(config, run_dir), "anatomy": network_changes}
-    model_folder.write(run_dir / "model", {FP32: model}, msgspec.structs.replace(description, metrics=metrics))
+    metrics = {"fit": summarise_fit(config, run_dir), "anatomy": weight_changes.compare(before, network)}
+    description = msgspec.structs.replace(describe(config, run_dir, labels, model), metrics=metrics)
+    model_folder.write(run_dir / "model", {FP32: model}, description)
     print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {assembly.OPSET}, not yet calibrated")
 
 
-def fitted(config: Config, run_dir: Path) -> dict[str, Any]:
-    """The history of each seed, and which of it was kept."""
+def summarise_fit(config: Config, run_dir: Path) -> dict[str, Any]:
+    """The history of each seed, and the epoch and seed that were kept."""
     histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
     return {
         "epochs": config.fit.epochs,
@@ -55,25 +52,18 @@ def fitted(config: Config, run_dir: Path) -> dict[str, Any]:
     }
 
 
-def build_graph(
-    network: Network, exported: onnx.ModelProto, config: Config, novelty: Whitening, labels: list[str]
-) -> onnx.ModelProto:
-    """The served graph of `network`, at temperature 1."""
-    positive = labels.index(config.data.positive)
+def build_graph(network: Network, config: Config, labels: list[str]) -> onnx.ModelProto:
+    """The served graph of `network`, at temperature 1 and without novelty."""
+    size, positive = config.backbone.image_size, labels.index(config.data.positive)
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
-    return assembly.assemble(
-        exported,
-        config.backbone.image_size,
-        weight[positive] - weight[1 - positive],
-        float(bias[positive] - bias[1 - positive]),
-        novelty,
-        labels,
-        config.data.positive,
-    )
+    evidence_weight = weight[positive] - weight[1 - positive]
+    evidence_bias = float(bias[positive] - bias[1 - positive])
+    exported = assembly.export_network(network, size)
+    return assembly.assemble(exported, size, evidence_weight, evidence_bias, labels, config.data.positive)
 
 
 def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
-    """What is known before calibration: until then every image counts as foreign and no answer as uncertain."""
+    """The description before calibration: every image counts as foreign and no answer as uncertain."""
     temperature, bias = assembly.calibration(model)
     places = config.backbone.image_size // 32  # all four backbones halve the image five times
     return Description(

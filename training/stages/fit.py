@@ -1,9 +1,9 @@
-"""Stage 2: the head on frozen features, then the whole network; for each seed, keeps the best epoch.
+"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed.
 
     python -m training fit --run runs/1
 
-Below the run folder, for each seed: `seed-0/history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
-`resume.pt`, from which an interrupted fit goes on to the same weights (on a CPU). Shared by all: `head.safetensors`.
+Writes for each seed, in `seed-0` and so on: `history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
+`resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`.
 """
 
 import time
@@ -27,7 +27,7 @@ RESUME, CURVES = "resume.pt", "curves.png"
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Copies the best seed's best epoch to `best.safetensors`."""
+    """Fits all seeds and copies the best epoch of the best seed to `best.safetensors`."""
     for seed in range(config.fit.seeds):
         run_seed(config, run_dir, seed)
     best = history.best_seed([history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
@@ -37,7 +37,7 @@ def run(config: Config, run_dir: Path) -> None:
 
 
 def run_seed(config: Config, run_dir: Path, seed: int) -> None:
-    """One of `fit.seeds` by itself, so that several machines can share them."""
+    """Fits one of `fit.seeds`, so that several machines can share them."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
     crops = batches.loader(config, train, kinds, batches.augmented(config), sampler=batches.balanced_sampler(train))
@@ -50,14 +50,13 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     tuning = FineTuning(network, config, len(crops), kinds.label_of_class)
     rows = tuning.restore(folder / RESUME)
     if rows:
-        backbone.save(tuning.average.module, folder / backbone.LAST)  # a kill may have left the weights of a later epoch there
         keep_best(rows, folder)
     if history.is_over(rows, config.fit.epochs, config.fit.patience):
         return
-    print(f"seed {seed}, {f'going on after epoch {rows[-1].epoch}' if rows else 'from the head alone'}\n{history.HEADER}")
+    print(f"seed {seed}, {f'resuming after epoch {rows[-1].epoch}' if rows else 'from the head alone'}\n{history.HEADER}")
     while not history.is_over(rows, config.fit.epochs, config.fit.patience):
         epoch, start, candidate, loss = len(rows), time.monotonic(), network, None
-        torch.manual_seed(_seed(config.seed, seed, epoch))  # whatever was drawn before, and by whom
+        torch.manual_seed(_seed(config.seed, seed, epoch))  # the same whether the fit was interrupted or not
         if epoch:
             candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
         seconds = time.monotonic() - start
@@ -65,21 +64,20 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         rows.append(Row(epoch=epoch, seconds=round(seconds, 2), train_loss=loss, **figures))
         backbone.save(candidate, folder / backbone.LAST)
         history.write(rows, folder)
-        plots.draw(folder / CURVES, plots.history(rows))
+        plots.draw(folder / CURVES, plots.history, rows)
         tuning.save(rows, folder / RESUME)
         keep_best(rows, folder)
         print(history.line(rows[-1], history.best(rows) is rows[-1]), flush=True)
 
 
 def keep_best(rows: Sequence[Row], folder: Path) -> None:
-    """After `resume.pt`, so that what is kept is always of an epoch that the history knows."""
+    """Called after `resume.pt` is written, so that the best epoch is always one that the saved history holds."""
     if history.best(rows) is rows[-1]:
         backbone.copy(folder / backbone.LAST, folder / backbone.BEST)
 
 
 def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Targets) -> Network:
-    """The pretrained network with its head fitted: made once for all seeds, or read. A random backbone has no features to fit
-    a head on."""
+    """The pretrained network with its head fitted, once for all seeds. A random backbone has no features to fit a head on."""
     path = run_dir / backbone.HEAD
     if path.exists():
         return backbone.move_to_device(backbone.load(config.backbone, path))

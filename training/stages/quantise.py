@@ -1,13 +1,14 @@
-"""Stage 4: the int8 variant, a second form of the same graph for CPUs that multiply bytes fast; calibrated and gated later.
+"""Stage 4: adds the int8 variant, for CPUs that multiply bytes fast; `calibrate` calibrates it and checks its accuracy.
 
     python -m training quantise --run runs/1
 
-Only the network changes: activations to uint8 by a zero point and a step for each tensor, weights to int8 by a step for each
-output channel, and every convolution then runs in int8 (QDQ form, static). Preprocessing, head, map and novelty stay float32.
+Static quantisation in QDQ form, of the network alone: activations become uint8, with a zero point and a step per tensor;
+weights become int8, with a step per output channel. Preprocessing, head, heat-map and novelty stay float32.
 
-Tried and left out, on MobileNetV2: cross-layer equalisation (Nagel et al. 2019), and percentiles or entropy instead of the
-least and greatest activations, changed nothing. A convolution that stays in fp32 between others in int8 ruins the network: ONNX
-Runtime then quantises its weights by itself, with one step for all channels (its optimiser WeightBiasQuantization).
+Tried on MobileNetV2 and left out: cross-layer equalisation (Nagel et al. 2019), and percentiles or entropy in place of the
+least and greatest activations, changed nothing. Rounding to the nearest step in place of `rounding` missed the gate (figures
+there). A convolution in fp32 between others in int8 ruins the network: ONNX Runtime then quantises its weights by itself, with
+one step for all channels (its optimiser WeightBiasQuantization).
 """
 
 import logging
@@ -26,19 +27,19 @@ from service.model.artefact import Variant
 from service.model.classifier import GreyImage
 from training.config import Config
 from training.data import manifest, splits
-from training.graph import assembly, model_folder, rounding, surgery
+from training.graph import assembly, inference, model_folder, rounding, surgery
 from training.graph.model_folder import FP32, INT8
 
-RANGES, ROUNDING = 256, 64  # representative images: for the activations' ranges, and for the rounding of weights
+RANGES, ROUNDING = 256, 64  # representative images, for the activations' ranges and for the rounding of weights
 OPERATORS = ["Conv", "Add", "Clip", "Relu", "MaxPool"]
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Adds the variant to `model/`; what was measured of the model before is dropped."""
+    """Adds the variant to `model/` and drops the figures that were measured before."""
     folder = run_dir / "model"
-    description = model_folder.load(folder).artefact.description
+    description = model_folder.description_of(folder)
     model = onnx.load(folder / description.variants[FP32].file)
     train = manifest.of_split(manifest.read_manifest(run_dir / manifest.MANIFEST), splits.TRAIN)
     chosen = np.linspace(0, len(train) - 1, min(RANGES, len(train))).astype(int)
@@ -51,14 +52,14 @@ def run(config: Config, run_dir: Path) -> None:
     description = msgspec.structs.replace(
         description,
         variants={FP32: description.variants[FP32], INT8: variant},
-        metrics=model_folder.of_the_network(description),
+        metrics=model_folder.network_metrics(description),
     )
     model_folder.write(folder, {FP32: model, INT8: quantised}, description)
     print(f"{variant.file}: {variant.bytes / 1e6:.1f} MB, in fp32 {', '.join(kept) or 'no convolution'}")
 
 
 def quantise(model: onnx.ModelProto, images: Sequence[GreyImage]) -> tuple[onnx.ModelProto, list[str]]:
-    """The int8 form of a served graph, and the layers in it that stay float32."""
+    """The int8 form of a served graph, and the names of the layers that stay float32."""
     network = surgery.network_of(model)
     names = [node.name for node in network.graph.node if node.op_type == "Conv"]
     kept = names[: faster_in_fp32(network)]
@@ -70,15 +71,17 @@ def quantise(model: onnx.ModelProto, images: Sequence[GreyImage]) -> tuple[onnx.
 
 
 def faster_in_fp32(network: onnx.ModelProto) -> int:
-    """How many convolutions, counted from the stem, ONNX Runtime computes faster in float32 than in int8: a depthwise one right
-    behind the stem has the largest maps of all, and for the two together float32 needs less time; otherwise none."""
+    """How many convolutions, counted from the stem, ONNX Runtime computes faster in float32 than in int8.
+
+    Two if a depthwise convolution follows the stem: its maps are the largest of all, and float32 is faster for the pair.
+    """
     convolutions = [node for node in network.graph.node if node.op_type == "Conv"]
     return 2 if surgery.attribute(convolutions[1], "group") > 1 else 0
 
 
 def _pixels(model: onnx.ModelProto, images: Sequence[GreyImage]) -> Pixels:
-    """What the network is given: [N, 1, S, S]."""
-    session = model_folder.session_of(surgery.with_outputs(model, [surgery.INPUT]))
+    """The network's inputs [N, 1, S, S] for these images."""
+    session = inference.session_of(surgery.with_outputs(model, [surgery.INPUT]))
     return np.concatenate([session.run([surgery.INPUT], {"images": [image]})[0] for image in images])
 
 
@@ -91,7 +94,7 @@ def _in_int8(
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        logging.disable(logging.WARNING)  # its advice to optimise before, which the exporter has done
+        logging.disable(logging.WARNING)  # it advises to optimise first, which the exporter has done
         try:
             quantize_static(
                 network, path, _Pixels(pixels), quant_format=QuantFormat.QDQ, op_types_to_quantize=OPERATORS,

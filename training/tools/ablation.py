@@ -1,9 +1,9 @@
-"""What each of several runs changed, against the first of them, and what came of it on the validations.
+"""Prints a table of several runs: what each changed against the first, and its figures on the validations.
 
-python -m training ablation runs/plain runs/texture … > training/ablation.csv
+python -m training ablation runs/plain runs/texture … > training/report/ablation.csv
 
-The networks of the last epochs are measured anew, all on the same images; the test fold is not looked at. The first line
-says what it changed of the defaults. The report shows the table that stands beside this file: what was tried for the recipe.
+The networks of the last epochs are measured again, all on the same images, never on the test fold. The first line shows what
+the first run changed of the defaults. Every report shows the committed table, which explains the presets.
 """
 
 import csv
@@ -19,12 +19,11 @@ from training.data import batches, manifest
 from training.data.batches import Targets
 from training.network import backbone, history, validation
 
-TABLE = Path(__file__).with_suffix(".csv")
-PATHS = {"name", "data.folder", "data.source", "backbone.weights", "fit.seeds"}  # say nothing of the recipe
+IGNORED = {"name", "data.folder", "data.source", "backbone.weights", "fit.seeds"}  # not part of the recipe
 
 
 def write(runs: Sequence[Path], file: TextIO) -> None:
-    """One line for each seed of each run. Raises ConfigError: not a run folder, or one without a finished epoch."""
+    """One line for each seed of each run. Raises ConfigError if a run folder is not one, or has no finished epoch."""
     configs = [config.read_saved(run / config.SAVED) for run in runs]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["change", "seed", *history.FIGURES])
@@ -41,21 +40,14 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
             file.flush()
 
 
-def read() -> list[dict[str, str]]:
-    """The table that stands beside this file; empty if there is none."""
-    if not TABLE.exists():
-        return []
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def difference(first: Config, other: Config) -> str:
-    """As TOML would say it: `augment.texture = 0.4, fit.mixup = 0.2`."""
+    """What `other` changes of `first`, in TOML's words: `augment.texture = 0.4, fit.epochs = 6`."""
     before, after = _flat(first), _flat(other)
-    return ", ".join(f"{key} = {value}" for key, value in after.items() if before.get(key) != value and key not in PATHS) or "–"
+    return ", ".join(f"{key} = {value}" for key, value in after.items() if before[key] != value and key not in IGNORED) or "–"
 
 
-def _flat(choices: Config) -> dict[str, Any]:  # Any: a choice
-    tree = msgspec.to_builtins(choices)
-    flat = {key: value for key, value in tree.items() if not isinstance(value, dict)}
-    return flat | {f"{part}.{key}": value for part in tree if isinstance(tree[part], dict) for key, value in tree[part].items()}
+def _flat(choices: Config) -> dict[str, Any]:  # Any: values of any type
+    flat: dict[str, Any] = {}
+    for key, value in msgspec.to_builtins(choices).items():
+        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

@@ -17,7 +17,7 @@ from tests.conftest import grey
 from training.config import Backbone
 from training.data import batches
 from training.data.batches import MEAN
-from training.graph import assembly
+from training.graph import assembly, surgery
 from training.network import backbone
 from training.network.backbone import Network
 
@@ -46,9 +46,9 @@ def make(name: str, images: int = 100) -> tuple[Network, onnx.ModelProto]:
             module.get_buffer("running_var").uniform_(0.5, 1.5)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    exported = assembly.export_network(network, SIZE)
-    novelty = assembly.whitening(training_features(network, images), len(weight))
-    return network, assembly.assemble(exported, SIZE, weight, bias, novelty, LABELS, "PNEUMONIA")
+    model = assembly.assemble(assembly.export_network(network, SIZE), SIZE, weight, bias, LABELS, "PNEUMONIA")
+    assembly.set_novelty(model, assembly.whiten(training_features(network, images), len(weight)))
+    return network, model
 
 
 def blocks(network: Network) -> tuple[int, int]:
@@ -120,17 +120,16 @@ network (float[N, 1, 96, 96] pixels) => (float[N, 1, 6, 6] middle_features, floa
 """
 
 
-def test_what_novelty_is_measured_on_is_the_mean_of_two_depths(made: tuple[Network, onnx.ModelProto]) -> None:
-    network = made[0]
-    found = run(assembly.pooling(assembly.export_network(network, SIZE), SIZE), IMAGES)[0]
+def test_the_novelty_features_are_the_means_of_two_depths(made: tuple[Network, onnx.ModelProto]) -> None:
+    network, model = made
+    found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]), IMAGES)[-1].reshape(len(IMAGES), -1)
     expected = at_two_depths(network, tensors(IMAGES))
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 def test_the_order_of_the_labels_is_kept() -> None:
-    novelty = assembly.whitening(np.random.default_rng(0).normal(0, 1, (50, 8)), 4)
     first, second = (
-        run(assembly.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, novelty, ["A", "B"], positive), IMAGES[:1])[0]
+        run(assembly.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, ["A", "B"], positive), IMAGES[:1])[0]
         for positive in ("A", "B")
     )
     assert np.array_equal(first, second[:, ::-1])
@@ -160,7 +159,7 @@ def test_the_resize_is_pillows_but_for_its_rounding() -> None:
 @pytest.mark.parametrize("count", [10, 64, 65, 66, 500])
 def test_novelty_is_about_the_root_of_the_dimension_however_few_the_images(count: int) -> None:
     features = np.random.default_rng(0).normal(0, 3, (count, 128))
-    white = assembly.whitening(features, 100)
+    white = assembly.whiten(features, 100)
     deviations = np.random.default_rng(1).normal(0, 3, (50, 128)) - white.mean
     explained = np.linalg.norm(deviations @ white.components.T, axis=1)
     distances = np.sqrt(np.linalg.norm(white.scale * deviations, axis=1) ** 2 - explained**2)

@@ -6,7 +6,7 @@ import torch
 
 from tests.conftest import DEFAULT_MODEL, grey
 from training.config import Backbone
-from training.graph import assembly, model_folder, surgery
+from training.graph import assembly, inference, surgery
 from training.network import backbone
 
 SIZE = 96
@@ -14,7 +14,7 @@ SIZE = 96
 
 def maps(network: onnx.ModelProto) -> list[npt.NDArray[np.float32]]:
     pixels = np.random.default_rng(0).normal(0, 60, (2, 1, SIZE, SIZE)).astype(np.float32)
-    return list(model_folder.session_of(network).run(surgery.MAPS, {surgery.INPUT: pixels}))
+    return list(inference.session_of(network).run(surgery.MAPS, {surgery.INPUT: pixels}))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "densenet121"])
@@ -30,7 +30,7 @@ def test_space_to_depth_is_the_same_function(name: str) -> None:
 def test_a_network_put_back_gives_the_same_bits() -> None:
     model = onnx.load(DEFAULT_MODEL / "model.onnx")
     again = surgery.with_network(model, surgery.network_of(model))
-    before, after = (model_folder.session_of(one).run(None, {"images": [grey(200, 300)]}) for one in (model, again))
+    before, after = (inference.session_of(one).run(None, {"images": [grey(200, 300)]}) for one in (model, again))
     for expected, found in zip(before, after, strict=True):
         assert np.array_equal(found, expected)
 

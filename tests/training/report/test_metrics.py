@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from sklearn.metrics import recall_score, roc_auc_score
+from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from training.report import metrics
-from training.report.bootstrap import Bootstrap, interval
+from training.report.bootstrap import CHUNK, Bools, Floats, bootstrap, interval, resample
 
 TRUTH = np.array([False, False, False, False, True, True])
 PROBABILITY = np.array([0.1, 0.2, 0.6, 0.4, 0.9, 0.3])
@@ -72,48 +72,52 @@ def test_lower_bounds_that_have_a_formula(successes: int, trials: int, expected:
     assert metrics.lower_bound(successes, trials) == pytest.approx(expected)
 
 
-def large(seed: int = 0, images: int = 400) -> tuple[metrics.Bools, metrics.Floats, list[str]]:
+def large(seed: int = 0, images: int = 400) -> tuple[Bools, Floats, list[str]]:
     """Two images of each patient."""
     rng = np.random.default_rng(seed)
-    truth: metrics.Bools = np.repeat(rng.uniform(size=images // 2) < 0.6, 2)
+    truth: Bools = np.repeat(rng.uniform(size=images // 2) < 0.6, 2)
     probability = np.clip(rng.normal(np.where(truth, 0.65, 0.35), 0.2), 0, 1).round(2)  # so that some are equal
     return truth, probability, [str(image // 2) for image in range(images)]
 
 
 def test_a_draw_of_the_bootstrap_is_what_sklearn_says_of_the_images_drawn() -> None:
     truth, probability, patients = large()
-    draws = Bootstrap(truth, probability, patients)
-    sensitivity, specificity = draws.rates(0.5)
+    draws, weights = bootstrap(truth, probability, patients), np.concatenate([*resample(patients)])
+    called = probability >= 0.5
     for draw in (0, 1, 999):
-        weight = draws.weight[draw]
-        assert draws.auroc()[draw] == pytest.approx(roc_auc_score(truth, probability, sample_weight=weight))
-        called = probability >= 0.5
-        assert sensitivity[draw] == pytest.approx(recall_score(truth, called, sample_weight=weight))
-        assert specificity[draw] == pytest.approx(recall_score(~truth, ~called, sample_weight=weight))
+        weight = weights[draw]
+        assert draws.auroc[draw] == pytest.approx(roc_auc_score(truth, probability, sample_weight=weight))
+        assert draws.sensitivity[draw] == pytest.approx(recall_score(truth, called, sample_weight=weight))
+        assert draws.specificity[draw] == pytest.approx(recall_score(~truth, ~called, sample_weight=weight))
+        assert draws.accuracy[draw] == pytest.approx(accuracy_score(truth, called, sample_weight=weight))
 
 
 def test_images_of_a_patient_are_drawn_together_and_widen_the_interval() -> None:
     truth, probability, patients = large()
-    together = Bootstrap(truth, probability, patients).weight
-    assert np.array_equal(together[:, ::2], together[:, 1::2])
+    weight = next(resample(patients))
+    assert np.array_equal(weight[:, ::2], weight[:, 1::2])
     probability = np.repeat(probability[::2], 2)  # two images that say the same are worth one
-    apart = np.ptp(interval(Bootstrap(truth, probability, [str(i) for i in range(len(truth))]).auroc()))
-    assert np.ptp(interval(Bootstrap(truth, probability, patients).auroc())) > 1.2 * apart
+    apart = np.ptp(interval(bootstrap(truth, probability, [str(i) for i in range(len(truth))]).auroc))
+    assert np.ptp(interval(bootstrap(truth, probability, patients).auroc)) > 1.2 * apart
+
+
+def test_many_images_are_drawn_in_chunks() -> None:
+    chunks = [len(weight) for weight in resample([str(image) for image in range(3000)])]
+    assert sum(chunks) == 1000
+    assert max(chunks) * 3000 <= CHUNK
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     truth, probability, _ = large(images=100_000)
     expected, covered = roc_auc_score(truth, probability), 0
     for seed in range(1, 101):
-        truth, probability, patients = large(seed, images=200)
-        low, high = interval(Bootstrap(truth, probability, patients).auroc())
+        low, high = interval(bootstrap(*large(seed, images=200)).auroc)
         covered += low <= expected <= high
     assert 88 <= covered <= 99
 
 
-def test_a_draw_of_one_label_alone_counts_for_nothing() -> None:
-    truth, probability = np.array([True, False, False]), np.array([0.9, 0.1, 0.2])
-    draws = Bootstrap(truth, probability, ["a", "b", "c"]).auroc()
+def test_a_draw_of_one_label_alone_is_left_out() -> None:
+    draws = bootstrap(np.array([True, False, False]), np.array([0.9, 0.1, 0.2]), ["a", "b", "c"]).auroc
     assert np.isnan(draws).any()
     assert np.isfinite(interval(draws)).all()
 

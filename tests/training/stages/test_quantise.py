@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from service.model.artefact import Variant
 from service.model.classifier import Classifier
 from tests.conftest import DEFAULT_MODEL, grey
-from training.graph import model_folder, surgery
+from training.graph import inference, model_folder, surgery
 from training.graph.model_folder import FP32, INT8
 from training.stages import quantise
 
@@ -80,7 +80,7 @@ def test_an_int8_form_made_from_few_images_still_answers_alike(tmp_path: Path) -
     model = onnx.load(DEFAULT_MODEL / "model.onnx")
     quantised, kept = quantise.quantise(model, IMAGES)
     assert kept == ["features.0.0", "features.1.conv.0.0"]
-    maps = [session.run(["heatmaps"], {"images": IMAGES})[0] for session in map(model_folder.session_of, (model, quantised))]
+    maps = [session.run(["heatmaps"], {"images": IMAGES})[0] for session in map(inference.session_of, (model, quantised))]
     assert np.corrcoef(*(of_all.ravel() for of_all in maps))[0, 1] > 0.99
 
 

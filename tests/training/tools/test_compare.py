@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from training.report.metrics import Bools, Floats
+from training.report.bootstrap import Bools, Floats
 from training.tools.compare import paired
 
 

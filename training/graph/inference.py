@@ -1,0 +1,104 @@
+"""Runs an exported graph over many images, on all CPUs, through the service's own decoder and classifier."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from service.model.classifier import Classifier, GreyImage, Outputs
+from training.config import CPUS
+from training.data import manifest
+from training.data.manifest import Record
+from training.graph import assembly, surgery
+from training.progress import track
+
+BATCH = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Predictions(NamedTuple):
+    """Predictions for N images of a data folder.
+
+    `truth`: whether the image has the positive label. `probability`: the predicted probability of the positive label.
+    """
+
+    records: list[Record]
+    truth: npt.NDArray[np.bool_]
+    probability: npt.NDArray[np.float64]
+    novelty: npt.NDArray[np.float64]
+
+    def select(self, wanted: Callable[[Record], bool]) -> "Predictions":
+        index = [number for number, record in enumerate(self.records) if wanted(record)]
+        return Predictions([self.records[i] for i in index], self.truth[index], self.probability[index], self.novelty[index])
+
+    @property
+    def patients(self) -> list[str]:
+        return [record.patient for record in self.records]
+
+
+def predict(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Predictions:
+    """Decodes and classifies images of a data folder exactly as the service does."""
+    outputs = classify(classifier, folder, records)
+    description = classifier.artefact.description
+    return Predictions(
+        list(records),
+        np.array([record.label == description.positive for record in records]),
+        outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64),
+        outputs.novelty.astype(np.float64),
+    )
+
+
+def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Outputs:
+    """As `predict`, with all outputs of the graph."""
+
+    def classify_batch(batch: Sequence[Record]) -> Outputs:
+        return classifier.classify([manifest.read_image(folder, record) for record in batch])
+
+    return _join(_map_batches(classify_batch, records, "classify"))
+
+
+def classify_images(classifier: Classifier, images: Sequence[GreyImage]) -> Outputs:
+    return _join(_map_batches(classifier.classify, images, "classify"))
+
+
+def novelty_features(model: onnx.ModelProto, folder: Path, records: Sequence[Record]) -> npt.NDArray[np.float32]:
+    """The features [N, C] from which the graph computes novelty; `assembly.whiten` is fitted on them."""
+    session = session_of(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]))
+
+    def features(batch: Sequence[Record]) -> npt.NDArray[np.float32]:
+        images = [manifest.read_image(folder, record) for record in batch]
+        [output] = session.run([assembly.NOVELTY_FEATURES], {"images": images})
+        return np.asarray(output).reshape(len(batch), -1)
+
+    return np.concatenate(_map_batches(features, records, "features"))
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session on one thread, so that several can run at once."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _map_batches(function: Callable[[Sequence[T]], R], items: Sequence[T], what: str) -> list[R]:
+    """Applies `function` to batches of `items`, on as many threads as there are CPUs; each call uses one CPU."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    with ThreadPoolExecutor(CPUS) as pool:
+        futures = [pool.submit(function, batch) for batch in batches]
+        try:
+            return [future.result() for future in track(futures, what)]
+        except BaseException:  # also Ctrl-C: do not wait for batches that have not started
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _join(parts: Sequence[Outputs]) -> Outputs:
+    return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
