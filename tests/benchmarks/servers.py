@@ -27,11 +27,12 @@ FP32, INT8 = "fp32", "int8"
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """`peer`: its folder in peers/. `variant`: the weights that it computes with."""
+    """`peer`: its folder in peers/. `variant`: the weights that it computes with. `checkout`: our own service runs there."""
 
     name: str
     peer: str
     variant: str
+    checkout: Path = ROOT
 
 
 class Running(NamedTuple):
@@ -80,9 +81,12 @@ def running(server: Server, model: Path, first: Request) -> Iterator[Running]:
     with log.open("wb") as output:
         begin = time.monotonic()
         process = subprocess.Popen(
-            _command(server), cwd=PEERS / server.peer if server.peer else ROOT, env=_environment(server, model, port),
-            stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            _command(server),
+            cwd=PEERS / server.peer if server.peer else server.checkout,
+            env=_environment(server, model, port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         try:
             _wait(process, port, first, log)
             yield Running(process.pid, port, time.monotonic() - begin)
@@ -92,7 +96,8 @@ def running(server: Server, model: Path, first: Request) -> Iterator[Running]:
 
 def _command(server: Server) -> list[str]:
     if server.peer == OURS:
-        return [sys.executable, "-m", "service"]
+        python = sys.executable if server.checkout == ROOT else str(server.checkout / ".venv" / "bin" / "python")
+        return [python, "-m", "service"]
     return [str(environments.python(server.peer)), "server.py"]
 
 
