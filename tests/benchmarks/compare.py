@@ -1,11 +1,10 @@
-"""Compares the requests per second of another checkout of this project with those of this one, on the same machine.
+"""Compares the requests/s of another checkout of this project with those of this one, on the same machine. Needs wrk.
 
 python -m tests.benchmarks.compare CHECKOUT [--rounds 9] [--seconds 5]
 
-Every round starts one server, warms it up, measures it and stops it, then does the same with the other one. The order changes
-from round to round. Both servers load this checkout's default model and answer the same JPEG of 1300 × 1000 over eight
-connections. Each round gives one ratio, so that slow changes of the machine's speed fall on both servers alike. The other
-checkout needs a .venv of its own.
+In each round one server is started, warmed up, measured and stopped, then the other one; the order changes from round to round.
+Both use this checkout's default model, and answer a JPEG of 1300 × 1000 over eight connections. Each round gives one ratio, so
+that slow changes of the machine's speed affect both servers alike. The other checkout needs its own .venv.
 """
 
 import argparse
@@ -33,16 +32,17 @@ def main() -> None:
     arguments = parser.parse_args()
     new = servers.of(DEFAULT_MODEL)[0]
     old = msgspec.structs.replace(new, name=f"before, {new.variant}", checkout=arguments.checkout.resolve())
-    rates: dict[str, list[float]] = {old.name: [], new.name: []}
+    before: list[float] = []
+    after: list[float] = []
     try:
         for number in range(arguments.rounds):
-            for server in (old, new) if number % 2 == 0 else (new, old):
-                rates[server.name].append(requests_per_second(server, arguments.seconds))
-            print(f"round {number + 1}: {rates[old.name][-1]:.1f} before, {rates[new.name][-1]:.1f} after", flush=True)
+            for server, rates in ((old, before), (new, after))[:: 1 if number % 2 == 0 else -1]:
+                rates.append(requests_per_second(server, arguments.seconds))
+            print(f"round {number + 1}: {before[-1]:.1f} before, {after[-1]:.1f} after", flush=True)
     except BenchmarkError as error:
         sys.exit(f"compare: {error}")
-    ratios = [after / before for before, after in zip(rates[old.name], rates[new.name], strict=True)]
-    print(f"median requests/s: {statistics.median(rates[old.name]):.1f} before, {statistics.median(rates[new.name]):.1f} after")
+    ratios = [new / old for old, new in zip(before, after, strict=True)]
+    print(f"median requests/s: {statistics.median(before):.1f} before, {statistics.median(after):.1f} after")
     print(f"after / before: {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}), {len(ratios)} rounds")
 
 
