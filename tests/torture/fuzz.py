@@ -44,7 +44,7 @@ def fuzz(requests: int, seed: int) -> tuple[bool, str]:
     with serving() as service:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             outcomes, failures = runner.run(send_all(service, requests, seed))
-        last = inputs.check(service, inputs.Case("a good image", 200, post(inputs.jpeg())))
+        last = inputs.check(service, inputs.case("a good image", 200, post(inputs.jpeg())))
         failures += [f"afterwards: {last.wrong}"] * bool(last.wrong) + [f"log: {error[:300]}" for error in service.errors()]
     counts = ", ".join(f"{outcome}: {count:,}" for outcome, count in sorted(outcomes.items()))
     found = counts + (f"; failures: {'; '.join(failures[:10])}" if failures else "")

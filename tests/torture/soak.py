@@ -118,8 +118,9 @@ def good_requests() -> list[Request]:
 
 
 def bad_requests() -> list[Request]:
-    requests = [(case.expected, case.bytes()) for case in inputs.cases() if 400 <= case.expected < 500]
-    return [(expected, content) for expected, content in requests if len(content) <= BIGGEST_BAD_BYTES]
+    bad = [case for case in inputs.cases() if 400 <= case.expected < 500]
+    requests = [(case.expected, request) for case in bad for request in case.requests if isinstance(request, bytes)]
+    return [(expected, request) for expected, request in requests if len(request) <= BIGGEST_BAD_BYTES]
 
 
 if __name__ == "__main__":
