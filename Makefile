@@ -6,7 +6,7 @@
 # make benchmark-training   images a second, and the network's share of the time; writes the README's figures
 # make benchmark-novelty    what novelty takes of the graph's time; writes the README's figure
 # make benchmark-page       how fast the page paints, answers and reads a folder; writes the README's words (needs Chromium)
-# make benchmark-archive [DATA=path/to/chest_xray]   images a second of whole archives; writes the README's figures
+# make benchmark-archive [DATA=path/to/chest_xray]   images a second of whole archives; needs wrk; writes the README's figures
 # make torture   hostile input, faults and overload against the service, quarter of an hour; writes tests/torture/README.md
 # make soak      mixed traffic for MINUTES=30: are memory, descriptors and threads flat? writes its part of it
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
