@@ -6,7 +6,7 @@
 # make benchmark-training   images per second of training, for training/README.md
 # make benchmark-novelty    share of the graph's time that novelty takes, for training/README.md
 # make benchmark-page       how fast the page paints, answers and reads a folder, for service/README.md (needs Chromium)
-# make benchmark-archive [DATA=path/to/chest_xray]   images per second of whole archives, for service/README.md
+# make benchmark-archive [DATA=path/to/chest_xray]   images per second of whole archives (needs wrk), for service/README.md
 # make torture   hostile input, faults and overload against the service, a quarter of an hour; writes tests/torture/README.md
 # make soak      mixed traffic for MINUTES=30: do memory, descriptors and threads stay flat? writes tests/torture/README.md
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)

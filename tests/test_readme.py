@@ -21,7 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from service.settings import Settings
-from tests.benchmarks import archive, headlines, novelty, page, report, results, training
+from tests.benchmarks import archive, headlines, novelty, page, report, results, servers, training
 from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, free_port, wait_until_ready
 from tests.documents import DOCUMENTS, KUBERNETES, README, SERVICE, TRAINING, block, blocks, commands, prose, read
 from tests.torture import report as torture_report
@@ -231,7 +231,8 @@ def test_the_figures_are_those_that_a_benchmark_recorded(document: str, render: 
 
 def test_the_speed_in_the_readme_is_what_the_benchmark_recorded() -> None:
     measured = figures(headlines.headlines(results.read()))
-    ours = [headlines.rate(model, headlines.ours_of(model)[0]) for model in results.read().models]
+    names = [next(name for name, peer in model.servers.items() if peer == servers.OURS) for model in results.read().models]
+    ours = [headlines.rate(model, name) for model, name in zip(results.read().models, names, strict=True)]
     assert f"| MedXfer | {ours[0]:.0f} | {ours[1]:.0f} |" in read(README)
     rows = re.findall(r"^\| compared with .*$", read(README), re.MULTILINE)
     assert rows

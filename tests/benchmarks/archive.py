@@ -1,19 +1,15 @@
-"""How many images a second a whole archive is read at: here and on Ray, by one and two workers, beside what bounds it.
+"""Images per second of a whole archive: on this machine and on Ray, with one and two workers, and what limits it.
 
-make benchmark-archive [DATA=path/to/chest_xray]    writes tests/benchmarks/archive.json, prints the README's table
+make benchmark-archive [DATA=path/to/chest_xray]    writes tests/benchmarks/archive.json, prints the README's table; needs wrk
 
-Of each kind a few files again and again, in turn with the others; medians of some rounds. The first third of a run is left
-out: it starts threads, or processes on a cluster of this machine. The service is asked for one of the files over eight
-connections, by a client that shares its CPUs. Without DATA the small ones are drawn too.
+Reads a few files of each kind again and again, all kinds in turn; figures are medians of the rounds. The first third of a run
+does not count, since threads, or processes of a cluster on this machine, start in it. wrk asks the service for one of the files
+over eight connections, on the same CPUs. Without DATA the small files are drawings, too.
 """
 
 import argparse
-import json
 import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -29,10 +25,10 @@ from service.images.decode import decode_image
 from service.model.artefact import Artefact, read_artefact
 from service.model.classifier import Classifier
 from service.model.variant import choose_variant
+from tests.benchmarks import client, results, servers
 from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
 from tests.conftest import DEFAULT_MODEL, dicom_of, running_service
-from training import run_folder
 
 RESULT = Path(__file__).with_suffix(".json")
 FILES, ROUNDS = 500, 3
@@ -62,20 +58,10 @@ def main() -> None:
             for kind in kinds:
                 for what, rate in turn(model, kind):
                     found.setdefault(what, {}).setdefault(kind.name, []).append(rate)
-    environment = run_folder.environment()
-    result = {
-        "processor": environment["processor"],
-        "cpus": environment["cpus"],
-        "variant": variant,
-        "rounds": arguments.rounds,
-        "drawn": arguments.data is None,
-        "images_per_second": {
-            what: {kind: statistics.median(rates) for kind, rates in row.items()} for what, row in found.items()
-        },
-        "spread": {what: {kind: [min(rates), max(rates)] for kind, rates in row.items()} for what, row in found.items()},
-    }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
+    medians = {what: {kind: statistics.median(rates) for kind, rates in row.items()} for what, row in found.items()}
+    spread = {what: {kind: [min(rates), max(rates)] for kind, rates in row.items()} for what, row in found.items()}
+    run = {"variant": variant, "rounds": arguments.rounds, "drawn": arguments.data is None}
+    print(table(results.record(RESULT, {**run, "images_per_second": medians, "spread": spread})))
 
 
 def write(folder: Path, data: Path | None) -> Iterable[Kind]:
@@ -84,38 +70,37 @@ def write(folder: Path, data: Path | None) -> Iterable[Kind]:
         width, height = decode_image(paths[0].read_bytes()).size
         yield Kind(f"X-rays, JPEG {width} × {height}", paths)
     for kind in (BIG,) if data else (SMALL, BIG):
-        paths = []
-        for number, drawing in enumerate(drawings(20, seed=0)):
-            paths.append(folder / f"{kind.size[0]}-{number}.jpeg")
-            paths[-1].write_bytes(encode(drawing, kind))
+        paths = [folder / f"{kind.size[0]}-{number}.jpeg" for number in range(20)]
+        for path, drawing in zip(paths, drawings(20, seed=0), strict=True):
+            path.write_bytes(encode(drawing, kind))
         yield Kind(kind.name, paths)
-    radiograph = folder / "radiograph.dcm"
     levels = np.random.default_rng(0).normal(2000, 300, (2500, 2000)).astype(np.uint16)
-    radiograph.write_bytes(dicom_of(levels, BitsStored=12))
-    yield Kind("DICOM 2000 × 2500", [radiograph])
+    (folder / "radiograph.dcm").write_bytes(dicom_of(levels, BitsStored=12))
+    yield Kind("DICOM 2000 × 2500", [folder / "radiograph.dcm"])
 
 
 def turn(model: Artefact, kind: Kind) -> Iterable[tuple[str, float]]:
-    """What was measured, and images a second."""
+    """Measurements of one kind of files: a name, and images per second."""
     from service.archive import ray
 
     alone = one_by_one(model, kind.paths, SECONDS)
     yield ALONE, alone
     for workers in (1, 2):
-        count = round(alone * SECONDS * workers)
-        yield here(workers), lines_a_second(local.here, model, kind.paths, count, workers)
+        yield here(workers), entries_per_second(local.here, model, kind.paths, round(alone * SECONDS * workers), workers)
     for workers in (1, 2):
         count = max(round(alone * SECONDS * workers), 6 * workers * ray.BLOCK)
-        yield on_ray(workers), lines_a_second(ray.on_cluster, model, kind.paths, count, workers)
-    yield SERVICE, requests_a_second(kind.paths[0])
+        yield (
+            f"Ray, {workers} worker{'s' * (workers > 1)}",
+            entries_per_second(ray.on_cluster, model, kind.paths, count, workers),
+        )
+    with running_service(log_level="warning") as service:
+        request = client.request(kind.paths[0].name, kind.paths[0].read_bytes(), "application/octet-stream")
+        load = client.load(service.base_url.port or 0, servers.PATH, request, connections=8, seconds=SECONDS)
+        yield SERVICE, load.requests / load.seconds
 
 
 def here(workers: int) -> str:
     return f"{workers} process{'es' * (workers > 1)}"
-
-
-def on_ray(workers: int) -> str:
-    return f"Ray, {workers} worker{'s' * (workers > 1)}"
 
 
 def one_by_one(model: Artefact, paths: list[Path], seconds: float) -> float:
@@ -126,38 +111,25 @@ def one_by_one(model: Artefact, paths: list[Path], seconds: float) -> float:
     return done / (time.perf_counter() - begin)
 
 
-def lines_a_second(
+def entries_per_second(
     engine: Callable[[Artefact, dict[str, str], int], Generator[Line, None, None]],
     model: Artefact,
     paths: list[Path],
     count: int,
     workers: int,
 ) -> float:
-    files = {str(number): str(paths[number % len(paths)]) for number in range(count)}
-    times = [time.perf_counter() for _ in engine(model, files, workers)]
+    named = {str(number): str(paths[number % len(paths)]) for number in range(count)}
+    times = [time.perf_counter() for _ in engine(model, named, workers)]
     first = next(index for index, at in enumerate(times) if index >= count / LEFT_OUT and at > times[index - 1] + 1e-3)
     return (count - first) / (times[-1] - times[first - 1])
 
 
-def requests_a_second(path: Path) -> float:
-    with running_service(log_level="warning") as client:
-        command = [sys.executable, "-m", "service", "bench", str(client.base_url), str(path), "--seconds", str(SECONDS)]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    match = re.search(r"throughput +([\d.]+)", output)
-    assert match, output
-    return float(match[1])
-
-
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:  # Any: JSON
     rates = result["images_per_second"]
     kinds = list(rates[ALONE])
-    rows = [[what, *(figure(row[kind]) for kind in kinds)] for what, row in rates.items()]
+    rows = [[what, *(f"{row[kind]:.{0 if row[kind] >= 20 else 1}f}" for kind in kinds)] for what, row in rates.items()]
     hours = [f"{1e6 / rates[here(1)][kind] / 3600:.1f}" for kind in kinds]
     return markdown([f"images/s on {result['cpus']} CPUs ({result['processor']})", *kinds], [*rows, [MILLION, *hours]])
-
-
-def figure(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 20 else f"{rate:.1f}"
 
 
 if __name__ == "__main__":

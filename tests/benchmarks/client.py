@@ -1,4 +1,4 @@
-"""The client of all servers: wrk, one thread, HTTP/1.1, connections kept open. And one request by Python, to see an answer."""
+"""The clients of all servers: wrk for load (one thread, HTTP/1.1, keep-alive), and http.client for a single request."""
 
 import http.client
 import json
@@ -17,15 +17,8 @@ BOUNDARY = "medxfer-benchmark"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A form as `curl -F image=@FILE` sends it. `body`: a file that holds it."""
-
-    name: str
-    body: Path
-
-
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """`cpu_share`: of one CPU, that the client itself took."""
+    """`cpu_share`: CPU time of the client, as a share of one CPU."""
 
     requests: int
     seconds: float
@@ -34,43 +27,33 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     cpu_share: float
 
 
-def request(name: str, image: bytes, content_type: str) -> Request:
-    lines = (
-        f"--{BOUNDARY}",
-        f'Content-Disposition: form-data; name="image"; filename="{name}"',
-        f"Content-Type: {content_type}",
-        "",
-        "",
-    )
+def request(name: str, image: bytes, content_type: str) -> Path:
+    """Writes the form that `curl -F image=@FILE` sends to a file, and returns its path."""
+    disposition = f'Content-Disposition: form-data; name="image"; filename="{name}"'
+    head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: {content_type}\r\n\r\n"
     path = BENCHMARKS / "requests" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("\r\n".join(lines).encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode())
-    return Request(name=name, body=path)
+    path.write_bytes(head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode())
+    return path
 
 
-def load(port: int, path: str, request: Request, *, connections: int, seconds: float) -> Load:
-    """Raises BenchmarkError: wrk is not there, or an answer was an error or did not come."""
+def load(port: int, path: str, request: Path, *, connections: int, seconds: float) -> Load:
+    """Raises BenchmarkError if wrk is not installed, or if a request fails or gets an error."""
     before = _client_cpu_seconds()
     command = [_wrk(), "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
-    command += ["--timeout", "30s", "--script", str(SCRIPT), f"http://127.0.0.1:{port}{path}", "--", str(request.body), FORM]
+    command += ["--timeout", "30s", "--script", str(SCRIPT), f"http://127.0.0.1:{port}{path}", "--", str(request), FORM]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"wrk failed: {done.stderr or done.stdout}")
     figures = json.loads(done.stdout.splitlines()[-1])
-    if not figures["requests"] or figures["refused"] or figures["broken"]:
-        raise BenchmarkError(f"{request.name}, {connections} connections: not all requests were answered: {figures}")
-    return Load(
-        requests=figures["requests"],
-        seconds=figures["seconds"],
-        p50_ms=figures["p50_ms"],
-        p99_ms=figures["p99_ms"],
-        cpu_share=(_client_cpu_seconds() - before) / figures["seconds"],
-    )
+    if not figures["requests"] or figures.pop("refused") or figures.pop("broken"):
+        raise BenchmarkError(f"{request.name}, {connections} connections: not all requests succeeded: {done.stdout}")
+    return Load(**figures, cpu_share=(_client_cpu_seconds() - before) / figures["seconds"])
 
 
-def ask(connection: http.client.HTTPConnection, path: str, request: Request) -> Any:  # Any: each server's own JSON
-    """Raises BenchmarkError: another status than 200."""
-    connection.request("POST", path, request.body.read_bytes(), {"Content-Type": FORM})
+def ask(connection: http.client.HTTPConnection, path: str, request: Path) -> Any:  # Any: each server's own JSON
+    """Raises BenchmarkError if the status is not 200."""
+    connection.request("POST", path, request.read_bytes(), {"Content-Type": FORM})
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != http.HTTPStatus.OK:
@@ -79,7 +62,7 @@ def ask(connection: http.client.HTTPConnection, path: str, request: Request) -> 
 
 
 def version() -> str:
-    """Raises BenchmarkError, as `load` does. (wrk prints its version with its usage, and exits by 1.)"""
+    """wrk prints its version with its usage, and exits with 1. Raises BenchmarkError if wrk is not installed."""
     return subprocess.run([_wrk(), "--version"], capture_output=True, text=True, check=False).stdout.split()[1]
 
 
@@ -90,6 +73,6 @@ def _wrk() -> str:
 
 
 def _client_cpu_seconds() -> float:
-    """Of all children that have ended: between two calls, none does but wrk."""
+    """CPU time of all children that have ended. Between two calls, wrk is the only one."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

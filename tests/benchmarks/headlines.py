@@ -1,4 +1,4 @@
-"""The figures that the project's README shows: our best variant against each peer, and what it takes by itself."""
+"""The headline table: our best variant against each peer, and what it takes by itself."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,57 +10,44 @@ from tests.benchmarks.results import Cell, Model, Result
 MEGABYTE = 1e6
 HEADLINE = (BIG.name, 8)  # image, connections
 LONE = (BIG.name, 1)
+NAMES = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}
 
 
 def headlines(result: Result) -> str:
-    columns = [_headlines(model, result.cpus) for model in result.models if ours_of(model)]
-    rows = [
-        [name, *(column.get(name, "") for column in columns)] for name in dict.fromkeys(name for c in columns for name in c)
-    ]
-    return markdown(["", *(title(model) for model in result.models if ours_of(model))], rows)
+    columns = {
+        title(model): _headlines(model, result.cpus) for model in result.models if servers.OURS in model.servers.values()
+    }
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    return markdown(["", *columns], [[name, *(column.get(name, "") for column in columns.values())] for name in names])
 
 
 def _headlines(model: Model, cpus: int) -> dict[str, str]:
-    ours, peers = ours_of(model)[0], [name for name, peer in model.servers.items() if peer != servers.OURS]
+    ours = next(name for name, peer in model.servers.items() if peer == servers.OURS)
+    peers = [name for name, peer in model.servers.items() if peer != servers.OURS]
     found = {f"requests/s at 8 connections, of {name}": f"{rate(model, ours) / rate(model, name):.1f} ×" for name in peers}
-    possible = {"requests/s, of what decoding and inference alone would allow": _share_of_possible(model, ours, cpus)}
-    return {**found, **possible, **_latencies(model, ours, peers), **_own_figures(model, ours)}
-
-
-def _share_of_possible(model: Model, ours: str, cpus: int) -> str:
-    """Of the rate at which decoding and inference alone would keep all CPUs busy: no server with this engine can be faster."""
-    return f"{rate(model, ours) * model.own.work_cpu_ms / 1000 / cpus:.0%}" if model.own else ""
-
-
-def _latencies(model: Model, ours: str, peers: Sequence[str]) -> dict[str, str]:
-    if not peers:  # a part of a run
-        return {}
-    original = next((name for name in peers if model.servers[name] == "original"), peers[0])
-    best = min(median(model, name, HEADLINE, p99) for name in peers)
-    return {
-        f"p50 of a lone client, of {original}": f"{median(model, ours, LONE, p50) / median(model, original, LONE, p50):.2f} ×",
-        "p99 at 8 connections, of the best peer's": f"{median(model, ours, HEADLINE, p99) / best:.2f} ×",
-    }
-
-
-def _own_figures(model: Model, ours: str) -> dict[str, str]:
-    own = [cell for cell in model.cells if cell.server == ours]
-    figures = {
-        "first answer after the process's start": f"{start(model, ours):.1f} s",
-        "RSS, at most": f"{max(cell.rss for cell in own) / MEGABYTE:.0f} MB",
-    }
+    if model.own:  # no server with this engine can exceed the rate at which decoding and inference keep all CPUs busy
+        share = rate(model, ours) * model.own.work_cpu_ms / 1000 / cpus
+        found["requests/s, of what decoding and inference alone would allow"] = f"{share:.0%}"
+    if peers:
+        original = next((name for name in peers if model.servers[name] == "original"), peers[0])
+        alone = median(model, ours, LONE, p50) / median(model, original, LONE, p50)
+        best = min(median(model, name, HEADLINE, p99) for name in peers)
+        found[f"p50 of a lone client, of {original}"] = f"{alone:.2f} ×"
+        found["p99 at 8 connections, of the best peer's"] = f"{median(model, ours, HEADLINE, p99) / best:.2f} ×"
+    found["first answer after the process's start"] = f"{start(model, ours):.1f} s"
+    found["RSS, at most"] = f"{max(cell.rss for cell in model.cells if cell.server == ours) / MEGABYTE:.0f} MB"
     if model.own:
         cpu = median(model, ours, HEADLINE, lambda cell: cell.cpu_ms) / model.own.work_cpu_ms
         one, two = (max(row.images_per_second for row in model.own.lanes if row.lanes == lanes) for lanes in (1, 2))
-        figures["CPU time a request, of decoding and inference alone"] = f"{cpu:.2f} ×"
-        figures["two lanes, of one"] = f"{two / one:.2f} ×"
+        found["CPU time a request, of decoding and inference alone"] = f"{cpu:.2f} ×"
+        found["two lanes, of one"] = f"{two / one:.2f} ×"
     if model.engines:
-        figures["the int8 network on one thread, of OpenVINO's time"] = f"{model.engines.ours / model.engines.openvino:.2f} ×"
-    return figures
+        found["the int8 network on one thread, of OpenVINO's time"] = f"{model.engines.ours / model.engines.openvino:.2f} ×"
+    return found
 
 
 def title(model: Model) -> str:
-    return {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}.get(model.backbone, model.backbone)
+    return NAMES.get(model.backbone, model.backbone)
 
 
 def rate(model: Model, server: str, load: tuple[str, int] = HEADLINE) -> float:
@@ -79,11 +66,6 @@ def p99(cell: Cell) -> float:
     return cell.load.p99_ms
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def start(model: Model, server: str) -> float:
     return statistics.median(each.seconds for each in model.starts if each.server == server)
 
@@ -92,5 +74,6 @@ def cells_of(model: Model, server: str, load: tuple[str, int]) -> list[Cell]:
     return [cell for cell in model.cells if (cell.server, cell.image, cell.connections) == (server, *load)]
 
 
-def ours_of(model: Model) -> list[str]:
-    return [name for name, peer in model.servers.items() if peer == servers.OURS]
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,5 @@
-"""What the servers are asked: phantoms, seeded, in the three files of the benchmark."""
+"""The images that servers are asked for: drawings of chests (phantoms) from a fixed seed, as three kinds of files."""
 
-import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from service.model.classifier import GreyImage
+from tests import conftest
 from training.data import phantoms
 
 
@@ -28,13 +28,12 @@ KINDS = (BIG, SMALL, PNG)
 
 
 def encode(drawing: GreyImage, kind: Kind) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(drawing).resize(kind.size, Image.Resampling.BICUBIC).save(buffer, kind.file_format, quality=90)
-    return buffer.getvalue()
+    image = Image.fromarray(drawing).resize(kind.size, Image.Resampling.BICUBIC)
+    return conftest.encode(image, kind.file_format, quality=90)
 
 
-def looks(drawing: GreyImage) -> Iterator[GreyImage]:
-    """As drawn, underexposed, and smooth with hard contrast: a model that never saw phantoms is surer of some of these."""
+def variations(drawing: GreyImage) -> Iterator[GreyImage]:
+    """As drawn, underexposed, and smooth with hard contrast: a model without phantoms in training is surer of some of them."""
     image = Image.fromarray(drawing)
     yield drawing
     yield np.asarray(ImageEnhance.Brightness(image).enhance(0.5))
@@ -42,7 +41,7 @@ def looks(drawing: GreyImage) -> Iterator[GreyImage]:
 
 
 def drawings(count: int, seed: int) -> Iterator[GreyImage]:
-    """Of both labels in turn."""
+    """Alternates between the two labels."""
     rng = np.random.default_rng(seed)
     for index in range(count):
         yield phantoms.draw(rng, sick=index % 2 == 1)

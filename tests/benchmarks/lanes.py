@@ -1,4 +1,4 @@
-"""Our batcher and classifier in this process, no HTTP: images a second by lanes and batch size; what a request's work costs."""
+"""Our batcher and classifier without HTTP: images per second by lanes and batch size, and the CPU time of a request's work."""
 
 import asyncio
 import statistics
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.engine.batcher import Batcher
 from service.images.decode import decode_image
-from service.model import artefact
+from service.model.artefact import read_artefact
 from service.model.classifier import Classifier, GreyImage, Output
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
 from tests.benchmarks.results import Lanes
@@ -18,11 +18,14 @@ WORK_RUNS = 100
 
 
 def scaling(model: Path, variant: str, seconds: float) -> list[Lanes]:
-    """Medians of several turns, each of about so many seconds."""
-    classifier = Classifier(artefact.read_artefact(model, variant))
+    """Medians of several turns, each of about `seconds`."""
+    classifier = Classifier(read_artefact(model, variant))
     classifier.warm_up(max(BATCH_SIZES))
     grey = decode_image(encode(next(drawings(1, seed=0)), SMALL)).grey
-    count = max(4 * max(BATCH_SIZES), round(seconds / _seconds_alone(classifier, grey)))
+    begin = time.perf_counter()
+    for _ in range(10):
+        classifier.classify([grey])
+    count = max(4 * max(BATCH_SIZES), round(10 * seconds / (time.perf_counter() - begin)))
     found: dict[tuple[int, int], list[float]] = {(lanes, size): [] for lanes in LANES for size in BATCH_SIZES}
     for _ in range(REPEATS):
         for (lanes, size), rates in found.items():
@@ -34,8 +37,8 @@ def scaling(model: Path, variant: str, seconds: float) -> list[Lanes]:
 
 
 def work_cpu_ms(model: Path, variant: str) -> float:
-    """CPU time of decoding the big JPEG and of its inference, one after the other; the median."""
-    classifier = Classifier(artefact.read_artefact(model, variant))
+    """Median CPU time of decoding the big JPEG and of its inference, one after the other."""
+    classifier = Classifier(read_artefact(model, variant))
     classifier.warm_up(1)
     content = encode(next(drawings(1, seed=0)), BIG)
     times = []
@@ -44,13 +47,6 @@ def work_cpu_ms(model: Path, variant: str) -> float:
         classifier.classify([decode_image(content).grey])
         times.append(1000 * (time.process_time() - begin))
     return statistics.median(times)
-
-
-def _seconds_alone(classifier: Classifier, grey: GreyImage) -> float:
-    begin = time.perf_counter()
-    for _ in range(10):
-        classifier.classify([grey])
-    return (time.perf_counter() - begin) / 10
 
 
 def _images_per_second(classifier: Classifier, grey: GreyImage, lanes: int, size: int, count: int) -> float:

@@ -1,67 +1,52 @@
-"""What novelty costs: the shipped graph, and the same graph without that output, in turn, one image at a time on one thread.
+"""The cost of novelty: the default graph, and the same graph without that output, in turn, one image at a time on one thread.
 
 make benchmark-novelty        writes tests/benchmarks/novelty.json, prints the README's words
 """
 
-import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from tests.benchmarks import results
+from tests.benchmarks.images import drawings
 from tests.conftest import DEFAULT_MODEL
-from training import run_folder
-from training.data import phantoms
 
 RESULT = Path(__file__).with_suffix(".json")
 PAIRS = 500
 
 
 def main() -> None:
-    whole = onnx.load(DEFAULT_MODEL / "model.onnx")
-    image = phantoms.draw(np.random.default_rng(0), sick=True)
-    sessions = session(whole), session(without_novelty(whole))
-    pairs = [[seconds(one, image) for one in sessions] for _ in range(PAIRS)]
-    milliseconds = [1000 * statistics.median(taken) for taken in zip(*pairs, strict=True)]
-    # Of the pairs, for what else the machine does comes and goes slower than they do.
+    graph = onnx.load(DEFAULT_MODEL / "model.onnx")
+    image = next(drawings(1, seed=0))
+    sessions = [session(graph)]
+    del graph.graph.output[[output.name for output in graph.graph.output].index("novelty")]
+    sessions.append(session(graph))  # ONNX Runtime leaves out what no output needs
+    pairs = [[milliseconds(each, image) for each in sessions] for _ in range(PAIRS)]
+    # The median of the pairs' shares, since other work on the machine changes more slowly than pairs follow each other.
     share = statistics.median(1 - without / whole for whole, without in pairs)
-    processor = run_folder.environment()["processor"]
-    result = {
-        "processor": processor,
-        "pairs": PAIRS,
-        "whole_ms": milliseconds[0],
-        "without_ms": milliseconds[1],
-        "share": share,
-    }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(words(result))
+    whole, without = (statistics.median(times) for times in zip(*pairs, strict=True))
+    print(words(results.record(RESULT, {"pairs": PAIRS, "whole_ms": whole, "without_ms": without, "share": share})))
 
 
-def without_novelty(model: onnx.ModelProto) -> onnx.ModelProto:
-    """ONNX Runtime leaves out what no output needs."""
-    less = onnx.ModelProto()
-    less.CopyFrom(model)
-    del less.graph.output[[output.name for output in less.graph.output].index("novelty")]
-    return less
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def session(graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # not of what it leaves out
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 3  # no warnings about what it leaves out
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def seconds(one: onnxruntime.InferenceSession, image: np.ndarray) -> float:
+def milliseconds(session: onnxruntime.InferenceSession, image: np.ndarray) -> float:
     begin = time.perf_counter()
-    one.run(None, {"images": [image]})
-    return time.perf_counter() - begin
+    session.run(None, {"images": [image]})
+    return 1000 * (time.perf_counter() - begin)
 
 
-def words(result: dict[str, float]) -> str:
+def words(result: dict[str, Any]) -> str:  # Any: JSON
     return f"{result['share']:.1%} of the graph's time"
 
 

@@ -1,12 +1,11 @@
-"""What is asked of our own service alone: the parts of a lone request, and whether memory grows."""
+"""Measurements of our own service alone: the parts of a single request's time, and memory after many requests."""
 
 import http.client
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tests.benchmarks import client, processes, servers
-from tests.benchmarks.client import Request
 from tests.benchmarks.results import Growth, Split
 from tests.benchmarks.servers import Running
 
@@ -15,25 +14,22 @@ GROWTH = (2_000, 20_000)
 SLICE_SECONDS = 2
 
 
-def split(running: Running, request: Request) -> Split:
-    """By `timing_ms` of sequential answers, and this client's own clock."""
+def split(running: Running, request: Path) -> Split:
+    """Medians of sequential requests, from `timing_ms` of the answers and this client's own clock."""
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
     parts: list[dict[str, float]] = []
     for _ in range(WARM_UP + REQUESTS):
         begin = time.perf_counter()
-        timing: Mapping[str, float] = client.ask(connection, servers.PATH, request)["timing_ms"]
-        parts.append(_parts(timing, 1000 * (time.perf_counter() - begin)))
+        timing: dict[str, float] = client.ask(connection, servers.PATH, request)["timing_ms"]
+        wall = 1000 * (time.perf_counter() - begin)
+        named = {name: timing[name] for name in ("decode", "queue", "inference")}
+        parts.append({**named, "service": timing["total"] - sum(named.values()), "client": wall - timing["total"]})
     connection.close()
     return Split(**{name: statistics.median(part[name] for part in parts[WARM_UP:]) for name in Split.__struct_fields__})
 
 
-def _parts(timing: Mapping[str, float], wall: float) -> dict[str, float]:
-    named = {name: timing[name] for name in ("decode", "queue", "inference")}
-    return {**named, "service": timing["total"] - sum(named.values()), "client": wall - timing["total"]}
-
-
-def growth(running: Running, request: Request, marks: Sequence[int] = GROWTH) -> Growth:
-    """Memory after so many requests, or a few more: the client counts when it has ended."""
+def growth(running: Running, request: Path, marks: list[int]) -> Growth:
+    """Memory after so many requests, or a few more: wrk reports their number when it ends."""
     sent, at, rss = 0, [], []
     for mark in marks:
         while sent < mark:

@@ -1,4 +1,4 @@
-"""What a process and all its descendants use, from Linux's /proc: fair to servers of one process and of many."""
+"""CPU time and memory of a process with all its descendants, from Linux's /proc: fair to servers of one or many processes."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-TICKS = os.sysconf("SC_CLK_TCK")  # a second
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 SAMPLE_SECONDS = 0.5
 STOP_SECONDS = 15
 
 
 class Memory(NamedTuple):
-    """Bytes. `pss` counts a page that n processes share as 1/n in each; `rss` counts it whole in each."""
+    """Bytes. A page that n processes share counts as 1/n of a page in `pss`, and as n pages in `rss`."""
 
     rss: int = 0
     pss: int = 0
@@ -27,7 +27,7 @@ class Peak:
 
 
 def tree(root: int) -> list[int]:
-    """The process and its descendants; empty once it has ended."""
+    """The process and its descendants. Empty if it has ended."""
     children: dict[int, list[int]] = {}
     for path in PROC.glob("[0-9]*"):
         if fields := _stat(int(path.name)):
@@ -39,8 +39,8 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_seconds(root: int) -> float:
-    """User and system time since their start, that of descendants who have ended too."""
-    return sum(sum(map(int, fields[11:15])) for pid in tree(root) if (fields := _stat(pid))) / TICKS
+    """User and system time since their start, with that of descendants that have ended."""
+    return sum(sum(map(int, fields[11:15])) for pid in tree(root) if (fields := _stat(pid))) / TICKS_PER_SECOND
 
 
 def memory(root: int) -> Memory:
@@ -58,7 +58,7 @@ def memory(root: int) -> Memory:
 
 @contextmanager
 def peak_memory(root: int) -> Iterator[Peak]:
-    """Sampled while the block runs; in `memory` once it has ended."""
+    """Samples the memory while the block runs; `memory` of the yielded object is its peak afterwards."""
     peak, over = Peak(), threading.Event()
 
     def sample() -> None:
@@ -75,7 +75,7 @@ def peak_memory(root: int) -> Iterator[Peak]:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM; what has not ended after a while, or was left behind, is killed."""
+    """Sends SIGTERM, and SIGKILL to whatever has not ended after a while."""
     members = tree(process.pid)
     process.terminate()
     try:

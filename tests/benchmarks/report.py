@@ -1,6 +1,6 @@
-"""serving.json as tables, a picture, and the README of this folder.
+"""Writes serving.json as tables, a picture, and the README of this folder.
 
-python -m tests.benchmarks.report [FOLDER]        again, without measuring
+python -m tests.benchmarks.report [FOLDER]        without measuring again
 """
 
 import json
@@ -44,6 +44,7 @@ def write(result: Result, folder: Path) -> None:
 
 
 def page(result: Result) -> str:
+    versions = {name: version for packages in result.versions.values() for name, version in packages.items()}
     shares = [cell.load.cpu_share for model in result.models for cell in model.cells]
     return TEMPLATE.read_text(encoding="utf-8").format(
         command=f"`{result.command}`",
@@ -67,9 +68,8 @@ def page(result: Result) -> str:
         seconds=result.seconds,
         limit=LIMIT,
         agreement=agreement(result),
-        openvino=openvino(result),
         peers=peers(),
-        versions=", ".join(f"{name} {version}" for name, version in _versions(result).items()),
+        versions=", ".join(f"{name} {version}" for name, version in versions.items()),
     )
 
 
@@ -78,7 +78,7 @@ def tables(result: Result) -> str:
 
 
 def table(model: Model) -> str:
-    """All figures of one load."""
+    """All figures of the headline's load."""
     head = [f"{BIG.name}, 8 connections", "requests/s", "p50 ms", "p99 ms", "CPU ms", "RSS MB", "PSS MB", "start s"]
     return markdown(head, [[_strong(model, name), *_figures(model, name)] for name in model.servers])
 
@@ -97,7 +97,7 @@ def _figures(model: Model, server: str) -> list[str]:
 
 
 def loads(model: Model) -> str:
-    """Requests a second, and p50, under every load."""
+    """Requests/s and p50 under every load."""
     rows = [
         [_strong(model, name), *(f"{rate(model, name, load):.0f} · {median(model, name, load, p50):.1f}" for load in COLUMNS)]
         for name in model.servers
@@ -147,17 +147,6 @@ def agreement(result: Result) -> str:
     return markdown(["", *map(title, result.models)], rows)
 
 
-def openvino(result: Result) -> str:
-    """What its preparation tried on one thread, and how far each was off."""
-    return "; ".join(
-        f"for {title(model)} {found['chosen']['name']} (tried: "
-        + ", ".join(f"{each['name']} {each['ms']:.2f} ms, off by {each['off']:.3f}" for each in found["tried"])
-        + ")"
-        for model in result.models
-        for found in [model.openvino[servers.INT8]]
-    )
-
-
 def peers() -> str:
     return "\n\n".join(
         f"**`{path.name}`** – {servers.configuration(path.name)}" for path in sorted(PEERS.iterdir()) if path.is_dir()
@@ -194,10 +183,6 @@ def _own(result: Result) -> dict[str, Own]:
 
 def _strong(model: Model, name: str) -> str:
     return f"**{name}**" if model.servers[name] == servers.OURS else name
-
-
-def _versions(result: Result) -> dict[str, str]:
-    return {name: version for packages in result.versions.values() for name, version in packages.items()}
 
 
 def main() -> None:

@@ -1,7 +1,4 @@
-"""The benchmark's second model: a ResNet-18, fitted to phantoms once. Minutes on two CPUs.
-
-.benchmarks/models/resnet18
-"""
+"""The benchmark's second model: a ResNet-18, trained on phantoms once, in .benchmarks/models. Takes minutes on two CPUs."""
 
 import shutil
 import subprocess
@@ -17,7 +14,7 @@ IMAGES = 600
 
 
 def model() -> Path:
-    """The model folder, which is made if it is not there."""
+    """The model folder. Trains the model if it does not exist."""
     if not (MODEL / "model.json").exists():
         print("training the benchmark's ResNet-18 …", flush=True)
         data, run = BENCHMARKS / "phantoms", BENCHMARKS / "runs" / "resnet18"

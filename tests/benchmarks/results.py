@@ -1,19 +1,24 @@
-"""What a run measured: the shape of serving.json, from which the report can be written again."""
+"""Results of a run: the structure of serving.json, from which the report can be written again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from service import machine
 from tests.benchmarks.client import Load
+from training import run_folder
 
-FOLDER = Path(__file__).parent  # where a whole run's results stand, in git
+FOLDER = Path(__file__).parent  # the results of complete runs, in git
 FILE = "serving.json"
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One server under one load in one round. `cpu_ms`: a request's, of the server's whole process tree. `rss`, `pss`: bytes,
-    the highest while loaded, of all its processes."""
+    """One server under one load in one round.
+
+    `cpu_ms`: per request, of the server's process tree. `rss`, `pss`: peak bytes under load, of all its processes.
+    """
 
     server: str
     image: str
@@ -34,8 +39,10 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """Medians, ms, of a request by a lone client. `service`: reading of the body, and passage between threads. `client`: what
-    the service does not see, the client's own part too."""
+    """Median ms of a request by a single client.
+
+    `service`: reading the body, and passing between threads. `client`: what the service does not see, and the client itself.
+    """
 
     decode: float
     queue: float
@@ -45,7 +52,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """`rss`: bytes, after so many requests."""
+    """`rss`: bytes after so many requests."""
 
     requests: list[int]
     rss: list[int]
@@ -58,7 +65,7 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
-    """Of our service in its best variant. `work_cpu_ms`: CPU time of decoding and inference alone, one by one."""
+    """Our service in its best variant. `work_cpu_ms`: CPU time of decoding and inference alone, one after the other."""
 
     variant: str
     split: Split
@@ -68,15 +75,17 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Engines(msgspec.Struct, frozen=True, kw_only=True):
-    """The int8 network alone on one thread, medians, ms."""
+    """Median ms of the int8 network alone on one thread."""
 
     ours: float
     openvino: float
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`servers`: peers' folders by name, in order. `agreement`: the largest difference of a probability, by server.
-    `own`, `engines`: None where a part of a run left them out. `openvino`: what prepare.py tried and chose."""
+    """`servers`: the peers' folders by name. `agreement`: the largest difference of a probability, by server.
+
+    `own` and `engines` are None if a partial run left them out.
+    """
 
     name: str
     backbone: str
@@ -86,7 +95,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[Cell]
     own: Own | None
     engines: Engines | None
-    openvino: dict[str, Any]  # Any: as prepare.py wrote it
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,3 +115,10 @@ def write(result: Result, folder: Path) -> None:
 
 def read(folder: Path = FOLDER) -> Result:
     return msgspec.json.decode((folder / FILE).read_bytes(), type=Result)
+
+
+def record(path: Path, figures: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """Writes the figures of one of the smaller benchmarks, with the machine's, and returns them all."""
+    result = {"processor": run_folder.environment()["processor"], "cpus": machine.available_cpus(), **figures}
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return result

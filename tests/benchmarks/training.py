@@ -1,12 +1,11 @@
-"""Images a second in an epoch and in feature extraction, and how much of that time the network itself takes.
+"""Images per second of a training epoch and of feature extraction, and the network's share of that time.
 
 make benchmark-training        writes tests/benchmarks/training.json, prints the README's table
 
-An epoch from files on disk and the same number of steps on a batch that lies in memory, in turn; medians. What the second
-does not take is decoding, augmentation and their passage between processes.
+Runs an epoch from files on disk and the same number of steps on a batch in memory, in turn; figures are medians. The difference
+is decoding, augmentation, and passing between processes.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -14,12 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from service.model.classifier import GreyImage
-from training import allocator, config, run_folder
+from tests.benchmarks import results
+from tests.benchmarks.images import Kind, drawings, encode
+from training import allocator, config
 from training.config import Config
 from training.data import batches, layouts, phantoms
 from training.data.batches import Loader, Targets
@@ -35,18 +33,18 @@ IMAGES, REPEATS = 512, 3
 
 def main() -> None:
     allocator.keep_memory()
-    environment = run_folder.environment()
     rows = []
     for size in SIZES:
         with tempfile.TemporaryDirectory() as name:
             rows += measure(Path(name), size)
-    result = {"processor": environment["processor"], "cpus": environment["cpus"], "images": IMAGES, "rows": rows}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
+    print(table(results.record(RESULT, {"images": IMAGES, "rows": rows})))
 
 
 def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
-    draw(folder, size)
+    for index, drawing in enumerate(drawings(IMAGES, seed=0)):
+        path = folder / "train" / (phantoms.NORMAL, phantoms.PNEUMONIA)[index % 2] / f"{index}.jpeg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(drawing, Kind(path.name, "JPEG", size)))
     choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
     records = layouts.scan(folder)
     kinds = Targets(records, choices.data.positive)
@@ -61,16 +59,19 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     )
     begin = time.monotonic()
     inference.novelty_features(exported, folder, records)
-    onnx = time.monotonic() - begin
-    seconds = {"training epoch": epoch, "features, PyTorch": features, "features, exported graph": (onnx, None)}
+    seconds = {
+        "training epoch": epoch,
+        "features, PyTorch": features,
+        "features, exported graph": (time.monotonic() - begin, None),
+    }
     return [
         {
             "what": what,
             "files": f"{size[0]} × {size[1]}",
             "images_per_second": IMAGES / whole,
-            "network_share": network and network / whole,
+            "network_share": alone and alone / whole,
         }
-        for what, (whole, network) in seconds.items()
+        for what, (whole, alone) in seconds.items()
     ]
 
 
@@ -91,21 +92,9 @@ def in_memory(choices: Config) -> Loader:
     return [batch] * (IMAGES // choices.fit.batch_size)  # type: ignore[return-value]  # of a loader, only iteration is used
 
 
-def draw(folder: Path, size: tuple[int, int]) -> None:
-    rng = np.random.default_rng(0)
-    for index in range(IMAGES):
-        label = (phantoms.NORMAL, phantoms.PNEUMONIA)[index % 2]
-        path = folder / "train" / label / f"{index}.jpeg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grey: GreyImage = phantoms.draw(rng, sick=index % 2 == 1)
-        Image.fromarray(grey).resize(size).save(path, quality=90)
-
-
-def table(result: dict[str, Any]) -> str:
-    lines = [
-        f"| on {result['cpus']} CPUs ({result['processor']}) | files | images/s | of the time in the network |",
-        "|---|---|---|---|",
-    ]
+def table(result: dict[str, Any]) -> str:  # Any: JSON
+    head = f"| on {result['cpus']} CPUs ({result['processor']}) | files | images/s | of the time in the network |"
+    lines = [head, "|---|---|---|---|"]
     for row in result["rows"]:
         share = "" if row["network_share"] is None else f"{min(row['network_share'], 1):.0%}"
         lines.append(f"| {row['what']} | {row['files']} | {row['images_per_second']:.0f} | {share} |")

@@ -1,27 +1,21 @@
-"""python -m tests.torture: the whole run against the service, or parts of it; writes results.json and README.md here.
+"""python -m tests.torture: runs all parts against the service, or some of them; writes results.json and README.md here.
 
-The soak (python -m tests.torture.soak MINUTES) and training (python -m tests.torture.training) are runs of their own.
+The soak (python -m tests.torture.soak MINUTES) and training (python -m tests.torture.training) run separately.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from tests.torture import faults, fuzz, inputs, loads, report, results
 
-PARTS: dict[str, Callable[[], results.Section]] = {
-    "inputs": inputs.run,
-    "fuzz": fuzz.run,
-    "faults": faults.run,
-    "loads": loads.run,
-}
+PARTS = {"inputs": inputs.run, "fuzz": fuzz.run, "faults": faults.run, "loads": loads.run}
 
 
 def main() -> int:
-    """0 where all held, else 1."""
+    """Returns the number of failures, at most 1."""
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
-    failed = 0
+    failures = []
     for name in parser.parse_args().only:
         print(f"{name} …", flush=True)
         section = PARTS[name]()
@@ -29,11 +23,11 @@ def main() -> int:
         found.sections[name] = section
         results.save(results.RESULTS, found)
         report.write()
-        wrong = [f"{answer.name}: {answer.wrong}" for answer in section.answered if answer.wrong]
-        wrong += [f"{check.name}: {check.found}" for check in section.checks if check.held is False]
-        failed += len(wrong)
-        print("\n".join(f"FAILED {line}" for line in wrong) or f"{name}: all held, {section.seconds:.0f} s", flush=True)
-    return int(failed > 0)
+        failures += [f"FAILED {answer.name}: {answer.wrong}" for answer in section.answered if answer.wrong]
+        failures += [f"FAILED {check.name}: {check.found}" for check in section.checks if check.held is False]
+        print(f"{name}: {section.seconds:.0f} s", flush=True)
+    print("\n".join(failures) or "everything held")
+    return min(1, len(failures))
 
 
 if __name__ == "__main__":

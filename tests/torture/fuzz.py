@@ -1,6 +1,6 @@
-"""Requests with random damage, many at once: no answer may be a 5xx, none may be missing, and the service stays well.
+"""Requests with random damage, many at once: no answer is a 5xx, none is missing, and the service stays healthy.
 
-python -m tests.torture.fuzz [REQUESTS [SEED]]        the same requests again for the same seed
+python -m tests.torture.fuzz [REQUESTS [SEED]]        the same seed gives the same requests
 """
 
 import asyncio
@@ -8,7 +8,6 @@ import collections
 import random
 import sys
 import time
-from typing import NamedTuple
 
 import uvloop
 
@@ -20,7 +19,7 @@ REQUESTS = 100_000
 SEED = 1
 CONNECTIONS = 32
 HANG_SECONDS = 10.0
-PATIENCE_SECONDS = 1.0  # with a request that may lack its end; one in ten of those is left to the service to give up
+PATIENCE_SECONDS = 1.0  # for a request that may lack its end; one in ten of those waits until the service ends it
 LEFT, HUNG, GARBLED = "client left", "hung", "no HTTP"
 
 WORDS = [
@@ -31,62 +30,62 @@ WORDS = [
 ]  # fmt: skip
 
 
-class Sent(NamedTuple):
-    """`ending`: what the client does once it has sent it."""
-
-    content: bytes
-    ending: str  # "waits", "leaves", "resets"
-
-
 def run(requests: int = REQUESTS, seed: int = SEED) -> results.Section:
     begin = time.monotonic()
-    with serving() as service:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            outcomes, failures = runner.run(fuzz(service, requests, seed))
-        last = inputs.check(service, inputs.Case("a good image", {200}, lambda: post(inputs.jpeg())))
-        failures += [f"afterwards: {last.wrong}"] * bool(last.wrong) + [f"log: {error[:300]}" for error in service.errors()]
-    counts = ", ".join(f"{outcome}: {count:,}" for outcome, count in sorted(outcomes.items()))
-    check = results.Check(
-        name=f"{requests:,} mutated requests, seed {seed}",
-        expected="each answered or closed, none by 5xx or 429; no error in the log; healthy afterwards",
-        found=counts + (f"; failures: {'; '.join(failures[:10])}" if failures else ""),
-        held=not failures and sum(outcomes.values()) == requests,
-        seconds=round(time.monotonic() - begin),
+    check = results.checked(
+        f"{requests:,} mutated requests, seed {seed}",
+        "each answered or closed, none by 5xx or 429; no error in the log; healthy afterwards",
+        lambda: fuzz(requests, seed),
     )
     return results.section(time.monotonic() - begin, checks=[check])
 
 
-async def fuzz(service: Service, requests: int, seed: int) -> tuple[collections.Counter[str], list[str]]:
+def fuzz(requests: int, seed: int) -> tuple[bool, str]:
+    with serving() as service:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            outcomes, failures = runner.run(send_all(service, requests, seed))
+        last = inputs.check(service, inputs.case("a good image", 200, post(inputs.jpeg())))
+        failures += [f"afterwards: {last.wrong}"] * bool(last.wrong) + [f"log: {error[:300]}" for error in service.errors()]
+    counts = ", ".join(f"{outcome}: {count:,}" for outcome, count in sorted(outcomes.items()))
+    found = counts + (f"; failures: {'; '.join(failures[:10])}" if failures else "")
+    return not failures and outcomes.total() == requests, found
+
+
+async def send_all(service: Service, requests: int, seed: int) -> tuple[collections.Counter[str], list[str]]:
     outcomes: collections.Counter[str] = collections.Counter()
     failures: list[str] = []
     numbers = iter(range(requests))
 
     async def work() -> None:
-        for number in numbers:  # shared by all workers
+        for number in numbers:  # all workers share them
             dice = random.Random(f"{seed}-{number}")
-            sent = mutated(dice)
-            outcome = await outcome_of(service.port, sent, until_the_end=dice.random() < 0.1)
+            content = dice.choice(MAKERS)(dice)
+            ending = dice.choices(("waits", "leaves", "resets"), (90, 5, 5))[0]
+            if ending != "waits":
+                content = content[: dice.randrange(1, len(content) + 1)]
+            outcome = await outcome_of(service.port, content, ending, patient=ending == "leaves" or dice.random() < 0.1)
             outcomes[outcome] += 1
             if outcome in (HUNG, GARBLED, "429") or outcome.startswith("5"):
-                failures.append(f"number {number}: {outcome}: {sent.content[:100]!r}")
+                failures.append(f"number {number}: {outcome}: {content[:100]!r}")
 
     await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
     return outcomes, failures
 
 
-async def outcome_of(port: int, sent: Sent, *, until_the_end: bool) -> str:
-    closed = "closed unanswered" if sent.ending == "waits" else "closed after the client"
+async def outcome_of(port: int, content: bytes, ending: str, *, patient: bool) -> str:
+    """`ending`: what the client does once it has sent `content`: it waits, ends its sending, or resets the connection."""
+    closed = "closed unanswered" if ending == "waits" else "closed after the client"
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
-        writer.write(sent.content)
-        if sent.ending == "resets":
+        writer.write(content)
+        if ending == "resets":
             return LEFT
-        if sent.ending == "leaves":
+        if ending == "leaves":
             writer.write_eof()
-        seconds = HANG_SECONDS if until_the_end or sent.ending == "leaves" else PATIENCE_SECONDS
-        answer = await asyncio.wait_for(read_async(reader, sent.content[:5] == b"HEAD "), seconds)
+        seconds = HANG_SECONDS if patient else PATIENCE_SECONDS
+        answer = await asyncio.wait_for(read_async(reader, content.startswith(b"HEAD ")), seconds)
     except TimeoutError:
-        return HUNG if seconds == HANG_SECONDS else LEFT
+        return HUNG if patient else LEFT
     except ConnectionError:
         return closed
     except (ValueError, KeyError):
@@ -96,24 +95,16 @@ async def outcome_of(port: int, sent: Sent, *, until_the_end: bool) -> str:
     return closed if answer.status == NO_ANSWER else str(answer.status)
 
 
-def mutated(dice: random.Random) -> Sent:
-    content = dice.choice(MAKERS)(dice)
-    ending = dice.choices(("waits", "leaves", "resets"), (90, 5, 5))[0]
-    if ending != "waits":
-        content = content[: dice.randrange(1, len(content) + 1)]
-    return Sent(content, ending)
-
-
 def mutated_image(dice: random.Random) -> bytes:
-    """Framed as it should be, so that it reaches the decoder."""
+    """Its framing is right, so that it reaches the decoder."""
     image = damage(dice, dice.choice((inputs.jpeg(), inputs.png())))
     return dice.choice((post, chunked, lambda content: form(part(content))))(image)
 
 
 def mutated_form(dice: random.Random) -> bytes:
-    """Its Content-Length fits."""
+    """Its Content-Length is right."""
     path, name = dice.choice((("/predict", "image"), ("/predict/batch", "images")))
-    parts = b"".join(part(inputs.png(), name) for _ in range(dice.randint(1, 3)))
+    parts = part(inputs.png(), name) * dice.randint(1, 3)
     return form(damage(dice, parts, within=dice.choice((60, 200, len(parts)))), path=path)
 
 
@@ -124,7 +115,7 @@ def mutated_head(dice: random.Random) -> bytes:
 
 def mutated_path(dice: random.Random) -> bytes:
     path = damage(dice, dice.choice((b"/predict?heatmap=true", b"/health/live", b"/predict/batch", b"/schema/openapi.json")))
-    return dice.choice((b"GET ", b"POST ", b"HEAD ", b"OPTIONS ")) + path + post(b"")[len("POST /predict") :]
+    return dice.choice((b"GET ", b"POST ", b"HEAD ", b"OPTIONS ")) + path + post(b"").removeprefix(b"POST /predict")
 
 
 def mutated_chunks(dice: random.Random) -> bytes:
@@ -141,22 +132,20 @@ MAKERS = (mutated_image, mutated_image, mutated_form, mutated_form, mutated_head
 
 
 def damage(dice: random.Random, content: bytes, within: int | None = None) -> bytes:
-    """One to four changes among its first bytes."""
-    mutable = bytearray(content)
+    """Makes one to four changes among the first `within` bytes."""
+    damaged = bytearray(content)
     for _ in range(dice.randint(1, 4)):
-        place = dice.randrange(min(within or len(mutable), len(mutable)) or 1)
-        match dice.randrange(5):
-            case 0:
-                mutable[place : place + 1] = dice.randbytes(1)
-            case 1:
-                mutable[place : place + 1] = bytes([mutable[place] ^ 1 << dice.randrange(8)] if place < len(mutable) else [])
-            case 2:
-                del mutable[place : place + dice.randint(1, 40)]
-            case 3:
-                mutable[place:place] = dice.choice(WORDS)
-            case _:
-                mutable[place:place] = mutable[place : place + dice.randint(1, 200)]
-    return bytes(mutable)
+        place = dice.randrange(min(within or len(damaged), len(damaged)) or 1)
+        replacements = (
+            (1, dice.randbytes(1)),
+            (1, bytes(byte ^ 1 << dice.randrange(8) for byte in damaged[place : place + 1])),
+            (dice.randint(1, 40), b""),
+            (0, dice.choice(WORDS)),
+            (0, damaged[place : place + dice.randint(1, 200)]),
+        )
+        length, replacement = dice.choice(replacements)
+        damaged[place : place + length] = replacement
+    return bytes(damaged)
 
 
 if __name__ == "__main__":

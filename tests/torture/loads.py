@@ -1,4 +1,4 @@
-"""List C: slow clients by hundreds, ten times more than the service can do, and the same bits whatever the load.
+"""List C: hundreds of slow clients, ten times more requests than the service can answer, and equal bits under any load.
 
 python -m tests.torture --only loads
 """
@@ -11,31 +11,30 @@ import multiprocessing
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import uvloop
 
-from service.http.connection import MAX_PIPELINED
+from service.http.connection import ANSWER_SECONDS, HEAD_SECONDS, MAX_PIPELINED
 from service.images.decode import decode_image
 from service.model.artefact import read_artefact
 from service.model.classifier import Classifier
+from service.server import KEEP_ALIVE_SECONDS
 from tests.conftest import DEFAULT_MODEL, encode, grey
 from tests.torture import results
 from tests.torture.inputs import MAX_IMAGES, jpeg
 from tests.torture.process import Service, serving
-from tests.torture.wire import NO_ANSWER, Connection, connect, exchange, form, get, part, post, read
+from tests.torture.results import Check, checked
+from tests.torture.wire import HOST, NO_ANSWER, Connection, connect, exchange, get, post, read
 
 SLOW_CLIENTS = 200
 DEADLINE_SECONDS = 5.0  # the service's default, for answers and bodies
-HEAD_SECONDS = 5.0
-IDLE_SECONDS = 5.0  # of a connection kept alive
 SLACK_SECONDS = 2.0
-ANSWER_SECONDS = 10.0  # after the deadline
 GOOD_SECONDS = 3.0  # shorter than what slow clients are allowed
-PAIRS = 3  # of measurements without and with slow clients, one after the other
+PAIRS = 3  # measurements without and with slow clients, in turn
 
 OVERLOAD = 10
 OVERLOAD_SECONDS = 60.0
@@ -47,68 +46,80 @@ RECOVERY_SECONDS = 2.0
 
 def run(seconds: float = OVERLOAD_SECONDS) -> results.Section:
     begin = time.monotonic()
-    checks: list[results.Check] = []
-    for found in (bitwise(), overload(seconds), slow_clients()):
-        for check in found:
-            print(f"  {'held' if check.held else 'FAILED'}: {check.name}: {check.found}", flush=True)
-            checks.append(check)
+    expected = "16 at once and offline: equal"
+    checks = [checked(f"bits of {MAX_IMAGES} images, {name}", expected, partial(same_bits, name)) for name in ("fp32", "int8")]
+    checks += overload(seconds)
+    with serving() as service:
+        seconds_of_good_client(service.port, 1)  # warms up
+        for slow in SLOW:
+            name = f"{SLOW_CLIENTS} clients: {slow.name}"
+            expected = f"a good client's p99 below 2 × its usual; all closed in {slow.seconds:.0f} s"
+            checks.append(checked(name, expected, partial(hold_slow_clients, service, slow)))
     return results.section(time.monotonic() - begin, checks=checks)
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Infinite where nothing was measured, so that no goal is held by nothing."""
+    """Infinite if nothing was measured, so that this meets no goal."""
     return float(np.quantile(values, share)) if values else math.inf
 
 
-# Slow clients
-
-
 class Slow(NamedTuple):
-    """`opens`: connects and does what it does. `seconds`: by when the service has closed it."""
+    """`first`: a request that is answered before `content` is sent. `seconds`: the service closes the connection by then."""
 
     name: str
-    opens: Callable[[int], socket.socket]
+    first: bytes
+    content: bytes
     seconds: float
 
 
-def slow_clients() -> Iterator[results.Check]:
-    with serving() as service:
-        good_client(service.port, 1)  # warms up
-        time.sleep(1)
-        for slow in SLOW:
-            yield slow_kind(service, slow)
+HALF_HEAD, HEALTH = post(b"")[:30], get("/health/live")
+UNREAD = get("/model-info") * MAX_PIPELINED  # as many answers of 100 KB as a client may ask for ahead
+SLOW = (
+    Slow("idle", b"", b"", HEAD_SECONDS + SLACK_SECONDS),
+    Slow("half a head", b"", HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
+    Slow("half a body", b"", post(jpeg())[:-1], DEADLINE_SECONDS + SLACK_SECONDS),
+    Slow("half a head, after a first request", HEALTH, HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
+    Slow("idle, after a first request", HEALTH, b"", KEEP_ALIVE_SECONDS + SLACK_SECONDS),
+    Slow("answers never read", b"", UNREAD, DEADLINE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS),
+)
 
 
-def slow_kind(service: Service, slow: Slow) -> results.Check:
-    begin = time.monotonic()
+def hold_slow_clients(service: Service, slow: Slow) -> tuple[bool, str]:
     usual: list[float] = []
     beside: list[float] = []
     ratios: list[float] = []
-    alone, open_at_first, closed = service.descriptors(), SLOW_CLIENTS, 0.0
+    alone, most_open, closed = service.descriptors(), SLOW_CLIENTS, 0.0
     for _ in range(PAIRS):
-        usual += (before := good_client(service.port, GOOD_SECONDS))
+        usual += (before := seconds_of_good_client(service.port, GOOD_SECONDS))
         with contextlib.ExitStack() as stack:
             for _ in range(SLOW_CLIENTS):
-                stack.enter_context(slow.opens(service.port))
-            opened = moment_of_calm(service.port, usual)  # what could be done for them at once has been done
-            open_at_first = min(open_at_first, service.descriptors() - alone)
-            beside += (now := good_client(service.port, GOOD_SECONDS))
-            closed = max(closed, wait_until_closed(service, alone, opened + 2 * slow.seconds) - opened)
-        ratios.append(percentile(now, 0.99) / percentile(before, 0.99))
+                stack.enter_context(open_slow(service.port, slow))
+            opened = moment_of_calm(service.port, usual)  # the service has done for them what it can do at once
+            most_open = min(most_open, service.descriptors() - alone)
+            beside += (during := seconds_of_good_client(service.port, GOOD_SECONDS))
+            closed = max(closed, moment_of_close(service, alone, opened + 2 * slow.seconds) - opened)
+        ratios.append(percentile(during, 0.99) / percentile(before, 0.99))
     ratio = statistics.median(ratios)
     p50, p99, p50_beside, p99_beside = (1000 * percentile(values, share) for values in (usual, beside) for share in (0.5, 0.99))
-    return results.Check(
-        name=f"{SLOW_CLIENTS} clients: {slow.name}",
-        expected=f"a good client's p99 below 2 × its usual; all closed in {slow.seconds:.0f} s",
-        found=f"p99 {p99:.1f} → {p99_beside:.1f} ms ({ratio:.2f} ×, median of {PAIRS}), p50 {p50:.1f} → {p50_beside:.1f} ms; "
-        f"{open_at_first} open, none after {closed:.1f} s",
-        held=ratio < 2 and closed <= slow.seconds and open_at_first >= SLOW_CLIENTS,
-        seconds=round(time.monotonic() - begin),
+    return ratio < 2 and closed <= slow.seconds and most_open >= SLOW_CLIENTS, (
+        f"p99 {p99:.1f} → {p99_beside:.1f} ms ({ratio:.2f} ×, median of {PAIRS}), p50 {p50:.1f} → {p50_beside:.1f} ms; "
+        f"{most_open} open, none after {closed:.1f} s"
     )
 
 
-def good_client(port: int, seconds: float) -> list[float]:
-    """Seconds that each prediction took, one after another on one connection. Raises AssertionError: another status."""
+def open_slow(port: int, slow: Slow) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # so that answers that nobody reads fill it
+    connection.connect((HOST, port))
+    if slow.first:
+        connection.sendall(slow.first)
+        assert read(connection).status == 200
+    connection.sendall(slow.content)
+    return connection
+
+
+def seconds_of_good_client(port: int, seconds: float) -> list[float]:
+    """Durations of predictions, one after another on one connection. Raises AssertionError if one is not answered by 200."""
     found, content, end = [], post(jpeg()), time.monotonic() + seconds
     with connect(port) as connection:
         while time.monotonic() < end:
@@ -120,8 +131,8 @@ def good_client(port: int, seconds: float) -> list[float]:
     return found
 
 
-def wait_until_closed(service: Service, descriptors: int, end: float) -> float:
-    """When the service had no more descriptors than before; infinite if it still has at the end. time.perf_counter."""
+def moment_of_close(service: Service, descriptors: int, end: float) -> float:
+    """When the service has no more descriptors than before (time.perf_counter). Infinite if it still has at the end."""
     while time.perf_counter() < end:
         if service.descriptors() <= descriptors:
             return time.perf_counter()
@@ -129,134 +140,9 @@ def wait_until_closed(service: Service, descriptors: int, end: float) -> float:
     return math.inf
 
 
-def idle(port: int) -> socket.socket:
-    return connect(port)
-
-
-def half_head(port: int) -> socket.socket:
-    return sending(port, post(jpeg())[:30])
-
-
-def half_body(port: int) -> socket.socket:
-    return sending(port, post(jpeg())[:-1])
-
-
-def slow_second_request(port: int) -> socket.socket:
-    connection = sending(port, get("/health/live"))
-    assert read(connection).status == 200
-    connection.sendall(post(jpeg())[:30])
-    return connection
-
-
-def idle_after_a_request(port: int) -> socket.socket:
-    connection = sending(port, get("/health/live"))
-    assert read(connection).status == 200
-    return connection
-
-
-def never_reads(port: int) -> socket.socket:
-    """Asks for as many answers of 100 KB as may be asked for ahead, and gives them a small window."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(get("/model-info") * MAX_PIPELINED)
-    return connection
-
-
-def sending(port: int, content: bytes) -> socket.socket:
-    connection = connect(port)
-    connection.sendall(content)
-    return connection
-
-
-SLOW = (
-    Slow("idle", idle, HEAD_SECONDS + SLACK_SECONDS),
-    Slow("half a head", half_head, HEAD_SECONDS + SLACK_SECONDS),
-    Slow("half a body", half_body, DEADLINE_SECONDS + SLACK_SECONDS),
-    Slow("half a head, after a first request", slow_second_request, HEAD_SECONDS + SLACK_SECONDS),
-    Slow("idle, after a first request", idle_after_a_request, IDLE_SECONDS + SLACK_SECONDS),
-    Slow("answers never read", never_reads, DEADLINE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS),
-)
-
-
-# Overload
-
-
-class Shot(NamedTuple):
-    """`due` to be sent, `done` answered: time.perf_counter. `status` NO_ANSWER: the connection ended."""
-
-    due: float
-    done: float
-    status: int
-    retry_after: bool
-
-
-def overload(seconds: float) -> Iterator[results.Check]:
-    """Of one lane and fp32, so that this machine can also make ten times as much as the service can do."""
-    context = multiprocessing.get_context("spawn")
-    with serving(lanes=1, variant="fp32", queue_limit=32) as service, ProcessPoolExecutor(1, mp_context=context) as pool:
-        pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, 2).result()  # warms up
-        peak = pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, PEAK_SECONDS).result()
-        usual = good_client(service.port, 2)
-        load = pool.submit(open_loop, service.port, OVERLOAD * peak, seconds)
-        live = []
-        while not load.done():
-            begin = time.perf_counter()
-            assert exchange(service.port, get("/health/live")).status == 200
-            live.append(time.perf_counter() - begin)
-            time.sleep(0.05)
-        recovered = moment_of_calm(service.port, usual)
-        shots = load.result()
-        yield from overload_checks(shots, peak, live, recovered - max(shot.due for shot in shots), seconds)
-
-
-def overload_checks(
-    shots: list[Shot], peak: float, live: list[float], recovery: float, seconds: float
-) -> Iterator[results.Check]:
-    how = f"{OVERLOAD} × {peak:.0f}/s for {seconds:.0f} s (lanes 1, fp32, queue 32)"
-    accepted = [shot.done - shot.due for shot in shots if shot.status == 200]
-    refused = [shot for shot in shots if shot.status == 429]
-    others = len(shots) - len(accepted) - len(refused)
-    offered, goodput = len(shots) / seconds, len(accepted) / seconds
-    slowest = percentile(accepted, 0.99)
-    bare = sum(not shot.retry_after for shot in refused)
-    yield results.Check(
-        name=f"overload: {how}",
-        expected=f"{0.9 * OVERLOAD:.0f} × or more offered, each answered 200 or 429, all 429 with Retry-After",
-        found=f"{offered:.0f}/s offered ({offered / peak:.1f} ×): {len(accepted):,} × 200, {len(refused):,} × 429 "
-        f"({bare} without Retry-After), {others} others",
-        held=offered >= 0.9 * OVERLOAD * peak and not others and not bare and bool(refused),
-        seconds=seconds,
-    )
-    yield results.Check(
-        name="overload: answers that were accepted",
-        expected=f"p99 below the deadline, {DEADLINE_SECONDS:.0f} s",
-        found=f"p50 {1000 * percentile(accepted, 0.5):.0f} ms, p99 {1000 * slowest:.0f} ms, from when they were due",
-        held=slowest < DEADLINE_SECONDS,
-    )
-    yield results.Check(
-        name="overload: goodput",
-        expected="90 % of the peak or more",
-        found=f"{goodput:.0f}/s of {peak:.0f}/s: {goodput / peak:.0%}",
-        held=goodput >= 0.9 * peak,
-    )
-    yield results.Check(
-        name="overload: /health/live beside it",
-        expected="p99 below 100 ms",
-        found=f"p50 {1000 * percentile(live, 0.5):.0f} ms, p99 {1000 * percentile(live, 0.99):.0f} ms of {len(live)}",
-        held=percentile(live, 0.99) < 0.1,
-    )
-    yield results.Check(
-        name="overload: recovery",
-        expected=f"in {RECOVERY_SECONDS:.0f} s, three answers in a row in twice the usual time",
-        found=f"{recovery:.2f} s",
-        held=recovery < RECOVERY_SECONDS,
-    )
-
-
 def moment_of_calm(port: int, usual: list[float]) -> float:
-    """When three in a row took no longer than twice the usual: time.perf_counter, the same clock in all processes."""
-    limit = 2 * percentile(usual, 0.5) + 0.005  # for a connection of its own
+    """When three answers in a row took at most twice the usual time: time.perf_counter, the same clock in all processes."""
+    limit = 2 * percentile(usual, 0.5) + 0.005  # for the new connection
     end, in_a_row = time.perf_counter() + 10 * RECOVERY_SECONDS, 0
     while in_a_row < 3:
         begin = time.perf_counter()
@@ -267,8 +153,62 @@ def moment_of_calm(port: int, usual: list[float]) -> float:
     return time.perf_counter()
 
 
+class Shot(NamedTuple):
+    """One request: when it was due, when it was answered (time.perf_counter), and by which status."""
+
+    due: float
+    done: float
+    status: int
+    retry_after: bool
+
+
+def overload(seconds: float) -> list[Check]:
+    """The service has one lane and fp32, so that this machine can also make ten times as many requests as it can answer."""
+    context = multiprocessing.get_context("spawn")
+    with serving(lanes=1, variant="fp32", queue_limit=32) as service, ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, 2).result()  # warms up
+        peak = pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, PEAK_SECONDS).result()
+        usual = seconds_of_good_client(service.port, 2)
+        load = pool.submit(open_loop, service.port, OVERLOAD * peak, seconds)
+        live = []
+        while not load.done():
+            begin = time.perf_counter()
+            assert exchange(service.port, get("/health/live")).status == 200
+            live.append(time.perf_counter() - begin)
+            time.sleep(0.05)
+        recovered = moment_of_calm(service.port, usual)
+    shots = load.result()
+    accepted = [shot.done - shot.due for shot in shots if shot.status == 200]
+    rejected = [shot for shot in shots if shot.status == 429]
+    bare = sum(not shot.retry_after for shot in rejected)
+    others = len(shots) - len(accepted) - len(rejected)
+    offered, goodput = len(shots) / seconds, len(accepted) / seconds
+    recovery = recovered - max(shot.due for shot in shots)
+    p50, p99, live_p50, live_p99 = (1000 * percentile(values, share) for values in (accepted, live) for share in (0.5, 0.99))
+    name = f"overload: {OVERLOAD} × {peak:.0f}/s for {seconds:.0f} s (lanes 1, fp32, queue 32)"
+    expected = f"{0.9 * OVERLOAD:.0f} × or more offered, each answered 200 or 429, all 429 with Retry-After"
+    found = f"{offered:.0f}/s offered ({offered / peak:.1f} ×): {len(accepted):,} × 200, {len(rejected):,} × 429 "
+    found += f"({bare} without Retry-After), {others} others"
+    held = offered >= 0.9 * OVERLOAD * peak and not others and not bare and bool(rejected)
+    in_time = (
+        f"p99 below the deadline, {DEADLINE_SECONDS:.0f} s",
+        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, from when they were due",
+    )
+    enough = "90 % of the peak or more", f"{goodput:.0f}/s of {peak:.0f}/s: {goodput / peak:.0%}"
+    alive = "p99 below 100 ms", f"p50 {live_p50:.0f} ms, p99 {live_p99:.0f} ms of {len(live)}"
+    calm = f"in {RECOVERY_SECONDS:.0f} s, three answers in a row in twice the usual time", f"{recovery:.2f} s"
+    goals = (
+        (name, (expected, found), held),
+        ("overload: answers that were accepted", in_time, p99 < 1000 * DEADLINE_SECONDS),
+        ("overload: goodput", enough, goodput >= 0.9 * peak),
+        ("overload: /health/live beside it", alive, live_p99 < 100),
+        ("overload: recovery", calm, recovery < RECOVERY_SECONDS),
+    )
+    return [checked(name, expected, partial(lambda *outcome: outcome, held, found)) for name, (expected, found), held in goals]
+
+
 def closed_loop(port: int, connections: int, seconds: float) -> float:
-    """Predictions a second by clients that each wait for their answer."""
+    """Predictions per second by clients that each wait for their answer."""
 
     async def client() -> int:
         connection, answered, end = Connection(port), 0, time.monotonic() + seconds
@@ -286,7 +226,7 @@ def closed_loop(port: int, connections: int, seconds: float) -> float:
 
 
 def open_loop(port: int, rate: float, seconds: float) -> list[Shot]:
-    """Sends when it is time, whether earlier ones were answered or not, on connections that are free or new."""
+    """Sends each request when it is due, whether earlier ones were answered or not, on a connection that is free or new."""
 
     async def shoot(due: float, connection: Connection) -> None:
         try:
@@ -306,7 +246,7 @@ def open_loop(port: int, rate: float, seconds: float) -> list[Shot]:
                 elif number % 16 == 0:
                     await asyncio.sleep(0)
                 if time.perf_counter() - begin > seconds + 1:
-                    return  # this machine cannot make that much; the number of shots says so
+                    return  # this machine cannot make that many, and the number of shots shows it
                 while not free:
                     await asyncio.sleep(0.001)
                 group.create_task(shoot(due, free.pop()))
@@ -320,50 +260,20 @@ def open_loop(port: int, rate: float, seconds: float) -> list[Shot]:
     return shots
 
 
-# The same bits
-
-
-def bitwise() -> Iterator[results.Check]:
-    for variant in ("fp32", "int8"):
-        begin = time.monotonic()
-        try:
-            held, found = same_bits(variant)
-        except AssertionError as error:
-            held, found = False, str(error)
-        yield results.Check(
-            name=f"bits of {MAX_IMAGES} images, {variant}",
-            expected="alone, in a batch of 16, 16 at once, and offline: equal",
-            found=found,
-            held=held,
-            seconds=round(time.monotonic() - begin, 1),
-        )
-
-
 def same_bits(variant: str) -> tuple[bool, str]:
-    sizes = [(200 + 37 * number, 180 + 29 * number) for number in range(MAX_IMAGES)]
-    files = [encode(grey(*size, seed), ("PNG", "JPEG")[seed % 2]) for seed, size in enumerate(sizes)]
-    with serving(variant=variant, lanes=1, max_batch_size=MAX_IMAGES) as service:
-        alone = [prediction(service.port, file) for file in files]
-        batch = exchange(service.port, form(*(part(file, "images") for file in files), path="/predict/batch"))
-        assert batch.status == 200, batch
-        together = [result["prediction"] for result in json.loads(batch.body)["results"]]
-        with ThreadPoolExecutor(MAX_IMAGES) as pool:
-            at_once = list(pool.map(lambda file: prediction(service.port, file), files))
+    """`make test` compares an image alone with the same image in a batch: test_predict.py."""
+
+    def figures(file: bytes) -> tuple[object, ...]:
+        answer = json.loads(exchange(service.port, post(file)).body)
+        batch_sizes.add(answer["batch_size"])
+        return list(answer["probabilities"].values()), answer["novelty"]["value"]
+
+    batch_sizes: set[int] = set()
+    files = [encode(grey(200 + 37 * seed, 180 + 29 * seed, seed), ("PNG", "JPEG")[seed % 2]) for seed in range(MAX_IMAGES)]
+    with serving(variant=variant, lanes=1, max_batch_size=MAX_IMAGES) as service, ThreadPoolExecutor(MAX_IMAGES) as pool:
+        at_once = list(pool.map(figures, files))
     outputs = Classifier(read_artefact(DEFAULT_MODEL, variant)).classify_each([decode_image(file).grey for file in files])
     offline = [(output.probabilities.tolist(), float(output.novelty)) for output in outputs]
-    equal = sum(
-        figures(one) == figures(two) == figures(three) == four
-        for one, two, three, four in zip(alone, together, at_once, offline, strict=True)
-    )
-    sizes_seen = {answer["batch_size"] for answer in [*together, *at_once]}
-    return equal == MAX_IMAGES and max(sizes_seen) > 1, f"{equal} of {MAX_IMAGES} equal, in runs of up to {max(sizes_seen)}"
-
-
-def prediction(port: int, file: bytes) -> dict[str, Any]:  # Any: JSON
-    answer = exchange(port, post(file))
-    assert answer.status == 200, answer
-    return dict(json.loads(answer.body))
-
-
-def figures(answer: dict[str, Any]) -> tuple[list[float], float]:
-    return list(answer["probabilities"].values()), answer["novelty"]["value"]
+    equal = sum(one == other for one, other in zip(at_once, offline, strict=True))
+    found = f"{equal} of {MAX_IMAGES} equal, in batches of up to {max(batch_sizes)}"
+    return equal == MAX_IMAGES and max(batch_sizes) > 1, found

@@ -1,32 +1,29 @@
-"""results.json and soak.json as the README of this folder.
+"""Writes results.json and soak.json as the README of this folder.
 
-python -m tests.torture.report        again, without measuring
+python -m tests.torture.report        without measuring again
 """
 
 from collections.abc import Iterable
 
+from tests.benchmarks.headlines import markdown
 from tests.torture import results
 from tests.torture.results import Answered, Check, Results, Section, Soak
 
 README = results.FOLDER / "README.md"
 VERDICTS = {True: "yes", False: "**no**", None: "not tried"}
+TITLES = {"inputs": "Malformed, unusual and rare input", "fuzz": "Random damage", "faults": "Faults", "loads": "Loads"}
 
-HEAD = """# What the service does under bad input, faults and loads
+HEAD = """# What the service does under hostile input, faults and load
 
-Written by `make torture` from results.json and soak.json; do not edit. The real service runs on real sockets of one
-machine, and the client on the same CPUs. It has its default settings where nothing else is said. Images are drawn.
+`make torture` and `make soak` write this file from results.json and soak.json. Do not edit it. The real service runs on
+real sockets, and its clients share the machine's CPUs. It has its default settings unless a line says otherwise. All images
+are drawn. It needs Linux.
 
-    python -m tests.torture                         all of it, about half an hour; only Linux
-    python -m tests.torture --only inputs faults    parts: inputs, fuzz, faults, loads
-    python -m tests.torture.soak MINUTES            memory over time
-    python -m tests.torture.report                  this page again, without measuring
+    python -m tests.torture                         everything, a quarter of an hour
+    python -m tests.torture --only inputs faults    some parts: inputs, fuzz, faults, loads
+    python -m tests.torture.soak MINUTES            memory, descriptors and threads over time
+    python -m tests.torture.report                  writes this file again, without measuring
 """
-TITLES = {
-    "inputs": "Bad, odd and rare input",
-    "fuzz": "Random damage",
-    "faults": "Faults",
-    "loads": "Loads",
-}
 
 
 def write() -> None:
@@ -42,27 +39,26 @@ def page(found: Results, soak: Soak | None) -> str:
 
 def summary(found: Results) -> str:
     sections = found.sections.values()
-    answered = [answer for section in sections for answer in section.answered]
-    checks = [check for section in sections for check in section.checks if check.held is not None]
-    good, held = sum(not answer.wrong for answer in answered), sum(bool(check.held) for check in checks)
-    return f"{good} of {len(answered)} inputs answered as they should be, {held} of {len(checks)} other goals held.\n"
+    wrong = [answer.wrong for section in sections for answer in section.answered]
+    held = [check.held for section in sections for check in section.checks if check.held is not None]
+    return (
+        f"{wrong.count('')} of {len(wrong)} inputs got the expected answer, {sum(held)} of {len(held)} other goals were met.\n"
+    )
 
 
 def section(title: str, found: Section) -> str:
-    when = f"{found.date}, {found.cpus} CPUs: {found.processor}; {found.seconds:.0f} s"
-    tables = (
-        [table(["input", "expected", "status", "ms", "still healthy"], map(answer_row, found.answered))]
-        if found.answered
-        else []
-    )
-    tables += [table(["what", "expected", "found", "held", "s"], map(check_row, found.checks))] if found.checks else []
-    return "\n".join([f"## {title}\n", f"{when}\n", *tables])
+    lines = [f"## {title}\n", f"{found.date}, {found.cpus} CPUs: {found.processor}; {found.seconds:.0f} s\n"]
+    if found.answered:
+        lines.append(table(["input", "expected", "status", "ms", "still healthy"], map(answer_row, found.answered)))
+    if found.checks:
+        lines.append(table(["what", "expected", "found", "held", "s"], map(check_row, found.checks)))
+    return "\n".join(lines)
 
 
 def answer_row(answer: Answered) -> list[str]:
     expected = " or ".join(map(str, answer.expected))
     status = f"{answer.status}" if not answer.wrong else f"**{answer.status or 'none'}**: {answer.wrong}"
-    return [answer.name, expected, status, f"{answer.ms:.1f}", "yes" if answer.healthy else "**no**"]
+    return [answer.name, expected, status, f"{answer.ms:.1f}", VERDICTS[answer.healthy]]
 
 
 def check_row(check: Check) -> list[str]:
@@ -72,7 +68,7 @@ def check_row(check: Check) -> list[str]:
 def soaked(soak: Soak) -> str:
     statuses = ", ".join(f"{status}: {count:,}" for status, count in soak.statuses.items())
     rows = [
-        ["memory's slope", f"{soak.rss_slope:+.2f} MB an hour, by least squares"],
+        ["slope of memory", f"{soak.rss_slope:+.2f} MB per hour, by least squares"],
         ["memory", f"{soak.rss_mb[0]:.1f} to {soak.rss_mb[1]:.1f} MB (RSS)"],
         ["descriptors", f"{soak.descriptors[0]} to {soak.descriptors[1]}"],
         ["threads", f"{soak.threads[0]} to {soak.threads[1]}"],
@@ -80,18 +76,15 @@ def soaked(soak: Soak) -> str:
     ]
     when = f"{soak.date}, {soak.cpus} CPUs: {soak.processor}; {soak.minutes:g} minutes"
     what = f"{soak.rate:g} requests/s, half of the {soak.peak:g} that a closed loop reaches; 80 % good, 20 % bad"
-    return "\n".join(
-        ["## Soak\n", f"{when}; {what}.\n", table([f"after a warm-up of {soak.warm_up_minutes:g} minutes", ""], rows)]
-    )
+    head = [f"after a warm-up of {soak.warm_up_minutes:g} minutes", ""]
+    return f"## Soak\n\n{when}; {what}.\n\n{table(head, rows)}"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in lines) + "\n"
-
-
-def escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return (
+        markdown(head, [[cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for cell in row] for row in rows])
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

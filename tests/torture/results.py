@@ -1,11 +1,16 @@
-"""What a run found: the shape of results.json and soak.json, from which the README is written."""
+"""Results of the torture runs: the structure of results.json and soak.json, from which README.md is written."""
 
 import datetime
-import os
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+
+from service import machine
+from training import run_folder
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
@@ -15,7 +20,7 @@ Document = TypeVar("Document", bound=msgspec.Struct)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """A case of `inputs`. `status` 0: closed without an answer. `wrong`: what was not as it should be, empty if all was."""
+    """A case of `inputs`. `status` 0: closed without an answer. `wrong` says what is wrong, and is empty if nothing is."""
 
     name: str
     expected: list[int]
@@ -26,7 +31,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault or one goal. `held` is None where it could not be tried here; `found` then says why."""
+    """One fault or one goal. `held` is None where it could not be tried; `found` then gives the reason."""
 
     name: str
     expected: str
@@ -45,7 +50,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """By the name of the part that was run: a part that is run alone leaves the others' as they were."""
+    """Sections by the name of their part. A part that runs alone leaves the others as they were."""
 
     sections: dict[str, Section] = {}
 
@@ -58,7 +63,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
-    """`rss_slope`: MB an hour, by least squares over what came after the warm-up. `statuses`: answers by status."""
+    """`rss_slope`: MB per hour, by least squares over the samples after the warm-up. `statuses`: answers by status."""
 
     date: str
     processor: str
@@ -76,10 +81,27 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample]
 
 
+def checked(name: str, expected: str, try_it: Callable[[], tuple[bool, str]]) -> Check:
+    """Runs `try_it`, which returns whether it held and what was found. An exception of it counts as not held."""
+    begin = time.monotonic()
+    try:
+        held, found = try_it()
+    except (OSError, RuntimeError, LookupError, AssertionError, subprocess.TimeoutExpired) as error:
+        held, found = False, f"{type(error).__name__}: {error}"
+    print(f"  {'held' if held else 'FAILED'}: {name}: {found}", flush=True)
+    return Check(name=name, expected=expected, found=found, held=held, seconds=round(time.monotonic() - begin, 1))
+
+
 def section(seconds: float, *, answered: list[Answered] | None = None, checks: list[Check] | None = None) -> Section:
-    return Section(
-        date=today(), processor=processor(), cpus=cpus(), seconds=round(seconds), answered=answered or [], checks=checks or []
-    )
+    return Section(**surroundings(), seconds=round(seconds), answered=answered or [], checks=checks or [])
+
+
+def surroundings() -> dict[str, Any]:  # Any: fields of several types
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": run_folder.environment()["processor"],
+        "cpus": machine.available_cpus(),
+    }
 
 
 def load(path: Path, kind: type[Document]) -> Document | None:
@@ -88,19 +110,3 @@ def load(path: Path, kind: type[Document]) -> Document | None:
 
 def save(path: Path, document: msgspec.Struct) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-
-
-def today() -> str:
-    return datetime.date.today().isoformat()
-
-
-def cpus() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def processor() -> str:
-    """As Linux calls it; many hypervisors say no more than the maker's name, so its family and model too."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = fields.get("model name", "unknown")
-    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name

@@ -1,6 +1,6 @@
-"""A run that is killed at ten random moments ends with the same bytes as one that was left alone.
+"""A training run that is killed at ten random moments ends with the same bytes as one that is not.
 
-python -m tests.torture.training [SEED]        (some minutes; on phantoms, in a temporary folder)
+python -m tests.torture.training [SEED]        takes minutes; trains on phantoms in a temporary folder
 """
 
 import os
@@ -21,46 +21,40 @@ KILLS = 10
 
 def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(10**6)
-    print(f"seed {seed} (python -m tests.torture.training {seed} to have these moments again)")
-    moments = random.Random(seed)
+    print(f"seed {seed} (python -m tests.torture.training {seed} repeats these moments)")
+    dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         phantoms.write_data_set(folder / "data", 240, seed=1)
         (folder / "run.toml").write_text(CONFIG.replace("workers = 0", "workers = 2"))
         begin = time.monotonic()
-        finished(training(folder, "train", "--data", "data", "--config", "run.toml", "--run", "undisturbed"))
+        finished(start(folder, "undisturbed"))
         duration = time.monotonic() - begin
         print(f"undisturbed: {duration:.0f} s")
         kills = 0
         while kills < KILLS:
-            process = start(folder)
+            process = start(folder, "killed")
             assert process.stdout
-            process.stdout.readline()  # from here on it works; before, it only imports
+            process.stdout.readline()  # from this line on it trains; before, it only imports
             try:
-                process.wait(moments.uniform(0, duration / KILLS))
-                print("the run was done before its last kill: once more")
+                process.wait(dice.uniform(0, duration / KILLS))
+                print("the run was done before its last kill: it starts again")
                 shutil.rmtree(folder / "killed")
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills += 1
-                print(f"kill {kills}: {where(folder)}", flush=True)
+                epochs = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("killed/seed-*/history.csv"))
+                print(f"kill {kills}, after {epochs} epochs", flush=True)
             process.communicate()
-        finished(start(folder))
+        finished(start(folder, "killed"))
         assert_same_run(folder / "killed", folder / "undisturbed")
     print("the same weights, history and model, to the last byte")
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    if (folder / "killed").exists():
-        return training(folder, "train", "--resume", "killed")
-    return training(folder, "train", "--data", "data", "--config", "run.toml", "--run", "killed")
-
-
-def where(folder: Path) -> str:
-    stages = folder / "killed/stages.jsonl"
-    done = len(stages.read_text().splitlines()) if stages.exists() else 0
-    epochs = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("killed/seed-*/history.csv"))
-    return f"{done} stages done, {epochs} epochs"
+def start(folder: Path, run: str) -> "subprocess.Popen[str]":
+    if (folder / run).exists():
+        return training(folder, "train", "--resume", run)
+    return training(folder, "train", "--data", "data", "--config", "run.toml", "--run", run)
 
 
 if __name__ == "__main__":

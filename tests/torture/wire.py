@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes, so that what is sent can be as wrong as a test wants it: blocking for one request, asyncio for many."""
+"""HTTP/1.1 as bytes, so that a test can send malformed requests: blocking for one request, asyncio for many at once."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,8 @@ import http.client
 import socket
 from typing import NamedTuple
 
-NO_ANSWER = 0  # in place of a status: the connection ended without one
-SECONDS = 20.0  # that an answer may take
+NO_ANSWER = 0  # stands for the status when the connection ended without an answer; the log has it, too
+SECONDS = 20.0  # time limit for one answer
 HOST = "127.0.0.1"
 BOUNDARY = "torture"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -40,10 +40,8 @@ def chunked(*chunks: bytes, size: str = "{:x}") -> bytes:
 
 
 def part(content: bytes, name: str = "image", filename: str | None = "x.png", *headers: str) -> bytes:
-    disposition = f'Content-Disposition: form-data; name="{name}"' + (
-        f'; filename="{filename}"' if filename is not None else ""
-    )
-    lines = [f"--{BOUNDARY}", disposition, *headers, "", ""]
+    file = "" if filename is None else f'; filename="{filename}"'
+    lines = [f"--{BOUNDARY}", f'Content-Disposition: form-data; name="{name}"{file}', *headers, "", ""]
     return "\r\n".join(lines).encode("utf-8", "surrogateescape") + content + b"\r\n"
 
 
@@ -51,16 +49,18 @@ def form(*parts: bytes, path: str = "/predict", content_type: str = FORM) -> byt
     return post(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(), f"Content-Type: {content_type}", path=path)
 
 
-def connect(port: int, seconds: float = SECONDS) -> socket.socket:
-    return socket.create_connection((HOST, port), timeout=seconds)
+def connect(port: int, content: bytes = b"") -> socket.socket:
+    """Opens a connection and sends `content` on it. Raises OSError if nobody listens."""
+    connection = socket.create_connection((HOST, port), timeout=SECONDS)
+    with contextlib.suppress(ConnectionError):  # the service may refuse before all of it is sent, and answer nevertheless
+        connection.sendall(content)
+    return connection
 
 
-def exchange(port: int, content: bytes, seconds: float = SECONDS) -> Answer:
-    """One request on a connection of its own. Raises OSError: nobody listens, or nothing came in time."""
-    with connect(port, seconds) as connection:
-        with contextlib.suppress(ConnectionError):  # refused before all of it was sent: the answer is there nevertheless
-            connection.sendall(content)
-        return read(connection, content[:5] == b"HEAD ")
+def exchange(port: int, content: bytes) -> Answer:
+    """Sends one request on a new connection. Raises OSError if nobody listens, TimeoutError if no answer comes in time."""
+    with connect(port, content) as connection:
+        return read(connection, head_only=content.startswith(b"HEAD "))
 
 
 def read(connection: socket.socket, head_only: bool = False) -> Answer:
@@ -75,27 +75,26 @@ def read(connection: socket.socket, head_only: bool = False) -> Answer:
 
 
 class Connection:
-    """Kept alive as long as the service does; opened when it is needed."""
+    """A connection that is opened when it is needed, and kept open as long as the service keeps it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, content: bytes) -> Answer:
-        """Raises TimeoutError: nothing came in `SECONDS`. Raises OSError: nobody listens."""
-        if self._streams and self._streams[0].at_eof():  # the service has closed it meanwhile
+        """Raises TimeoutError if no answer comes within `SECONDS`, OSError if nobody listens."""
+        if self._streams and self._streams[0].at_eof():  # the service has closed it since the last request
             self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(HOST, self.port)
         reader, writer = self._streams
+        answer = Answer(NO_ANSWER, {}, b"")
         try:
             writer.write(content)
-            answer = await asyncio.wait_for(read_async(reader, content[:5] == b"HEAD "), SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        if answer.status == NO_ANSWER or answer.headers.get("connection") == "close":
-            self.close()
+            answer = await asyncio.wait_for(read_async(reader, content.startswith(b"HEAD ")), SECONDS)
+        finally:
+            if answer.status == NO_ANSWER or answer.headers.get("connection") == "close":
+                self.close()
         return answer
 
     def close(self) -> None:
@@ -105,21 +104,16 @@ class Connection:
 
 
 async def read_async(reader: asyncio.StreamReader, head_only: bool = False) -> Answer:
+    """Raises ValueError if the answer is not HTTP/1.1."""
     try:
-        while (answer := await _read_one(reader, head_only)).status == http.HTTPStatus.CONTINUE:
-            pass
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        version, status = first.split()[:2]
+        if version != "HTTP/1.1":
+            raise ValueError(f"not an HTTP/1.1 answer: {first!r}")
+        if int(status) == http.HTTPStatus.CONTINUE:
+            return await read_async(reader, head_only)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        without_body = head_only or int(status) < 200 or int(status) in (204, 304)
+        return Answer(int(status), headers, b"" if without_body else await reader.readexactly(int(headers["content-length"])))
     except (asyncio.IncompleteReadError, ConnectionError):
         return Answer(NO_ANSWER, {}, b"")
-    return answer
-
-
-async def _read_one(reader: asyncio.StreamReader, head_only: bool) -> Answer:
-    """Raises ValueError: what came is not HTTP."""
-    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
-    version, status = first.split()[:2]
-    if version != "HTTP/1.1":
-        raise ValueError(f"no HTTP/1.1 answer: {first!r}")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    without_body = head_only or int(status) < 200 or int(status) in (204, 304)
-    body = b"" if without_body else await reader.readexactly(int(headers["content-length"]))
-    return Answer(int(status), headers, body)

@@ -1,4 +1,4 @@
-"""Everything of list A that a client can send, one after another at one service: tests/torture/inputs.py."""
+"""Sends every request of list A (tests/torture/inputs.py) to one service, one after another."""
 
 from collections.abc import Iterator
 
@@ -15,6 +15,6 @@ def service() -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("case", inputs.cases(), ids=lambda case: case.name)
-def test_what_a_client_may_send_is_answered_as_it_should_be(service: Service, case: inputs.Case) -> None:
+def test_every_hostile_request_gets_its_one_expected_answer(service: Service, case: inputs.Case) -> None:
     found = inputs.check(service, case)
     assert not found.wrong, found

@@ -1,9 +1,9 @@
-"""BentoML with the same ONNX file, int8 where the model has it.
+"""BentoML with the same ONNX file, int8 if the model has it.
 
-A worker process for each CPU (https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html: `workers` = CPUs
-for CPU work), with one ONNX Runtime thread each; adaptive batching of up to eight
-(https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html); BentoML opens the images. Its line in the log for each
-request is switched off.
+It runs one worker process per CPU, as advised for CPU work
+(https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html), each with one ONNX Runtime thread. Adaptive
+batching makes batches of up to eight (https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html). BentoML opens the
+images. Its access log is switched off.
 """
 
 import json

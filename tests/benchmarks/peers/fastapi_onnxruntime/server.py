@@ -1,7 +1,7 @@
-"""FastAPI and ONNX Runtime with the same model.onnx, which has the resize inside: what a person writes in an afternoon.
+"""FastAPI and ONNX Runtime with the same model.onnx, which contains the resize: a server that one can write in an afternoon.
 
-The endpoint is one that FastAPI runs in its thread pool, since the model blocks (https://fastapi.tiangolo.com/async/). One
-session for all requests, with ONNX Runtime's own default of a thread for each CPU
+FastAPI runs the endpoint in its thread pool, since the model blocks (https://fastapi.tiangolo.com/async/). All requests share
+one session with ONNX Runtime's default of one thread per CPU
 (https://onnxruntime.ai/docs/performance/tune-performance/threading.html).
 """
 

@@ -1,9 +1,8 @@
-"""LitServe with the same ONNX file, int8 where the model has it.
+"""LitServe with the same ONNX file, int8 if the model has it.
 
-A worker process for each CPU, with one ONNX Runtime thread each, as LitServe has it for work that CPUs do
-(https://lightning.ai/docs/litserve/how-tos/parallelism-types); batches of up to eight by its own batching
-(https://lightning.ai/docs/litserve/features/batching), at its default of no waiting for more. Images are decoded in
-`decode_request`.
+It runs one worker process per CPU, as advised for CPU work (https://lightning.ai/docs/litserve/how-tos/parallelism-types), each
+with one ONNX Runtime thread. Its own batching makes batches of up to eight (https://lightning.ai/docs/litserve/features/batching)
+and by default does not wait for more images. `decode_request` decodes the images.
 """
 
 import json
@@ -30,7 +29,7 @@ class Classifier(litserve.LitAPI):
             folder / description["variants"][os.environ["PEER_VARIANT"]]["file"], options
         )
 
-    # LitServe takes annotations of these two for the endpoint's types, where a form is none of them.
+    # Without annotations, since LitServe would take them for the types of the endpoint, which accepts a form.
     def decode_request(self, request):
         return np.asarray(Image.open(request["image"].file).convert("L"))
 
@@ -48,7 +47,7 @@ class Classifier(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    # LitServe passes the upload to its workers by pickle, which a file on disk, as those over 1 MB would be, cannot be.
+    # LitServe pickles the upload for its workers. Starlette puts uploads over 1 MB on disk, and such a file cannot be pickled.
     MultiPartParser.spool_max_size = 20_000_000
     api = Classifier(max_batch_size=MAX_BATCH_SIZE)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(os.environ["PEER_CPUS"]))

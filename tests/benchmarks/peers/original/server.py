@@ -1,8 +1,8 @@
 """FastAPI, uvicorn, PyTorch eager and torchvision's transforms: the stack that this project replaces.
 
-One process, and one request at a time, on which PyTorch computes with a thread for each CPU, its default
-(https://docs.pytorch.org/docs/stable/notes/multithreading.html). FastAPI's advice for what blocks, its thread pool, was tried:
-no more requests a second, and a lone one took a quarter longer.
+One process answers one request at a time, with PyTorch's default of one thread per CPU
+(https://docs.pytorch.org/docs/stable/notes/multithreading.html). FastAPI's advice for blocking work, its thread pool, was
+tried: it gave no more requests/s, and a single request took a quarter longer.
 """
 
 import json
@@ -32,7 +32,7 @@ MEAN, DEVIATION = 0.449, 0.226
 
 
 def load(description: dict[str, Any], weights: Path) -> nn.Module:
-    """torchvision's own module with a head of two outputs, as the original has it, and these weights."""
+    """torchvision's own module with a head of two outputs, as in the original, with these weights."""
     model: nn.Module = torchvision.models.get_model(description["backbone"], weights=None, num_classes=2)
     model.load_state_dict(torch.load(weights, weights_only=True))
     return model.eval()
