@@ -1,4 +1,4 @@
-"""Log lines: JSON, one an event, to standard error."""
+"""Writes the log to standard error as JSON, one line per event, without ever blocking the service."""
 
 import logging
 import os
@@ -9,11 +9,11 @@ import warnings
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
-PIECE = 4_096  # bytes that a pipe takes at once, if it takes any (PIPE_BUF)
+PIECE_BYTES = 4_096  # a pipe that is ready takes this many at once (PIPE_BUF)
 
 
-class Unblocking(logging.Handler):
-    """Drops lines while nobody reads them, and then says how many: a service must not stand still because its log does."""
+class NonBlockingHandler(logging.Handler):
+    """Drops lines while nobody reads the log, and reports later how many were dropped."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Unblocking(logging.Handler):
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._dropped = 0
-        self._torn = False  # the last line, after its first pieces
+        self._torn = False  # the last line ended after some of its pieces
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -29,31 +29,31 @@ class Unblocking(logging.Handler):
             if self._dropped and self._write(f'{{"level":"WARNING","message":"log lines dropped","count":{self._dropped}}}'):
                 self._dropped = 0
             self._dropped += not self._write(line)
-        except Exception:  # as in every handler: what fails here must not fail a request
+        except Exception:  # as in every handler: a failure here must not fail a request
             self.handleError(record)
 
     def _write(self, line: str) -> bool:
         data = b"\n" * self._torn + line.encode(errors="replace") + b"\n"
-        for start in range(0, len(data), PIECE):
+        for start in range(0, len(data), PIECE_BYTES):
             if not self._poll.poll(0):
                 self._torn |= start > 0
                 return False
-            os.write(self._descriptor, data[start : start + PIECE])
+            os.write(self._descriptor, data[start : start + PIECE_BYTES])
         self._torn = False
         return True
 
 
 def configure_logging(level: str) -> None:
-    handler = Unblocking(sys.stderr.fileno())
-    handler.setFormatter(
-        MsgspecFormatter(
-            ["levelname", "message"],
-            rename_fields={"levelname": "level"},
-            timestamp="time",
-            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
-        )
+    formatter = MsgspecFormatter(
+        ["levelname", "message"],
+        rename_fields={"levelname": "level"},
+        timestamp="time",
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
     )
+    handler = NonBlockingHandler(sys.stderr.fileno())
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines hold what EXIF says of a patient
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())  # see protocol
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # an image can hold thousands of reasons for one
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines quote EXIF, which may name a patient
+    # Anybody could fill the log with malformed requests, which `http.connection` answers.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # one image can cause thousands of warnings

@@ -1,6 +1,6 @@
-"""What the machine offers this process: CPUs, and instructions for int8. `root`: a folder in place of / (for tests).
+"""Counts the CPUs that this process may use, and finds the int8 instructions of the CPU.
 
-Standard library alone, so that a bare Python can ask it inside any container.
+It imports the standard library alone, so that a bare Python in any container can run it. Tests pass a folder as `root`.
 """
 
 import math
@@ -13,44 +13,41 @@ INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "asimddp")  # x86, x86 without A
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """CPUs that this process may use: its affinity (taskset, cpuset), and its quota, never the host's count.
+    """Count the CPUs that this process may use, by its affinity (taskset, cpuset) and its quota, never the host's count.
 
-    Rounded up: a quota is time, not CPUs. Of 1.5 CPUs one lane would leave a third unused; two use it all, and wait for the
-    rest of a period (0.1 s, as a rule) where they have.
+    A part of a CPU counts as one, because a quota limits time, not CPUs. With a quota of 1.5, one lane would leave a third
+    unused; two lanes use all of it and wait for the rest of a period (usually 0.1 s).
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, cpu_quota(root))))
 
 
 def cpu_quota(root: Path = ROOT) -> float:
-    """CPU seconds a second: the least that the control group of this process (version 1 or 2), or one above it, grants.
+    """The lowest CPU quota (CPU seconds per second) of this process's control group and the groups above it, version 1 or 2.
 
-    Infinity where no limit can be seen. Weights (docker's `--cpu-shares`, Kubernetes' requests) limit nothing.
+    Infinity if there is no limit. Weights (docker's `--cpu-shares`, Kubernetes' requests) are not limits.
     """
-    return min(map(_quota, _cpu_groups(root)), default=math.inf)
+    return min(map(_read_quota, _cpu_groups(root)), default=math.inf)
 
 
 def int8_instructions(root: Path = ROOT) -> str | None:
-    """Those by which every CPU here multiplies int8 exactly and fast, None where there are none, or nobody knows.
+    """The instructions by which every CPU here multiplies int8 exactly and fast; None if there are none, or it is unknown.
 
-    Older x86 CPUs add pairs of products of uint8 and int8 in 16 bits (vpmaddubsw), which saturates where both are large: the
-    network's answers can be wrong. VNNI, and dot products on Arm, add in 32 bits.
+    Older x86 CPUs add pairs of uint8 × int8 products in 16 bits (vpmaddubsw), which saturates if both are large, so that the
+    network's answers can be wrong. VNNI on x86 and dot products on Arm add in 32 bits.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     try:
         lines = (root / "proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:  # not Linux
+    except OSError:  # not Linux; all Apple silicon has dot products
         system = os.uname()
-        return "asimddp" if (system.sysname, system.machine) == ("Darwin", "arm64") else None  # in all Apple silicon
+        return "asimddp" if (system.sysname, system.machine) == ("Darwin", "arm64") else None
     flags = [set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))]
     return next((name for name in INT8_INSTRUCTIONS if flags and all(name in each for each in flags)), None)
 
 
 def _cpu_groups(root: Path) -> Iterator[Path]:
-    """Folders of the control groups that hold this process, where they may limit CPUs, up to the highest that is mounted.
-
-    In a container the mount often begins at its own group, whatever /proc/self/cgroup says of the way there.
-    """
+    """Yield the folders of this process's control group and of those above it that are mounted and can limit CPUs."""
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
@@ -62,25 +59,24 @@ def _cpu_groups(root: Path) -> Iterator[Path]:
         (top, mounted_at), (kind, *_, options) = left.split()[3:5], right.split()
         controller = "" if kind == "cgroup2" else "cpu"
         if controller in path_of and (kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(","))):
-            inside = _inside(path_of[controller], top)
-            for depth in range(len(inside) + 1):
-                yield root.joinpath(mounted_at.lstrip("/"), *inside[:depth])
+            below = _below(top, path_of[controller])
+            for depth in range(len(below) + 1):
+                yield root.joinpath(mounted_at.lstrip("/"), *below[:depth])
 
 
-def _inside(path: str, top: str) -> tuple[str, ...]:
-    """The way from the mount's top to a group; empty where it does not lead there (another namespace's words)."""
-    way = PurePosixPath(path)
-    parts = way.relative_to(top).parts if way.is_relative_to(top) else ()
+def _below(top: str, path: str) -> tuple[str, ...]:
+    """The folders from the top of a mount down to a group. Empty if the path is not below it, as in a container whose mount
+    begins at its own group while /proc/self/cgroup gives the path of another namespace."""
+    parts = PurePosixPath(path).relative_to(top).parts if PurePosixPath(path).is_relative_to(top) else ()
     return () if ".." in parts else parts
 
 
-def _quota(group: Path) -> float:
-    """`cpu.max` holds «quota period»; version 1 has a file for each. Without a limit: «max», -1, or no file."""
+def _read_quota(group: Path) -> float:
+    """`cpu.max` holds «quota period», version 1 has a file for each. No limit is «max», −1 or a missing file."""
+    version_2 = group / "cpu.max"
+    files = [version_2] if version_2.exists() else [group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us"]
     try:
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text().split()
-        else:
-            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return int(quota) / int(period) if int(quota) > 0 else math.inf
+        quota, period = (int(number) for file in files for number in file.read_text().split())
+        return quota / period if quota > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf

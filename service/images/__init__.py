@@ -1,1 +1,1 @@
-"""Decoding: bytes of a JPEG, PNG or DICOM file to one greyscale array, within limits."""
+"""Image decoder: turns the bytes of a JPEG, PNG or DICOM file into one greyscale array, within limits."""

@@ -1,4 +1,4 @@
-"""What is refused of an image from its header, before a decoder spends time or memory on it."""
+"""Limits on images, checked on the header before a decoder spends time or memory: size, shape, and structure of the file."""
 
 import re
 
@@ -9,55 +9,60 @@ MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000
 MAX_ASPECT = 4
 
-# Far more than any camera writes; each costs a decoder time out of all proportion to its bytes.
+# Far more than any camera writes. Each of them costs a decoder time out of all proportion to its bytes.
 MAX_SCANS = 50
 MAX_SEGMENTS = 1_000
 MAX_FILL = 10_000  # bytes
 MAX_CHUNKS = 20_000
 MAX_INFLATED = 16  # chunks
 
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # but stuffing, restarts and fill
-_SCAN, _END, _BARE = b"\xda", b"\xd9", (b"\xd8", b"\xd9", b"\x01")  # bare: without a length
+JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # without stuffing, restart markers and fill bytes
+_SCAN, _END = b"\xda", b"\xd9"
+_WITHOUT_LENGTH = (b"\xd8", b"\xd9", b"\x01")
 _INFLATED = (b"iCCP", b"zTXt", b"iTXt")  # 1 KB of them can hold 1 MB
 
 
 def check_size(width: int, height: int) -> None:
+    """Raises ImageOutOfRange if the sides, the number of pixels or the aspect ratio are out of range."""
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         raise ImageOutOfRange(f"the image is {width} × {height} px; each side must have {MIN_SIDE} to {MAX_SIDE:,} px")
     if width * height > MAX_PIXELS:
-        raise ImageOutOfRange(f"the image has {width * height:,} pixels; at most {MAX_PIXELS:,} are taken")
+        raise ImageOutOfRange(f"the image has {width * height:,} pixels; the limit is {MAX_PIXELS:,}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        shape = f"the image is {width} × {height} px"
-        raise ImageOutOfRange(f"{shape}; the long side may be at most {MAX_ASPECT} times the short one")
+        limit = f"the long side may be at most {MAX_ASPECT} times the short one"
+        raise ImageOutOfRange(f"the image is {width} × {height} px; {limit}")
 
 
 def check_segments(data: bytes) -> None:
-    """Of a JPEG, as far as its picture ends; what is broken is left to the decoder to find."""
-    position, scans, fill = len(JPEG) - 1, 0, 0
+    """Count the segments of a JPEG up to the end of its picture; damage is left for the decoder to find.
+
+    Raises UndecodableImage if there are more segments, scans or fill bytes than the limits.
+    """
+    position, scans, fill = len(JPEG_SIGNATURE) - 1, 0, 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, position)
-        if not scans:  # after the first, what lies between markers is the picture
+        if not scans:  # after the first scan header, the bytes between markers are the picture
             fill += (marker.start() if marker else len(data)) - position
         scans += marker is not None and marker[1] == _SCAN
         if scans > MAX_SCANS or fill > MAX_FILL:
-            raise UndecodableImage(f"the image has over {MAX_SCANS} scans, or {MAX_FILL:,} bytes of fill before the first")
-        if marker is None or (marker[1] == _END and scans):  # an end before the picture is none to decoders
+            raise UndecodableImage(f"the JPEG has over {MAX_SCANS} scans, or over {MAX_FILL:,} fill bytes before the first")
+        if marker is None or (marker[1] == _END and scans):  # decoders ignore an end marker before the picture
             return
         position = marker.end()
-        if marker[1] not in _BARE:
+        if marker[1] not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2])
-    raise UndecodableImage(f"the image has over {MAX_SEGMENTS:,} segments")
+    raise UndecodableImage(f"the JPEG has over {MAX_SEGMENTS:,} segments")
 
 
 def check_chunks(data: bytes) -> None:
-    """Of a PNG, likewise."""
-    position, inflated = len(PNG), 0
+    """Count the chunks of a PNG. Raises UndecodableImage if there are more of them, or of compressed ones, than the limits."""
+    position, inflated = len(PNG_SIGNATURE), 0
     for _ in range(MAX_CHUNKS):
         if position >= len(data):
             return
         inflated += data[position + 4 : position + 8] in _INFLATED
         if inflated > MAX_INFLATED:
-            raise UndecodableImage(f"the image has over {MAX_INFLATED} chunks of compressed text or profiles")
+            raise UndecodableImage(f"the PNG has over {MAX_INFLATED} chunks of compressed text or profiles")
         position += 12 + int.from_bytes(data[position : position + 4])
-    raise UndecodableImage(f"the image has over {MAX_CHUNKS:,} chunks")
+    raise UndecodableImage(f"the PNG has over {MAX_CHUNKS:,} chunks")

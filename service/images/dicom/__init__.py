@@ -1,1 +1,1 @@
-"""DICOM files: header, stored pixels, and how a viewer displays them."""
+"""DICOM decoder: reads the header and the stored pixels of a file, and renders them as a viewer displays them."""

@@ -1,18 +1,17 @@
-"""A DICOM file in, what a radiologist's screen would show of it out: one frame of grey levels. Called by `images`.
+"""Decodes a DICOM file to the grey levels that a radiologist's screen would show. Called by `service.images.decode`.
 
-Taken: MONOCHROME1 and MONOCHROME2 in 8 or 16 bits, signed or not; uncompressed, RLE, JPEG of 8 bits, JPEG 2000, and with
-python-gdcm (the extra «dicom») lossless JPEG and JPEG-LS.
+Supported: one frame, MONOCHROME1 or MONOCHROME2, 8 or 16 bits, signed or not; uncompressed, RLE, JPEG of 8 bits, JPEG 2000,
+and with python-gdcm (the extra «dicom») lossless JPEG and JPEG-LS.
 
-    refused      several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble
-    a warning    modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA
-    no matter    whatever of this the file does not say
+    rejected    several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble
+    warning     modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA
+    ignored     any of these that the file does not state
 
-Nothing of the patient is kept or told, but the age to the caller: no message says what a text in the file says.
+The patient's age is returned to the caller. Nothing else of the patient is kept, and no message quotes a text of the file.
 """
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,53 +19,49 @@ from pydicom.dataset import Dataset
 
 from service.errors import ImageOutOfRange, RequestError, UndecodableImage
 from service.images.dicom.display import display_lut
-from service.images.dicom.header import content, number, open_file, read_header, text
-from service.images.dicom.pixels import check_syntax, form_of, stored_values
+from service.images.dicom.header import number, open_file, raw_bytes, read_header, text
+from service.images.dicom.pixels import check_syntax, read_pixel_format, read_stored_values
 
 RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities
-OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}  # to be named
+# Other modalities that an error may name; anything else in that element could be a patient's data.
+OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}
 
 _CHEST = re.compile(r"CHEST|THORA|TORA|LUNG")
 _FRONTAL = re.compile(r"\b(AP|PA)\b")
 _CODE_MEANING = 0x00080104
 _LATERAL = re.compile(rb"\blateral", re.IGNORECASE)
-_FORWARDS = re.compile(r"[AP]")  # the rows of the picture run to the front or the back, so it is seen from a side
+_SEEN_FROM_A_SIDE = re.compile(r"[AP]")  # the rows of the picture run to the patient's front or back
 _AGE = re.compile(r"(\d{1,3})([YMWD])")
 _IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
 
-class Radiograph(NamedTuple):
-    """As `images.DecodedImage`, with all its pixels."""
+def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[str, ...], float | None]:
+    """Decode a DICOM file to grey levels [rows, columns], warnings, and the patient's age in years if it is stated.
 
-    grey: npt.NDArray[np.uint8]
-    warnings: tuple[str, ...]
-    age_years: float | None
-
-
-def decode(data: bytes) -> Radiograph:
-    """Raises UnsupportedImage, ImageOutOfRange, UndecodableImage, NotReady, and nothing else."""
+    Raises UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else.
+    """
     try:
         stream, syntax = open_file(data)
         check_syntax(syntax)
         header = read_header(stream, syntax)
         _check_kind(header)
-        form = form_of(header)
-        levels = display_lut(header, form)
-        grey = levels[stored_values(data, header, form, syntax)]
-        return Radiograph(grey, tuple(_warnings(header)), _age_years(header))
+        pixel_format = read_pixel_format(header)
+        levels = display_lut(header, pixel_format)
+        grey = levels[read_stored_values(data, header, pixel_format, syntax)]
+        return grey, tuple(_warnings(header)), _age_years(header)
     except RequestError:
         raise
-    except Exception:  # from parsers of a hundred kinds of values; what it says could quote them
-        raise UndecodableImage("the DICOM file is damaged, or has no image") from None
+    except Exception:  # from parsers of a hundred kinds of values, whose messages could quote them
+        raise UndecodableImage("the DICOM file is damaged or contains no image") from None
 
 
 def _check_kind(header: Dataset) -> None:
     modality, photometric = text(header, "Modality"), text(header, "PhotometricInterpretation")
     if modality and modality not in RADIOGRAPHY | UNSURE:
         name = modality if modality in OTHERS else "of this file"
-        raise ImageOutOfRange(f"the modality {name} is not radiography; CR, DX and RG are")
+        raise ImageOutOfRange(f"the modality {name} is not radiography, which is CR, DX or RG")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or number(header, "SamplesPerPixel", 1) != 1:
-        raise ImageOutOfRange("the image is not MONOCHROME1 or MONOCHROME2, with one sample a pixel")
+        raise ImageOutOfRange("the image must be MONOCHROME1 or MONOCHROME2, with one sample per pixel")
     if (frames := number(header, "NumberOfFrames", 1)) != 1:
         raise ImageOutOfRange(f"the image has {frames:.0f} frames; it must have one")
 
@@ -86,8 +81,8 @@ def _is_not_frontal(header: Dataset) -> bool:
     if view := text(header, "ViewPosition"):
         return not _FRONTAL.search(view)
     if codes := header.get("ViewCodeSequence"):
-        return bool(_LATERAL.search(content(codes[0], _CODE_MEANING)))
-    return bool(_FORWARDS.match(text(header, "PatientOrientation")))
+        return bool(_LATERAL.search(raw_bytes(codes[0], _CODE_MEANING)))
+    return bool(_SEEN_FROM_A_SIDE.match(text(header, "PatientOrientation")))
 
 
 def _age_years(header: Dataset) -> float | None:

@@ -1,50 +1,53 @@
-"""JPEG 2000, lossless JPEG and JPEG-LS, decoded in a process of its own, with little memory and time.
+"""Decodes JPEG 2000, lossless JPEG and JPEG-LS in a separate process with limited memory and CPU time.
 
-In the service's process they would be its end: some damaged files make GDCM abort, which nothing in Python can catch (half a
-minute of mutated files finds one), and 65 KB of JPEG 2000, cut into tiny precincts, take 5 GB and 15 s of Pillow's decoder.
+Within the service's process they could end it. Some damaged files make GDCM abort, which Python cannot catch (half a minute of
+mutated files finds one). A JPEG 2000 of 65 KB that is cut into tiny precincts takes 5 GB and 15 s of Pillow's decoder.
 
-This file is that process too. It is started without the rest of the project, so it imports nothing of it.
+The child process runs this same file, without the rest of the project, so this file must not import any of it.
 """
 
 import io
-import struct
+import resource
 import subprocess
 import sys
-from pathlib import Path
-from typing import BinaryIO
 
 TIMEOUT_SECONDS = 4
-MAX_BYTES = 2**30  # of memory: 40 megapixels take half of it
-
-_QUESTION = "<64s4H"  # transfer syntax, rows, columns, bits allocated, bits of a sample; then the compressed frame
+MAX_BYTES = 2**30  # of memory; 40 megapixels take half of it
 
 
 def decode(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int, precision: int) -> bytes:
-    """[rows, columns] of little-endian unsigned integers: Pillow's or GDCM's. Raises subprocess.SubprocessError."""
-    question = struct.pack(_QUESTION, syntax.encode("ascii"), rows, columns, bits_allocated, precision) + frame
-    command = [sys.executable, "-I", str(Path(__file__))]
-    done = subprocess.run(
-        command, input=question, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=True
+    """Decode a compressed frame to [rows, columns] little-endian unsigned integers of `bits_allocated` bits.
+
+    `precision`: bits per sample in the compressed frame. Raises subprocess.SubprocessError if the child fails or times out.
+    """
+    arguments = [syntax, *map(str, (rows, columns, bits_allocated, precision))]
+    child = subprocess.run(
+        [sys.executable, "-I", __file__, *arguments],
+        input=frame, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=True,
     )  # fmt: skip
-    return done.stdout
+    return child.stdout
 
 
-def _answer(source: BinaryIO, sink: BinaryIO) -> None:
-    name, *form = struct.unpack(_QUESTION, source.read(struct.calcsize(_QUESTION)))
-    frame = source.read()
-    syntax = name.rstrip(b"\0").decode("ascii")
-    sink.write(_by_pillow(frame) if frame.startswith(b"\xff\x4f") else _by_gdcm(frame, syntax, *form))
+def _main() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the patient's image
+    syntax, *pixel_format = sys.argv[1:]
+    frame = sys.stdin.buffer.read()
+    is_jpeg_2000 = frame.startswith(b"\xff\x4f")
+    pixels = _decode_by_pillow(frame) if is_jpeg_2000 else _decode_by_gdcm(frame, syntax, *map(int, pixel_format))
+    sys.stdout.buffer.write(pixels)
 
 
-def _by_pillow(frame: bytes) -> bytes:
+def _decode_by_pillow(frame: bytes) -> bytes:
     from PIL import Image
 
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
         return bytes(image.tobytes())
 
 
-def _by_gdcm(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int, precision: int) -> bytes:
-    import gdcm  # an extra
+def _decode_by_gdcm(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int, precision: int) -> bytes:
+    import gdcm  # the extra «dicom»
 
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)
@@ -63,16 +66,5 @@ def _by_gdcm(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated:
     return buffer.encode("utf-8", "surrogateescape")
 
 
-def _limit() -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what an abort leaves would hold the patient's image
-
-
 if __name__ == "__main__":
-    _limit()
-    _answer(sys.stdin.buffer, sys.stdout.buffer)
+    _main()
