@@ -44,16 +44,12 @@ class NonBlockingHandler(logging.Handler):
 
 
 def configure_logging(level: str) -> None:
-    formatter = MsgspecFormatter(
-        ["levelname", "message"],
-        rename_fields={"levelname": "level"},
-        timestamp="time",
-        reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals
-    )
+    fields, reserved = ["levelname", "message"], [*RESERVED_ATTRS, "color_message"]  # uvicorn's message for terminals
     handler = NonBlockingHandler(sys.stderr.fileno())
-    handler.setFormatter(formatter)
+    handler.setFormatter(
+        MsgspecFormatter(fields, rename_fields={"levelname": "level"}, timestamp="time", reserved_attrs=reserved)
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines quote EXIF, which may name a patient
-    # Anybody could fill the log with malformed requests, which `http.connection` answers.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())  # the client's fault
     warnings.filterwarnings("ignore", module=r"PIL\.")  # one image can cause thousands of warnings

@@ -15,17 +15,17 @@ INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "asimddp")  # x86, x86 without A
 def available_cpus(root: Path = ROOT) -> int:
     """Count the CPUs that this process may use, by its affinity (taskset, cpuset) and its quota, never the host's count.
 
-    A part of a CPU counts as one, because a quota limits time, not CPUs. With a quota of 1.5, one lane would leave a third
-    unused; two lanes use all of it and wait for the rest of a period (usually 0.1 s).
+    A quota limits time, not CPUs, so it is rounded up. With 1.5 CPUs, one lane would leave a third unused; two lanes use all
+    of it and wait for the rest of a period (usually 0.1 s).
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, cpu_quota(root))))
 
 
 def cpu_quota(root: Path = ROOT) -> float:
-    """The lowest CPU quota (CPU seconds per second) of this process's control group and the groups above it, version 1 or 2.
+    """CPU seconds per second: the lowest quota of this process's control group (version 1 or 2) and the groups above it.
 
-    Infinity if there is no limit. Weights (docker's `--cpu-shares`, Kubernetes' requests) are not limits.
+    Infinity if there is none. Weights (docker's `--cpu-shares`, Kubernetes' requests) are not limits.
     """
     return min(map(_read_quota, _cpu_groups(root)), default=math.inf)
 
@@ -33,8 +33,8 @@ def cpu_quota(root: Path = ROOT) -> float:
 def int8_instructions(root: Path = ROOT) -> str | None:
     """The instructions by which every CPU here multiplies int8 exactly and fast; None if there are none, or it is unknown.
 
-    Older x86 CPUs add pairs of uint8 × int8 products in 16 bits (vpmaddubsw), which saturates if both are large, so that the
-    network's answers can be wrong. VNNI on x86 and dot products on Arm add in 32 bits.
+    Older x86 CPUs add pairs of products in 16 bits (vpmaddubsw), which saturates, so that the network's answers can be wrong.
+    VNNI on x86 and dot products on Arm add in 32 bits.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     try:
@@ -65,18 +65,16 @@ def _cpu_groups(root: Path) -> Iterator[Path]:
 
 
 def _below(top: str, path: str) -> tuple[str, ...]:
-    """The folders from the top of a mount down to a group. Empty if the path is not below it, as in a container whose mount
-    begins at its own group while /proc/self/cgroup gives the path of another namespace."""
+    """The folders from the top of a mount to a group; none if /proc/self/cgroup gives the path in another namespace."""
     parts = PurePosixPath(path).relative_to(top).parts if PurePosixPath(path).is_relative_to(top) else ()
     return () if ".." in parts else parts
 
 
 def _read_quota(group: Path) -> float:
     """`cpu.max` holds «quota period», version 1 has a file for each. No limit is «max», −1 or a missing file."""
-    version_2 = group / "cpu.max"
-    files = [version_2] if version_2.exists() else [group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us"]
     try:
-        quota, period = (int(number) for file in files for number in file.read_text().split())
+        names = ["cpu.max"] if (group / "cpu.max").exists() else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        quota, period = (int(number) for name in names for number in (group / name).read_text().split())
         return quota / period if quota > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf

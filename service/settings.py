@@ -27,12 +27,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     max_images: Annotated[int, Meta(ge=1, le=256)] = 16  # in one batch request
     drain_seconds: Annotated[int, Meta(ge=1, le=600)] = 20  # for open requests to finish after SIGTERM
     watchdog_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30  # without progress before a thread counts as stuck
-    # The bearer token that clients must send; empty: none.
-    token: Annotated[str, Meta(pattern=r"^[!-~]*\Z", description="printable ASCII without spaces")] = ""
-    # The one origin whose pages may send requests; empty: none.
+    token: Annotated[str, Meta(pattern=r"^[!-~]*\Z", description="printable ASCII without spaces")] = ""  # empty: none needed
     cors_origin: Annotated[
         str, Meta(pattern=r"^(https?://[^/*\s]+)?\Z", description="an origin without a path, such as https://example.org")
-    ] = ""
+    ] = ""  # whose pages may send requests; empty: none
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -1,7 +1,7 @@
 """The only image decoder of the project, used by serving and training alike: image bytes to one greyscale array.
 
-The file type is decided by the content alone; file name and content type are ignored. The limits are checked on the header,
-before any pixel is decoded, and no more pixels are decoded than a network of 224 × 224 px can use.
+The content alone decides the file type. The limits are checked on the header, before any pixel is decoded. No more pixels are
+decoded than a network of 224 × 224 px can use.
 """
 
 import io
@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from service.errors import ImageOutOfRange, UndecodableImage, UnsupportedImage
 from service.images import limits
-from service.images.warnings import IN_COLOUR, is_in_colour, warnings_of
+from service.images.warnings import is_in_colour, warnings_of
 
 ENOUGH = 448  # px of the short side: twice the network's square leaves the resize in the graph enough to average
 
-_ORIENTATION_TAG = 0x0112  # of EXIF
 _TURNS = {  # EXIF orientation: the operation that makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,11 +34,8 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, s
 
 
 class DecodedImage(NamedTuple):
-    """A decoded image and what its file says about it.
-
-    `grey`: uint8 [height, width], 0 is black, 255 is white. `age_years`: the patient's age, if a DICOM file states it.
-    `size`: width and height as stored in the file, before it was turned upright and shrunk.
-    """
+    """`grey`: uint8 [height, width], 0 is black, 255 is white. `age_years`: the patient's age, if a DICOM file states it.
+    `size`: width and height in the file, before the image was turned upright and shrunk."""
 
     grey: npt.NDArray[np.uint8]
     warnings: tuple[str, ...] = ()
@@ -71,10 +67,7 @@ def decode_image(data: bytes) -> DecodedImage:
 
 
 def decode_pixels(grey: npt.NDArray[np.uint8]) -> DecodedImage:
-    """Treat pixels that are decoded already like a file that contains them.
-
-    `grey`: uint8 [height, width], of a size that `limits.check_size` accepts.
-    """
+    """Treat decoded pixels, uint8 [height, width] of a size that `limits.check_size` accepts, like a file that holds them."""
     height, width = grey.shape
     shrunk = np.asarray(_shrink(Image.fromarray(grey)))
     return DecodedImage(shrunk, warnings_of(shrunk, width, height), size=(width, height))
@@ -107,8 +100,7 @@ def _decode_jpeg_or_png(data: bytes) -> DecodedImage:
         raise UndecodableImage("the image is damaged: its header cannot be read") from error
     except _BROKEN as error:
         raise UndecodableImage(f"the image is damaged: {error}") from error
-    colour = (IN_COLOUR,) if in_colour else ()
-    return DecodedImage(grey, colour + warnings_of(grey, *size), size=size)
+    return DecodedImage(grey, warnings_of(grey, *size, in_colour), size=size)
 
 
 def _decode_dicom(data: bytes) -> DecodedImage:
@@ -125,7 +117,7 @@ def _upright(image: Image.Image, exif: bytes) -> Image.Image:
     entries = Image.Exif()
     try:
         entries.load(exif)  # not `Image.getexif`, which also reads XMP and text
-        orientation = entries.get(_ORIENTATION_TAG)
+        orientation = entries.get(ExifTags.Base.Orientation)
     except _BROKEN:
         return image
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None

@@ -18,8 +18,7 @@ MAX_INFLATED = 16  # chunks
 
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # without stuffing, restart markers and fill bytes
-_SCAN, _END = b"\xda", b"\xd9"
-_WITHOUT_LENGTH = (b"\xd8", b"\xd9", b"\x01")
+_SCAN, _END, _WITHOUT_LENGTH = b"\xda", b"\xd9", (b"\xd8", b"\xd9", b"\x01")
 _INFLATED = (b"iCCP", b"zTXt", b"iTXt")  # 1 KB of them can hold 1 MB
 
 
@@ -35,10 +34,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_segments(data: bytes) -> None:
-    """Count the segments of a JPEG up to the end of its picture; damage is left for the decoder to find.
-
-    Raises UndecodableImage if there are more segments, scans or fill bytes than the limits.
-    """
+    """Raises UndecodableImage if a JPEG has too many segments, scans or fill bytes. The decoder finds any damage later."""
     position, scans, fill = len(JPEG_SIGNATURE) - 1, 0, 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, position)
@@ -56,7 +52,7 @@ def check_segments(data: bytes) -> None:
 
 
 def check_chunks(data: bytes) -> None:
-    """Count the chunks of a PNG. Raises UndecodableImage if there are more of them, or of compressed ones, than the limits."""
+    """Raises UndecodableImage if a PNG has too many chunks, or too many that are compressed."""
     position, inflated = len(PNG_SIGNATURE), 0
     for _ in range(MAX_CHUNKS):
         if position >= len(data):

@@ -12,7 +12,6 @@ from PIL import Image
 
 TINY = 224  # px, the network's square
 USUAL_ASPECT = 2
-IN_COLOUR = "the image is in colour, as photographs are; the model learned from grey X-rays"
 
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _COLOURFUL = 4  # grey levels between the channels, on average; X-rays saved in colour have 0, photographs 20 and more
@@ -29,12 +28,9 @@ def is_in_colour(image: Image.Image) -> bool:
     return bool(np.ptp(np.asarray(sample), axis=2).mean() > _COLOURFUL)
 
 
-def warnings_of(grey: npt.NDArray[np.uint8], width: int, height: int) -> tuple[str, ...]:
-    """Warn of what can be seen in grey pixels, and of the size.
-
-    `grey`: uint8 [height, width], which may have been shrunk. `width` and `height` are those of the file.
-    """
-    warnings = []
+def warnings_of(grey: npt.NDArray[np.uint8], width: int, height: int, in_colour: bool = False) -> tuple[str, ...]:
+    """`width`, `height` and `in_colour` describe the file; `grey`, uint8 [height, width], may have been shrunk."""
+    warnings = ["the image is in colour, as photographs are; the model learned from grey X-rays"] if in_colour else []
     if min(width, height) < TINY:
         warnings.append(f"the image is tiny, {width} × {height} px; the model looks at {TINY} × {TINY}")
     if max(width, height) > USUAL_ASPECT * min(width, height):

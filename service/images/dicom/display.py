@@ -76,6 +76,5 @@ def _is_padding(header: Dataset, pixel_format: PixelFormat, values: Floats) -> n
     first = number(header, "PixelPaddingValue")
     ends = [first, number(header, "PixelPaddingRangeLimit", first)]
     if pixel_format.signed:  # some programs write them as unsigned numbers
-        sign_bit = 2 ** (pixel_format.bits_allocated - 1)
-        ends = [end - 2 * sign_bit if end >= sign_bit else end for end in ends]
+        ends = [end - 2**pixel_format.bits_allocated if end >= 2 ** (pixel_format.bits_allocated - 1) else end for end in ends]
     return (values >= min(ends)) & (values <= max(ends))

@@ -1,7 +1,7 @@
 """Reads the header of an untrusted DICOM file that contains a patient's data.
 
 Only the elements in `_WANTED` are read. The number of elements, items and fragments, and the bytes of each, are limited.
-pydicom's messages quote what it reads, so pydicom is silenced.
+pydicom is silenced, because its messages quote what it reads.
 """
 
 import functools
@@ -71,14 +71,15 @@ def _silence_pydicom() -> None:
 
 def text(header: Dataset, keyword: str) -> str:
     """The first value of an element in capitals, or an empty text."""
-    value = _first_value(header, keyword)
-    return "" if value is None else str(value).strip().upper()
+    value: object = header.get(keyword)
+    first = next(iter(value), None) if isinstance(value, MultiValue) else value
+    return "" if first is None else str(first).strip().upper()
 
 
 def number(header: Dataset, keyword: str, default: float | None = None) -> float:
     """The first value of an element. Raises ValueError if it is not a number, is too large, or is missing without a default."""
-    value = _first_value(header, keyword)
-    result = default if value in (None, "") else float(str(value))
+    value = text(header, keyword)
+    result = float(value) if value else default
     if result is None or not abs(result) < MAX_NUMBER:
         raise ValueError
     return result
@@ -98,8 +99,3 @@ def raw_bytes(dataset: Dataset, tag: int) -> bytes:
     if not element.value or element.length > MAX_BYTES:
         raise ValueError
     return element.value
-
-
-def _first_value(header: Dataset, keyword: str) -> object:
-    value: object = header.get(keyword)
-    return next(iter(value), None) if isinstance(value, MultiValue) else value

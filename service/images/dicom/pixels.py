@@ -2,8 +2,10 @@
 
 import importlib.util
 import io
+import math
 import struct
 import subprocess
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +21,12 @@ from service.images import limits
 from service.images.dicom import sandbox
 from service.images.dicom.header import PIXELS, BoundedStream, number, raw_element
 
-PLAIN = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
+UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
-SUPPORTED = PLAIN | {uid.RLELossless} | JPEG | JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
+SUPPORTED = UNCOMPRESSED | {uid.RLELossless} | JPEG | JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
 
 _FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless, JPEG-LS
 _JPEG_2000_SIZE = b"\xff\x4f\xff\x51"
@@ -38,16 +40,6 @@ class PixelFormat(NamedTuple):
     bits_allocated: int
     bits_stored: int
     signed: bool
-
-
-class _CompressedFormat(NamedTuple):
-    """What the header of a compressed frame says."""
-
-    rows: int
-    columns: int
-    components: int
-    precision: int
-    signed: bool = False
 
 
 def check_syntax(syntax: uid.UID) -> None:
@@ -73,7 +65,7 @@ def read_stored_values(data: bytes, header: Dataset, pixel_format: PixelFormat, 
     """[rows, columns] of the stored bits as unsigned integers, also where they mean signed numbers."""
     element = raw_element(header, PIXELS)
     if not syntax.is_encapsulated:
-        pixels = _read_plain(data, element, pixel_format, syntax)
+        pixels = _read_uncompressed(data, element, pixel_format, syntax)
     elif syntax == uid.RLELossless:
         pixels = _decode_rle(_read_frame(data, element), pixel_format)
     else:
@@ -82,7 +74,7 @@ def read_stored_values(data: bytes, header: Dataset, pixel_format: PixelFormat, 
     return stored.reshape(pixel_format.rows, pixel_format.columns)
 
 
-def _read_plain(data: bytes, element: RawDataElement, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
+def _read_uncompressed(data: bytes, element: RawDataElement, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
     rows, columns, bits_allocated, *_ = pixel_format
     count, width, start = rows * columns, bits_allocated // 8, element.value_tell
     if not 0 <= element.length - count * width <= columns * width:  # some programs write a little more
@@ -93,35 +85,30 @@ def _read_plain(data: bytes, element: RawDataElement, pixel_format: PixelFormat,
 
 
 def _read_frame(data: bytes, element: RawDataElement) -> bytes:
-    """Join all fragments but the first, which is a table of offsets that a single frame does not need."""
+    """Join the fragments behind the table of offsets, which a single frame does not need."""
     stream = BoundedStream(data)
     stream.seek(element.value_tell)
-    _, *fragments = generate_fragments(stream)
-    return b"".join(fragments)
+    _, table_bytes = struct.unpack("<II", stream.read(8))
+    stream.seek(table_bytes, io.SEEK_CUR)
+    return b"".join(generate_fragments(stream))
 
 
 def _decode_rle(frame: bytes, pixel_format: PixelFormat) -> StoredValues:
-    """Decode RLE: one plane for each byte of a pixel, the high byte first.
-
-    Pillow writes no more than there is room for; pydicom would expand whatever it is given.
-    """
+    """RLE has one plane for each byte of a pixel, the high byte first. Pillow decodes it, because it never writes more than
+    the image has room for; pydicom would expand whatever it is given."""
     count, *starts = struct.unpack_from("<16I", frame)
     if count != pixel_format.bits_allocated // 8:
         raise UndecodableImage("the DICOM file is damaged: the number of its planes does not match its header")
-    ends = [*starts[1:count], len(frame)]
+    bounds = pairwise([*starts[:count], len(frame)])
     size = (pixel_format.rows * pixel_format.columns, 1)  # one long row, as some programs let a run go on in the next row
-    planes = [
-        np.asarray(Image.frombytes("L", size, frame[start:end], "packbits", "L"))
-        for start, end in zip(starts[:count], ends, strict=True)
-    ]
+    planes = [np.asarray(Image.frombytes("L", size, frame[start:end], "packbits", "L")) for start, end in bounds]
     return planes[0] if count == 1 else planes[0].astype(np.uint16) << 8 | planes[1]
 
 
 def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
     rows, columns, bits_allocated, *_ = pixel_format
-    compressed = _read_jpeg_2000_format(frame) if syntax in JPEG_2000 else _read_jpeg_format(frame)
-    precision = compressed.precision
-    if (*compressed[:3], -(-precision // 8) * 8) != (rows, columns, 1, bits_allocated):
+    *shape, precision, signed = _read_frame_header(frame, syntax)
+    if shape != [rows, columns, 1] or math.ceil(precision / 8) * 8 != bits_allocated:
         raise UndecodableImage("the DICOM file is damaged: its compressed frame does not match its header")
     if syntax in JPEG | LOSSLESS_JPEG:
         limits.check_segments(frame)
@@ -140,26 +127,23 @@ def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID) -> Sto
     pixels: StoredValues = np.frombuffer(decoded, f"<u{bits_allocated // 8}")
     if syntax in JPEG_2000:  # Pillow shifts the highest bit to the top
         pixels = np.right_shift(pixels, bits_allocated - precision)
-    if compressed.signed:  # and makes the lowest negative number 0
+    if signed:  # and makes the lowest negative number 0
         pixels = np.bitwise_xor(pixels, 1 << precision - 1)
     return pixels
 
 
-def _read_jpeg_format(frame: bytes) -> _CompressedFormat:
-    """Raises LookupError if there is no frame header."""
+def _read_frame_header(frame: bytes, syntax: uid.UID) -> tuple[int, int, int, int, bool]:
+    """Rows, columns, components, bits per sample, and whether samples are signed. Raises LookupError if there is no header."""
+    if syntax in JPEG_2000:
+        if not frame.startswith(_JPEG_2000_SIZE):
+            raise LookupError
+        right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
+        components, bits = struct.unpack_from(">HB", frame, 40)
+        return bottom - top, right - left, components, (bits & 0x7F) + 1, bits >= 0x80
     position = 2
     for _ in range(limits.MAX_SEGMENTS):
         if frame[position] == 0xFF and frame[position + 1] in _FRAME_HEADERS:
             precision, rows, columns, components = struct.unpack_from(">BHHB", frame, position + 4)
-            return _CompressedFormat(rows, columns, components, precision)
+            return rows, columns, components, precision, False
         position += 2 + int.from_bytes(frame[position + 2 : position + 4])
     raise LookupError
-
-
-def _read_jpeg_2000_format(frame: bytes) -> _CompressedFormat:
-    """Raises LookupError if the frame does not begin with its size."""
-    if not frame.startswith(_JPEG_2000_SIZE):
-        raise LookupError
-    right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
-    components, bits = struct.unpack_from(">HB", frame, 40)
-    return _CompressedFormat(bottom - top, right - left, components, (bits & 0x7F) + 1, bits >= 0x80)

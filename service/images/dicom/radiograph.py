@@ -1,13 +1,12 @@
-"""Decodes a DICOM file to the grey levels that a radiologist's screen would show. Called by `service.images.decode`.
+"""Decodes a DICOM file to the grey levels that a radiologist's screen would show.
 
 Supported: one frame, MONOCHROME1 or MONOCHROME2, 8 or 16 bits, signed or not; uncompressed, RLE, JPEG of 8 bits, JPEG 2000,
 and with python-gdcm (the extra «dicom») lossless JPEG and JPEG-LS.
+Rejected: several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble.
+Warned of: modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA.
+What a file does not state is not held against it.
 
-    rejected    several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble
-    warning     modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA
-    ignored     any of these that the file does not state
-
-The patient's age is returned to the caller. Nothing else of the patient is kept, and no message quotes a text of the file.
+The patient's age is returned. Nothing else of the patient is kept, and no message quotes a text of the file.
 """
 
 import re
@@ -22,15 +21,13 @@ from service.images.dicom.display import display_lut
 from service.images.dicom.header import number, open_file, raw_bytes, read_header, text
 from service.images.dicom.pixels import check_syntax, read_pixel_format, read_stored_values
 
-RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities
-# Other modalities that an error may name; anything else in that element could be a patient's data.
+RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities; those below may be named in an error
 OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}
 
 _CHEST = re.compile(r"CHEST|THORA|TORA|LUNG")
 _FRONTAL = re.compile(r"\b(AP|PA)\b")
 _CODE_MEANING = 0x00080104
 _LATERAL = re.compile(rb"\blateral", re.IGNORECASE)
-_SEEN_FROM_A_SIDE = re.compile(r"[AP]")  # the rows of the picture run to the patient's front or back
 _AGE = re.compile(r"(\d{1,3})([YMWD])")
 _IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
@@ -46,8 +43,7 @@ def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[str, ...], float |
         header = read_header(stream, syntax)
         _check_kind(header)
         pixel_format = read_pixel_format(header)
-        levels = display_lut(header, pixel_format)
-        grey = levels[read_stored_values(data, header, pixel_format, syntax)]
+        grey = display_lut(header, pixel_format)[read_stored_values(data, header, pixel_format, syntax)]
         return grey, tuple(_warnings(header)), _age_years(header)
     except RequestError:
         raise
@@ -82,7 +78,7 @@ def _is_not_frontal(header: Dataset) -> bool:
         return not _FRONTAL.search(view)
     if codes := header.get("ViewCodeSequence"):
         return bool(_LATERAL.search(raw_bytes(codes[0], _CODE_MEANING)))
-    return bool(_SEEN_FROM_A_SIDE.match(text(header, "PatientOrientation")))
+    return text(header, "PatientOrientation").startswith(("A", "P"))  # rows run to the patient's front or back
 
 
 def _age_years(header: Dataset) -> float | None:

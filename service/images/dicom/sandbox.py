@@ -1,41 +1,34 @@
 """Decodes JPEG 2000, lossless JPEG and JPEG-LS in a separate process with limited memory and CPU time.
 
-Within the service's process they could end it. Some damaged files make GDCM abort, which Python cannot catch (half a minute of
+In the service's own process they could end it. Some damaged files make GDCM abort, which Python cannot catch (half a minute of
 mutated files finds one). A JPEG 2000 of 65 KB that is cut into tiny precincts takes 5 GB and 15 s of Pillow's decoder.
-
 The child process runs this same file, without the rest of the project, so this file must not import any of it.
 """
 
 import io
 import resource
-import subprocess
 import sys
+from subprocess import DEVNULL, PIPE, run
 
 TIMEOUT_SECONDS = 4
 MAX_BYTES = 2**30  # of memory; 40 megapixels take half of it
 
 
 def decode(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int, precision: int) -> bytes:
-    """Decode a compressed frame to [rows, columns] little-endian unsigned integers of `bits_allocated` bits.
-
-    `precision`: bits per sample in the compressed frame. Raises subprocess.SubprocessError if the child fails or times out.
-    """
-    arguments = [syntax, *map(str, (rows, columns, bits_allocated, precision))]
-    child = subprocess.run(
-        [sys.executable, "-I", __file__, *arguments],
-        input=frame, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=True,
-    )  # fmt: skip
-    return child.stdout
+    """Decode a frame, with `precision` bits per sample, to [rows, columns] little-endian unsigned integers of `bits_allocated`.
+    Raises subprocess.SubprocessError if the child fails or times out."""
+    command = [sys.executable, "-I", __file__, syntax, *map(str, (rows, columns, bits_allocated, precision))]
+    return run(command, input=frame, stdout=PIPE, stderr=DEVNULL, timeout=TIMEOUT_SECONDS, check=True).stdout
 
 
 def _main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the patient's image
-    syntax, *pixel_format = sys.argv[1:]
+    syntax, *numbers = sys.argv[1:]
     frame = sys.stdin.buffer.read()
     is_jpeg_2000 = frame.startswith(b"\xff\x4f")
-    pixels = _decode_by_pillow(frame) if is_jpeg_2000 else _decode_by_gdcm(frame, syntax, *map(int, pixel_format))
+    pixels = _decode_by_pillow(frame) if is_jpeg_2000 else _decode_by_gdcm(frame, syntax, *map(int, numbers))
     sys.stdout.buffer.write(pixels)
 
 
