@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import pytest
 
-from service.log import Unblocking
+from service.log import NonBlockingHandler
 
 
 class Log(NamedTuple):
     """`handler`: writes into a pipe, which takes 64 KB; `read`: all that is in it now."""
 
-    handler: Unblocking
+    handler: NonBlockingHandler
     reader: int
 
     def emit(self, message: str) -> None:
@@ -26,7 +26,7 @@ class Log(NamedTuple):
 def log() -> Iterator[Log]:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    yield Log(Unblocking(writer), reader)
+    yield Log(NonBlockingHandler(writer), reader)
     os.close(reader)
     os.close(writer)
 

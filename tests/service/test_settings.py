@@ -42,7 +42,7 @@ def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
     [
         ("MEDXFER_PORT", "abc", "a whole number from 1 to 65,535"),
         ("MEDXFER_LOG_LEVEL", "INFO", "one of debug, info, warning, error"),
-        ("MEDXFER_HOST", "a..b", "an address or the name of a host"),
+        ("MEDXFER_HOST", "a..b", "an address or a host name"),
         ("MEDXFER_HOST", "", "a text that is not empty"),
     ],
 )

@@ -50,6 +50,7 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     tuning = FineTuning(network, config, len(crops), kinds.label_of_class)
     rows = tuning.restore(folder / RESUME)
     if rows:
+        backbone.save(tuning.average.module, folder / backbone.LAST)  # a kill may have left the weights of a later epoch there
         keep_best(rows, folder)
     if history.is_over(rows, config.fit.epochs, config.fit.patience):
         return

@@ -1,0 +1,199 @@
+"""Files that are truncated, mutated or built to keep a decoder busy cause an error, never a crash, a hang or invented pixels."""
+
+import contextlib
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+
+from service.errors import ImageError, UndecodableImage
+from service.images.decode import decode_image
+from tests.conftest import ROOT, dicom_of, encode, grey
+from tests.service.images.files import DOUBLE, PIXELS, RATIONAL, SHORT, UNCOMPRESSED, exif, jpeg_2000, transcode, with_table
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(PIXELS, "JPEG"),
+        encode(PIXELS),
+        dicom_of(PIXELS),
+        transcode(dicom_of(PIXELS), "RLELossless"),
+        transcode(dicom_of(PIXELS), "JPEGBaselineProcess1"),
+        transcode(dicom_of(PIXELS), "JPEGLSLossless"),
+        jpeg_2000(PIXELS),
+    ],
+    ids=["JPEG", "PNG", "uncompressed DICOM", "RLE", "JPEG in DICOM", "GDCM", "JPEG 2000"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_truncated_file_is_never_filled_up(data: bytes, share: float) -> None:
+    with pytest.raises(ImageError):
+        decode_image(data[: int(len(data) * share)])
+
+
+def test_an_abort_of_gdcm_is_an_error_like_any_other() -> None:
+    without_codes = transcode(dicom_of(PIXELS), "JPEGLosslessProcess14_1").replace(b"\xff\xc4", b"\xff\x00")
+    with pytest.raises(UndecodableImage):  # in the same process as GDCM, these tests would end here
+        decode_image(without_codes)
+
+
+def progressive(scans: int) -> bytes:
+    data = encode(grey(64, 64), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * scans + data[-2:]
+
+
+def test_an_ordinary_progressive_jpeg_is_decoded_with_anything_behind_it() -> None:
+    film = np.random.default_rng(0).bytes(10_000_000)  # as phones append one
+    assert np.array_equal(decode_image(progressive(3) + film).grey, decode_image(progressive(3)).grey)
+
+
+JPEG = encode(grey(64, 64), "JPEG")
+PNG = encode(grey(64, 64))
+EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
+INFLATED = b"iCCPx\0\0" + zlib.compress(bytes(1_000_000), 9)
+PROFILE = (len(INFLATED) - 4).to_bytes(4) + INFLATED + zlib.crc32(INFLATED).to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (progressive(60), "scans"),
+        (JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:], "fill"),
+        (JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0y" * 100_000 + JPEG[2:], "segments"),
+        (JPEG[:2] + b"\xff\x01" * 100_000 + JPEG[2:], "segments"),
+        (JPEG[:2] + b"\xff" * 1_000_000, "fill"),
+        (JPEG[:2] + b"\xff\xd9" + b"\xff\xe1\x00\x02" * 100_000, "segments"),
+        (PNG[:33] + EMPTY_CHUNK * 100_000 + PNG[33:], "chunks"),
+        (PNG[:33] + PROFILE * 100 + PNG[33:], "chunks of compressed"),
+    ],
+    ids=["scans", "fill", "segments", "bare markers", "nothing but fill", "behind an early end", "chunks", "inflated chunks"],
+)
+def test_a_file_built_to_keep_a_decoder_busy_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(UndecodableImage, match=reason):
+        decode_image(data)
+
+
+PATIENT, FILE_META_END = b"\x10\x00\x10\x00", b"\x02\x00\x12\x00"  # tags
+SEQUENCE = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff"
+ITEM = b"\xfe\xff\x00\xe0"
+
+
+def with_elements(tag: bytes, elements: bytes) -> bytes:
+    """A DICOM file with further elements before the one of this tag."""
+    data = dicom_of(PIXELS)
+    start = data.index(tag)
+    return data[:start] + elements + data[start:]
+
+
+def deflated() -> bytes:
+    data = dicom_of(PIXELS)
+    start = data.index(b"\x08\x00\x16\x00")  # the first element of the data set
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(data[start:] + bytes(50_000_000)) + packer.flush()
+    return data[:start].replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99") + packed
+
+
+def tiny_precincts() -> bytes:
+    """64 KB of JPEG 2000 whose 2000 × 2000 px are cut into millions of parts: Pillow's decoder takes 2 GB for it."""
+    large = grey(256, 256)
+    frame = bytearray(encode(large, "JPEG2000", no_jp2=True, precinct_size=(128, 128), num_resolutions=3))
+    frame[8:16] = frame[24:32] = (2000).to_bytes(4) * 2
+    coding = frame.index(b"\xff\x52")
+    frame[coding + 14 : coding + 18] = b"\x11" * 4
+    return dicom_of(large, uid.JPEG2000Lossless, bytes(frame), Rows=2000, Columns=2000)
+
+
+def long_runs() -> bytes:
+    frame = np.array([1, 64] + [0] * 14, "<u4").tobytes() + b"\x81\x07" * 8_000_000
+    return dicom_of(PIXELS, uid.RLELossless, frame)
+
+
+def many_fragments() -> bytes:
+    data = dicom_of(PIXELS, uid.JPEGBaseline8Bit, encode(PIXELS, "JPEG"))
+    end = data.rindex(b"\xfe\xff\xdd\xe0")
+    return data[:end] + (ITEM + bytes(4)) * 2_000_000 + data[end:]
+
+
+def a_larger_frame() -> bytes:
+    frame = bytearray(encode(PIXELS, "JPEG"))
+    size = frame.index(b"\xff\xc0") + 5
+    frame[size : size + 4] = b"\xff\xff\xff\xff"
+    return dicom_of(PIXELS, uid.JPEGBaseline8Bit, bytes(frame))
+
+
+def many_numbers() -> bytes:
+    window = b"\x28\x00\x50\x10"  # the tag of WindowCenter
+    data = dicom_of(PIXELS, uid.ImplicitVRLittleEndian, WindowCenter=1, WindowWidth=1)
+    return data.replace(window + b"\x02\x00\x00\x001 ", window + (16_000_000).to_bytes(4, "little") + b"1\\" * 8_000_000)
+
+
+DECODE_WITH_LIMITS = """
+import resource, sys
+import service.images.dicom.radiograph
+from service.errors import ImageError
+from service.images.decode import decode_image
+
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+resource.setrlimit(resource.RLIMIT_CPU, (5, 5))  # seconds; the kernel kills the process
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode_image(data)
+except ImageError:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        deflated,
+        lambda: with_elements(PATIENT, b"\x09\x00\x01\x00SH\x00\x00" * 2_000_000),
+        lambda: with_elements(FILE_META_END, b"\x02\x00\x01\x00SH\x00\x00" * 2_000_000),
+        lambda: with_elements(PATIENT, SEQUENCE + (ITEM + bytes(4)) * 2_000_000),
+        lambda: with_elements(PATIENT, (SEQUENCE + ITEM + b"\xff\xff\xff\xff") * 800_000),
+        lambda: with_elements(PATIENT, (SEQUENCE + ITEM + b"\xff\xff\xff\xff") * 5_000),
+        tiny_precincts, long_runs, many_fragments, a_larger_frame, many_numbers,
+    ],
+    ids=["deflated", "elements", "meta", "items", "nested", "less nested", "precincts", "runs", "fragments", "size", "numbers"],
+)  # fmt: skip
+def test_a_bomb_is_refused_within_five_seconds_of_cpu_and_300_mb_of_memory(bomb: Callable[[], bytes]) -> None:
+    command = [sys.executable, "-c", DECODE_WITH_LIMITS]
+    child = subprocess.run(command, input=bomb(), capture_output=True, cwd=ROOT, check=False)
+    assert not child.returncode, child.stderr.decode()
+    assert int(child.stdout) < 300_000  # KB
+
+
+SMALL = grey(48, 40)
+WINDOW = {"WindowCenter": [100, 50], "WindowWidth": [80, 20], "PixelPaddingValue": 3}
+EXIF = exif((0x0112, SHORT, 1, 6), (0x011A, RATIONAL, 1, 8), (0x010E, DOUBLE, 1, 8))
+SEEDS = [  # file, and the position from which on it is mutated
+    (encode(SMALL, "JPEG", exif=EXIF), 8),
+    (encode(SMALL, exif=EXIF), 8),
+    *((dicom_of(SMALL, syntax, **WINDOW), 132) for syntax in UNCOMPRESSED),
+    (dicom_of(SMALL, **with_table("VOILUTSequence", np.arange(256, dtype="<u2"), first=0, bits=8)), 132),
+    (transcode(dicom_of(SMALL), "RLELossless"), 132),
+    (transcode(dicom_of(SMALL), "JPEGBaselineProcess1"), 132),
+]
+
+
+@settings(max_examples=700, deadline=None)
+@given(st.data())
+@pytest.mark.filterwarnings("ignore")  # Pillow's and pydicom's warnings go to the log in production, or are silenced
+def test_mutated_bytes_give_an_array_or_one_of_our_errors(data: st.DataObject) -> None:
+    seed, start = data.draw(st.sampled_from(SEEDS))
+    content = bytearray(seed)
+    end = data.draw(st.sampled_from([len(content), max(len(content) - SMALL.size, 400)]))  # in DICOM, often the header alone
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(start, end - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ImageError):
+        assert decode_image(bytes(content)).grey.dtype == np.uint8
