@@ -14,7 +14,7 @@ addEventListener(
   ({ target }) => {
     if (!(target instanceof HTMLScriptElement || target instanceof HTMLLinkElement)) return;
     if (performance.getEntriesByType("navigation")[0].type !== "reload") location.reload();
-    else document.querySelector("#message p").textContent = "A part of the page did not come. Reload it.";
+    else document.querySelector("#message p").textContent = "A part of the page could not be loaded. Reload the page.";
   },
   true,
 );

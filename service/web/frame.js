@@ -32,7 +32,7 @@ export function waiting(problem, kept) {
 }
 
 export function keep(count) {
-  const words = count === 1 ? "Your image is kept, and read then." : "Your images are kept, and read then.";
+  const words = count === 1 ? "Your image is kept and will be read as soon as the service is ready." : "Your images are kept and will be read as soon as the service is ready.";
   $("message").querySelector(".kept")?.remove();
   $("message").append(element("p", words, "kept"));
   announce(words);

@@ -209,7 +209,7 @@ async function useToken(event) {
   try {
     info = await api.modelInfo();
   } catch (problem) {
-    $("token-wrong").textContent = problem.status === 401 ? "The service refuses this token." : problem.detail;
+    $("token-wrong").textContent = problem.status === 401 ? "The service rejects this token." : problem.detail;
     return;
   }
   $("token-form").hidden = true;

@@ -1,4 +1,4 @@
-// Where the service wants a token, a link to the model's report cannot bear it: the report is fetched and shown here instead.
+// If the service requires a token, a link to the model's report cannot send it: the report is fetched and shown here instead.
 
 import { file, hasToken } from "./api.js";
 

@@ -112,7 +112,7 @@ export function problemWords(problem, limits) {
     case 0:
       return { heading: "No connection to the service.", text: `The page is loaded, but ${location.host} does not answer.`, again: true };
     case 401:
-      return { heading: "The service wants a token.", text: "Enter it above.", again: true };
+      return { heading: "The service requires a token.", text: "Enter it above.", again: true };
     case 408:
       return { heading: file, text: "Sending took too long. Check the connection and try again.", again: true };
     case 413: {
@@ -126,14 +126,14 @@ export function problemWords(problem, limits) {
         ? { heading: file, text: detail }
         : { heading: file, text: "It could not be opened as an image. It may be damaged.", detail };
     case 429:
-      return { heading: "Still busy.", text: "Your image is kept here.", again: true };
+      return { heading: "The service is still busy.", text: "Your image is kept here.", again: true };
     case 503:
       return { heading: "The service is not ready.", text: detail, again: true };
     case 504:
       return { heading: "The service could not answer in time.", text: "Nothing is wrong with your image.", again: true };
     default:
       if (problem.status >= 500) return { heading: "The service failed.", text: `Request ${problem.requestId}.`, again: true };
-      return { heading: file, text: "Page and service do not match. Reload the page.", detail };
+      return { heading: file, text: "The page and the service do not match. Reload the page.", detail };
   }
 }
 

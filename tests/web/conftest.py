@@ -1,5 +1,6 @@
-"""A real browser before the real service. An error in a page's console fails its test, and so does a request to anyone else."""
+"""Fixtures for the page: a real browser and the real service. A console error or a request to another host fails the test."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,75 +9,89 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.conftest import encode, running_service
 from tests.web.model import image_for, write_model
 
-# The browser's own notes: of every answer that is an error, and of tests that read pixels.
-EXPECTED = ("Failed to load resource", "Canvas2D: Multiple readback")
+# Chromium reports every error response, and every test that reads pixels.
+EXPECTED_MESSAGES = ("Failed to load resource", "Canvas2D: Multiple readback")
 SIZES = {"phone": (390, 844), "tablet": (768, 1024), "desk": (1440, 900)}
 OPEN_SECONDS = 10
 
-Open = Callable[..., Page]
+OpenPage = Callable[..., Page]
+WriteImages = Callable[..., list[str]]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launch(playwright: Playwright) -> Browser | None:
+    """Starts the Chromium of this machine; None where there is none."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    expect.set_options(timeout=1000 * OPEN_SECONDS)
     sandbox = [] if os.getuid() else ["--no-sandbox"]
+    arguments = ["--no-proxy-server", *sandbox]
+    return playwright.chromium.launch(executable_path=path, args=arguments) if path else None
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of this package.
+
+    Playwright keeps an event loop running, beside which `asyncio.run` fails. The scope ends it before the same process
+    runs a test of another package, also under pytest-xdist.
+    """
+    expect.set_options(timeout=1000 * OPEN_SECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-proxy-server", *sandbox])
+        browser = launch(playwright)
+        if browser is None:
+            pytest.skip("there is no Chromium: apt-get install chromium")
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """With the model whose answers images choose."""
+    """A service whose answer depends on the brightness of the image (tests/web/model.py)."""
     with running_service(model=write_model(tmp_path_factory.mktemp("grey"))) as client:
         yield client
 
 
-@pytest.fixture
-def open_page(browser: Browser, service: httpx.Client) -> Iterator[Open]:
-    """Opens the page at a size, in a theme, of a service; closes and judges it in the end."""
-    contexts, seen = [], []
+@pytest.fixture(scope="session")
+def limited_service() -> Iterator[httpx.Client]:
+    """A service for one image at a time, of at most 100 kB."""
+    with running_service(max_body_bytes=100_000, queue_bytes=1_000_000, queue_limit=1) as client:
+        yield client
 
-    def open_at(size: str = "desk", theme: str = "light", url: str = "", ready: bool = True, **options: Any) -> Page:
+
+@pytest.fixture
+def open_page(browser: Browser, service: httpx.Client) -> Iterator[OpenPage]:
+    """Opens the page at a size and in a theme. Afterwards fails on console errors and on requests to other hosts."""
+    contexts, faults = [], []
+
+    def open_page(size: str = "desk", theme: str = "light", url: str = "", ready: bool = True, **options: Any) -> Page:
         width, height = SIZES[size]
-        phone = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
+        touch = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
         viewport = {"width": width, "height": height}
-        context = browser.new_context(
-            **{"viewport": viewport, "color_scheme": theme, "accept_downloads": True, **phone, **options}
-        )
+        context = browser.new_context(**{"viewport": viewport, "color_scheme": theme, **touch, **options})
         contexts.append(context)
         page = context.new_page()
         base = (url or str(service.base_url)).rstrip("/")
-        page.on("console", lambda message: seen.append(message.text) if message.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: seen.append(str(error)))
-        page.on("request", lambda request: None if _own(request.url, base) else seen.append(f"asked {request.url}"))
+        own = (f"{base}/", "data:", "blob:")
+        page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith(own) else faults.append(request.url))
         page.goto(base)
         if ready:
             expect(page.locator("#status")).to_have_attribute("data-kind", "ready")
         return page
 
-    yield open_at
+    yield open_page
     for context in contexts:
         context.close()
-    assert [message for message in seen if not message.startswith(EXPECTED)] == []
-
-
-def _own(url: str, base: str) -> bool:
-    return url.startswith((f"{base}/", "data:", "blob:")) or url == base
+    assert [fault for fault in faults if not fault.startswith(EXPECTED_MESSAGES)] == []
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Callable[..., list[str]]:
-    """Writes images that the model answers by these probabilities: their paths."""
+def files(tmp_path: Path) -> WriteImages:
+    """Writes images for which the model predicts these probabilities, and returns their paths."""
 
     def write(*probabilities: float, **options: Any) -> list[str]:
         paths = [tmp_path / f"drawn-{index}-{probability}.png" for index, probability in enumerate(probabilities)]
@@ -87,22 +102,43 @@ def files(tmp_path: Path) -> Callable[..., list[str]]:
     return write
 
 
-def give(page: Page, paths: list[str] | str) -> None:
+def fake_answer(page: Page, status: int, detail: str = "made up", path: str = "/predict", **headers: str) -> None:
+    """Answers with a problem that no setting brings the real service to."""
+    body = json.dumps({"title": "A title", "status": status, "detail": detail, "request_id": "abc123"})
+    headers = {"Content-Type": "application/problem+json", **headers}
+    page.route(f"**{path}*", lambda route: route.fulfill(status=status, body=body, headers=headers))
+
+
+def upload(page: Page, paths: list[str] | str) -> None:
     page.locator("#file").set_input_files(paths)
 
 
-def state(page: Page, name: str) -> None:
+def expect_state(page: Page, name: str) -> None:
     expect(page.locator("#tool")).to_have_attribute("data-state", name)
 
 
+def predict(page: Page, paths: list[str] | str) -> Page:
+    """Uploads an image and waits for the result."""
+    upload(page, paths)
+    expect_state(page, "result")
+    return page
+
+
+def expect_batch(page: Page, words: str) -> None:
+    expect(page.locator("#batch-words")).to_contain_text(words, timeout=60_000)
+
+
+def settle(page: Page) -> None:
+    """Waits for the end of all animations, and then for two frames, so that the layout is final."""
+    page.evaluate(
+        """async () => {
+            await Promise.all(document.getAnimations().map((animation) => animation.finished));
+            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }"""
+    )
+
+
 def fits(page: Page) -> bool:
-    """Nothing scrolls sideways. (`innerWidth` would not tell on a phone: it grows with what is too wide.)"""
+    """Whether nothing scrolls sideways. (On a phone `innerWidth` would not tell: it grows with content that is too wide.)"""
     assert page.viewport_size
     return bool(page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"])
-
-
-def shown(page: Page, paths: list[str] | str) -> Page:
-    """Given and answered."""
-    give(page, paths)
-    state(page, "result")
-    return page

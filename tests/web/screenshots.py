@@ -1,6 +1,6 @@
-"""`make screenshots`: the main states of the page at three widths in both themes, for people to look at.
+"""`make screenshots`: pictures of the main states of the page, at three widths and in both themes, for people to look at.
 
-On models/phantom, a model trained on drawings, and with drawings: no image of the data set shows in any of them.
+They show models/phantom, a model trained on drawings, and drawings only: never an image of the data set.
 `desk.png` and `phone.png` are the README's.
 """
 
@@ -14,90 +14,83 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import DEFAULT_MODEL, ROOT, running_service
+from tests.web.conftest import SIZES, expect_batch, launch, predict, settle, upload
 from training.data import phantoms
 
 MODEL = ROOT / "models" / "phantom"
 FOLDER = Path(__file__).parent / "screenshots"
-WIDTHS = {390: 844, 768: 1024, 1440: 900}
-THEMES = ("light", "dark")
 SEED = 3
-README = {"desk.png": "drawing-1440-light.png", "phone.png": "drawing-390-dark.png"}
+README = {"desk.png": "drawing-desk-light.png", "phone.png": "drawing-phone-dark.png"}
 
 
-def drawings(folder: Path, count: int) -> list[Path]:
+def write_drawings(folder: Path, count: int) -> list[str]:
     rng = np.random.default_rng(SEED)
     paths = [folder / f"drawn phantom {index + 1:02}.png" for index in range(count)]
     for index, path in enumerate(paths):
         Image.fromarray(phantoms.draw(rng, sick=index % 2 == 1)).save(path)
-    return paths
+    return [str(path) for path in paths]
 
 
-def opened(browser: Browser, url: str, width: int, theme: str) -> Page:
-    phone = {"is_mobile": True, "has_touch": True} if width < 500 else {}
-    page = browser.new_page(viewport={"width": width, "height": WIDTHS[width]}, color_scheme=theme, **phone)  # type: ignore[arg-type]
+def open_page(browser: Browser, url: str, size: str, theme: str) -> Page:
+    touch = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme, **touch)  # type: ignore[arg-type]
     page.goto(url)
     expect(page.locator("#status")).to_have_attribute("data-kind", "ready")
     return page
 
 
-def answered(page: Page, path: Path) -> None:
-    page.locator("#file").set_input_files(path)
-    expect(page.locator("#tool")).to_have_attribute("data-state", "result")
+def take_states(page: Page, images: list[str], folder: Path, suffix: str) -> None:
+    def take(name: str) -> None:
+        page.mouse.move(0, 0)
+        settle(page)
+        page.screenshot(path=FOLDER / f"{name}-{suffix}.png")
 
-
-def shoot(page: Page, name: str) -> None:
-    page.mouse.move(0, 0)
-    page.wait_for_timeout(300)  # until map and marker have come to rest
-    width, theme = page.evaluate("[innerWidth, matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light']")
-    page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png")
-
-
-def states(page: Page, images: list[Path], folder: Path) -> None:
-    shoot(page, "empty")
+    take("empty")
     page.get_by_role("button", name="Send a drawing").first.click()
     expect(page.locator("#tool")).to_have_attribute("data-state", "result")
-    shoot(page, "drawing")
+    take("drawing")
     for index, image in enumerate(images[:6]):
-        answered(page, image)
-        shoot(page, f"result-{index + 1}")
+        predict(page, image)
+        take(f"result-{index + 1}")
     page.locator("[name=mode][value=side]").check()
     page.locator("[data-tool=cells]").click()
-    shoot(page, "side-by-side")
+    take("side-by-side")
     page.locator("#rarer").scroll_into_view_if_needed()
     page.get_by_label("How common is").fill("4")
-    shoot(page, "rarer")
+    take("rarer")
     page.locator("#how .part").nth(4).scroll_into_view_if_needed()
-    shoot(page, "how")
+    take("how")
     notes = folder / "notes.txt"
     notes.write_text("no image")
-    page.locator("#file").set_input_files(notes)
+    upload(page, str(notes))
     expect(page.get_by_role("alert")).to_be_visible()
-    shoot(page, "refused")
-    page.locator("#file").set_input_files([*images, notes])
-    expect(page.locator("#batch-words")).to_contain_text(f"{len(images)} of {len(images) + 1} files read")
-    shoot(page, "batch")
+    take("refused")
+    upload(page, [*images, str(notes)])
+    expect_batch(page, f"{len(images)} of {len(images) + 1} files read")
+    take("batch")
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    chromium = shutil.which("chromium") or sys.exit("no Chromium here: apt-get install chromium")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        images = drawings(Path(name), 12)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-proxy-server", "--no-sandbox"])
-        for model, draw in ((MODEL, True), (DEFAULT_MODEL, False)):
-            with running_service(model=model) as client:
-                for width in WIDTHS:
-                    for theme in THEMES:
-                        page = opened(browser, str(client.base_url), width, theme)
-                        if draw:
-                            states(page, images, Path(name))
-                        else:  # what a model says of what it never learned
-                            page.get_by_role("button", name="Send a drawing").first.click()
-                            expect(page.locator("#novelty")).to_be_visible()
-                            shoot(page, "foreign")
-                        page.close()
-    for name, one in README.items():
-        shutil.copy(FOLDER / one, FOLDER / name)
+        browser = launch(playwright) or sys.exit("there is no Chromium: apt-get install chromium")
+        images = write_drawings(Path(name), 12)
+        looks = [(size, theme) for size in SIZES for theme in ("light", "dark")]
+        with running_service(model=MODEL) as client:
+            for size, theme in looks:
+                page = open_page(browser, str(client.base_url), size, theme)
+                take_states(page, images, Path(name), f"{size}-{theme}")
+                page.close()
+        with running_service(model=DEFAULT_MODEL) as client:  # to which a drawing is foreign
+            for size, theme in looks:
+                page = open_page(browser, str(client.base_url), size, theme)
+                page.get_by_role("button", name="Send a drawing").first.click()
+                expect(page.locator("#novelty")).to_be_visible()
+                page.screenshot(path=FOLDER / f"foreign-{size}-{theme}.png")
+                page.close()
+    for copy, picture in README.items():
+        shutil.copy(FOLDER / picture, FOLDER / copy)
 
 
 if __name__ == "__main__":

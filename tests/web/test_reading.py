@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -10,12 +9,12 @@ from playwright.sync_api import expect
 
 from tests.conftest import running_service
 from tests.torture.toy import write_folder
-from tests.web.conftest import Open, give, shown
+from tests.web.conftest import OpenPage, WriteImages, predict, upload
 
 HOLES = re.compile(r"NaN|undefined|null|Infinity|\[object|…")
 
 
-def test_every_picture_of_the_explanation_has_a_caption_with_a_number(open_page: Open) -> None:
+def test_every_picture_of_the_explanation_has_a_caption_with_a_number(open_page: OpenPage) -> None:
     page = open_page()
     for figure in page.locator("#how figure").all():
         expect(figure).to_be_visible()
@@ -23,42 +22,42 @@ def test_every_picture_of_the_explanation_has_a_caption_with_a_number(open_page:
     assert not HOLES.search(page.locator("#how").inner_text())
 
 
-def test_no_part_of_the_explanation_is_a_wall_of_text(open_page: Open) -> None:
+def test_no_part_of_the_explanation_is_a_wall_of_text(open_page: OpenPage) -> None:
     page = open_page()
     for part in page.locator("#how .part").all():
         words = sum(len(text.split()) for text in part.locator(":scope > p:not(.note):not(.try)").all_inner_texts())
         assert words <= 90
 
 
-def test_a_model_without_metrics_is_explained_without_holes(open_page: Open, tmp_path: Path, files: Any) -> None:
+def test_a_model_without_metrics_is_explained_without_holes(open_page: OpenPage, tmp_path: Path, files: WriteImages) -> None:
     with running_service(model=write_folder(tmp_path / "bare")) as client:
         page = open_page(url=str(client.base_url))
         assert not HOLES.search(page.locator("#how").inner_text())
         expect(page.locator("#rarer")).to_be_hidden()
         expect(page.locator(".report-link").first).to_be_hidden()
         assert client.get("/report/index.html").status_code == 404
-        shown(page, files(0.5))
+        predict(page, files(0.5))
         assert not HOLES.search(page.locator("#tool").inner_text())
 
 
-def test_the_image_that_is_shown_stands_in_the_explanation(open_page: Open, files: Any) -> None:
+def test_the_image_that_is_shown_stands_in_the_explanation(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     expect(page.locator("#figure-sum")).to_contain_text("Example, not an image")
-    shown(page, files(0.93))
+    predict(page, files(0.93))
     expect(page.locator("#figure-reliability")).to_contain_text("this image: 93 %")
     expect(page.locator("#figure-sum")).to_contain_text("The image that is shown now")
     expect(page.locator("#figure-sum")).to_contain_text("score 93 %")
 
 
-def test_on_a_phone_the_parts_wait_folded(open_page: Open) -> None:
+def test_on_a_phone_the_parts_wait_folded(open_page: OpenPage) -> None:
     page = open_page("phone")
     expect(page.locator("#how .part[open]")).to_have_count(0)
     page.locator("#how summary").first.click()
     expect(page.locator("#figure-filters")).to_be_visible()
 
 
-def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.93))
+def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.93))
     page.get_by_label("How common is pneumonia among those imaged?").fill("0")
     expect(page.locator("#prevalence-out")).to_have_text("1 of 1,000")
     counts = [int(page.locator(f"#n-{name}").inner_text().replace(",", "")) for name in ("tp", "fn", "fp", "tn")]
@@ -83,16 +82,16 @@ def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Op
         (0.005, "8", "would mean at most 1 % where 500 of 1,000"),
     ],
 )
-def test_a_score_means_no_more_elsewhere_than_the_test_can_tell(
-    open_page: Open, files: Any, probability: float, place: str, words: str
+def test_a_posterior_says_no_more_than_the_test_fold_can_tell(
+    open_page: OpenPage, files: WriteImages, probability: float, place: str, words: str
 ) -> None:
-    page = shown(open_page(), files(probability))
+    page = predict(open_page(), files(probability))
     page.get_by_label("How common is pneumonia among those imaged?").fill(place)
     expect(page.locator("#posterior")).to_contain_text(words)
 
 
-def test_a_score_means_nothing_elsewhere_for_an_image_unlike_those_learned_from(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.6, brightest=180))
+def test_an_unusual_image_has_no_posterior(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.6, brightest=180))
     expect(page.locator("#ppv")).not_to_be_empty()
     expect(page.locator("#posterior")).to_be_empty()
 
@@ -105,18 +104,18 @@ def test_a_score_means_nothing_elsewhere_for_an_image_unlike_those_learned_from(
         ("predictiveValues(0.95, 0.90, 0.05).npv", 0.997),
     ],
 )
-def test_the_arithmetic_of_prevalence(open_page: Open, expression: str, expected: float) -> None:
+def test_the_arithmetic_of_prevalence(open_page: OpenPage, expression: str, expected: float) -> None:
     page = open_page()
     found = page.evaluate(f"import('/web/prevalence.js').then(({{ posterior, predictiveValues }}) => {expression})")
     assert found == pytest.approx(expected, abs=5e-4)
 
 
-def test_whole_counts_add_up(open_page: Open) -> None:
+def test_whole_counts_add_up(open_page: OpenPage) -> None:
     found = open_page().evaluate("import('/web/prevalence.js').then(({ counts }) => counts(0.95, 0.9, 50))")
     assert found == {"tp": 48, "fn": 2, "fp": 95, "tn": 855}
 
 
-def test_the_report_of_the_model_is_a_click_away(open_page: Open, client: httpx.Client) -> None:
+def test_the_report_of_the_model_is_a_click_away(open_page: OpenPage, client: httpx.Client) -> None:
     page = open_page(url=str(client.base_url))
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Read the model’s whole report").click()
@@ -125,8 +124,10 @@ def test_the_report_of_the_model_is_a_click_away(open_page: Open, client: httpx.
     expect(report.locator("body")).to_have_css("max-width", "1088px")  # its style sheet came through
 
 
-def test_print_is_one_page_with_map_legend_limits_hash_and_date(open_page: Open, files: Any, service: httpx.Client) -> None:
-    page = shown(open_page(theme="dark"), files(0.93))
+def test_print_is_one_page_with_map_legend_hash_and_date(
+    open_page: OpenPage, files: WriteImages, service: httpx.Client
+) -> None:
+    page = predict(open_page(theme="dark"), files(0.93))
     pdf = page.pdf(prefer_css_page_size=True)
     assert pdf.count(b"/Type /Page\n") == 1
     page.emulate_media(media="print")
@@ -143,23 +144,23 @@ def test_print_is_one_page_with_map_legend_limits_hash_and_date(open_page: Open,
     expect(page.locator("body")).to_have_css("color", "rgb(19, 32, 43)")
 
 
-def test_all_that_can_be_said_against_an_image_fits_on_the_page_too(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.6, brightest=180, size=(100, 400)))
+def test_all_warnings_fit_on_the_printed_page(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.6, brightest=180, size=(100, 400)))
     expect(page.locator("#novelty li")).to_have_count(2)
     assert page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n") == 1
 
 
 @pytest.mark.parametrize(("probability", "shape"), [(0.01, ".square"), (0.93, ".disc"), (0.3, ".half")])
-def test_on_grey_paper_the_labels_differ_by_their_shapes(open_page: Open, files: Any, probability: float, shape: str) -> None:
-    page = shown(open_page(), files(probability))
+def test_on_grey_paper_labels_differ_by_shape(open_page: OpenPage, files: WriteImages, probability: float, shape: str) -> None:
+    page = predict(open_page(), files(probability))
     page.emulate_media(media="print")
     visible = [name for name in (".square", ".disc", ".half") if page.locator(f".sign {name}").is_visible()]
     assert visible == [shape]
 
 
-def test_a_batch_is_printed_as_a_table(open_page: Open, files: Any) -> None:
+def test_a_batch_is_printed_as_a_table(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
-    give(page, files(0.9, 0.2))
+    upload(page, files(0.9, 0.2))
     expect(page.locator("#batch-words")).to_contain_text("2 of 2")
     page.emulate_media(media="print")
     expect(page.locator("#batch-rows")).to_be_visible()

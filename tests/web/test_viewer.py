@@ -3,7 +3,6 @@
 import base64
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.conftest import ROOT, encode
-from tests.web.conftest import Open, shown
+from tests.web.conftest import OpenPage, WriteImages, predict
 from tests.web.model import image_for
 
 NORMAL = sorted((ROOT.parent / "shared" / "data").rglob("NORMAL/*.jpeg"))[::150][:9]
@@ -43,11 +42,11 @@ def zoom(page: Page) -> str:
     return page.locator("#fact-zoom").inner_text()
 
 
-def test_the_colours_are_the_same_for_every_image(open_page: Open, files: Any) -> None:
+def test_the_colours_are_the_same_for_every_image(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     ends = set()
     for path in files(0.9, 0.1):
-        shown(page, path)
+        predict(page, path)
         ends.add((page.locator("#legend-low").inner_text(), page.locator("#legend-high").inner_text()))
     assert ends == {("−4.0", "+4.0")}
     colours = page.evaluate("import('/web/heatmap.js').then(({ colour }) => [-1, -0.5, 0, 0.5, 1].map(colour))")
@@ -55,29 +54,29 @@ def test_the_colours_are_the_same_for_every_image(open_page: Open, files: Any) -
     assert np.abs(np.subtract(colours, expected)).max() <= 1
 
 
-def test_weak_evidence_is_clear_and_not_stretched(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.5))
+def test_weak_evidence_is_clear_and_not_stretched(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.5))
     assert map_pixels(page)[:, 3].max() < 130  # of 255; at half the scale it would be full
 
 
 @pytest.mark.skipif(not NORMAL, reason="no X-rays beside this clone")
-def test_the_map_of_a_normal_x_ray_is_mostly_clear(open_page: Open, client: httpx.Client) -> None:
+def test_the_map_of_a_normal_x_ray_is_mostly_clear(open_page: OpenPage, client: httpx.Client) -> None:
     page = open_page(url=str(client.base_url))
     shares = []
     for path in NORMAL:
-        shown(page, str(path))
+        predict(page, str(path))
         strength = float(page.locator("#map").evaluate("map => getComputedStyle(map).getPropertyValue('--strength')"))
         opacity = strength * map_pixels(page)[:, 3] / 255
         shares.append(np.mean(opacity < 0.25))
     assert np.median(shares) > 0.5
 
 
-def test_an_inverted_picture_keeps_both_hues_and_both_lines(open_page: Open, tmp_path: Path) -> None:
+def test_an_inverted_picture_keeps_both_hues_and_both_lines(open_page: OpenPage, tmp_path: Path) -> None:
     halves = np.full((240, 300), 30, dtype=np.uint8)
     halves[:, 150:] = 255
     path = tmp_path / "halves.png"
     path.write_bytes(encode(halves))
-    page = shown(open_page(), str(path))
+    page = predict(open_page(), str(path))
     before = map_pixels(page)
     page.get_by_role("button", name="Invert").click()
     expect(page.locator("#base")).to_have_css("filter", "invert(1)")
@@ -90,18 +89,18 @@ def test_an_inverted_picture_keeps_both_hues_and_both_lines(open_page: Open, tmp
         expect(line).to_have_css("stroke-dasharray", dashes)
 
 
-def test_evidence_for_is_orange_and_against_blue(open_page: Open, files: Any) -> None:
+def test_evidence_for_is_orange_and_against_blue(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     for path, channel in zip(files(0.99, 0.01), (0, 2), strict=True):
-        shown(page, path)
+        predict(page, path)
         middle = map_pixels(page)[224 * 112 + 112]
         assert max(middle[:3]) == middle[channel]
 
 
 @pytest.mark.parametrize("size", [(200, 500), (500, 200), (300, 300)])
 @pytest.mark.parametrize("mode", ["overlay", "side"])
-def test_the_map_lies_exactly_on_the_picture(open_page: Open, files: Any, size: tuple[int, int], mode: str) -> None:
-    page = shown(open_page(), files(0.9, size=size))
+def test_the_map_lies_exactly_on_the_picture(open_page: OpenPage, files: WriteImages, size: tuple[int, int], mode: str) -> None:
+    page = predict(open_page(), files(0.9, size=size))
     page.locator(f"[name=mode][value={mode}]").check()
     page.locator("[data-tool=in]").click()
     base, heat = box(page, "#base"), box(page, "#map")
@@ -109,21 +108,21 @@ def test_the_map_lies_exactly_on_the_picture(open_page: Open, files: Any, size: 
     assert base["width"] / base["height"] == pytest.approx(size[1] / size[0], rel=0.01)
 
 
-def test_a_turned_jpeg_is_shown_as_the_service_reads_it(open_page: Open, tmp_path: Path) -> None:
+def test_a_turned_jpeg_is_shown_as_the_service_reads_it(open_page: OpenPage, tmp_path: Path) -> None:
     picture = Image.fromarray(image_for(0.5, size=(200, 300)))
     picture.paste(255, (0, 0, 100, 200))  # bright at the left of the file; at the top once it is turned
     exif = picture.getexif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpeg"
     path.write_bytes(encode(picture, "JPEG", exif=exif.tobytes(), quality=95))
-    page = shown(open_page(), str(path))
+    page = predict(open_page(), str(path))
     expect(page.locator("#fact-size")).to_have_text("200 × 300")
     pixels = map_pixels(page).reshape(224, 224, 4)
     assert pixels[20, :, 3].mean() > pixels[200, :, 3].mean() + 50
 
 
-def test_cells_shows_the_true_squares(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.9))
+def test_cells_shows_the_true_squares(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9))
     page.get_by_role("button", name="Cells").click()
     assert page.evaluate("[document.getElementById('map').width, document.getElementById('map').height]") == [7, 7]
     expect(page.locator("#cell-values span")).to_have_count(49)
@@ -131,8 +130,8 @@ def test_cells_shows_the_true_squares(open_page: Open, files: Any) -> None:
     expect(page.locator("#cells td")).to_have_count(50)
 
 
-def test_the_opacity_slider_is_the_maps_and_says_so(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.9))
+def test_the_opacity_slider_is_the_maps_and_says_so(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9))
     slider = page.get_by_label("Strength of the map")
     slider.fill("20")
     expect(slider).to_have_attribute("aria-valuetext", "20 percent")
@@ -140,8 +139,8 @@ def test_the_opacity_slider_is_the_maps_and_says_so(open_page: Open, files: Any)
     expect(page.locator("#fact-map")).to_have_text("map 20 %")
 
 
-def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.9))
+def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9))
     page.keyboard.press("i")
     stage = page.locator("#stage")
     expect(stage).not_to_have_class(re.compile("inverted"))
@@ -168,8 +167,8 @@ def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: Open, files:
     expect(page.get_by_role("heading", name="Keys")).to_be_hidden()
 
 
-def test_the_mouse_pans_a_picture_that_is_zoomed_and_buttons_do_too(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.9))
+def test_the_mouse_pans_a_picture_that_is_zoomed_and_buttons_do_too(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9))
     stage = box(page, "#stage")
     x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
     page.mouse.dblclick(x, y)
@@ -185,8 +184,8 @@ def test_the_mouse_pans_a_picture_that_is_zoomed_and_buttons_do_too(open_page: O
     assert box(page, "#base")["x"] > after["x"]
 
 
-def test_the_wheel_zooms_only_where_it_is_meant_to(open_page: Open, files: Any) -> None:
-    page = shown(open_page(), files(0.9))
+def test_the_wheel_zooms_only_where_it_is_meant_to(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9))
     page.mouse.move(800, 400)
     page.mouse.wheel(0, -200)
     assert zoom(page) == "100 %"
@@ -196,6 +195,6 @@ def test_the_wheel_zooms_only_where_it_is_meant_to(open_page: Open, files: Any) 
     expect(page.locator("#fact-zoom")).to_have_text("125 %")
 
 
-def test_the_stage_is_black_in_both_themes(open_page: Open) -> None:
+def test_the_stage_is_black_in_both_themes(open_page: OpenPage) -> None:
     for theme in ("light", "dark"):
         expect(open_page(theme=theme).locator("#frame")).to_have_css("background-color", "rgb(0, 0, 0)")

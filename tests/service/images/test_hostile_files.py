@@ -1,4 +1,4 @@
-"""Files that are truncated, mutated or built to keep a decoder busy cause an error, never a crash, a hang or invented pixels."""
+"""Truncated, mutated and hostile image files cause an error, never a crash, a hang or invented pixels."""
 
 import contextlib
 import subprocess
