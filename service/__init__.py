@@ -1,7 +1,7 @@
-"""A model folder, served over HTTP."""
+"""MedXfer's service: serves a model folder over HTTP."""
 
 import os
 
-# Before anything loads ONNX Runtime: from 1.29 on it reports usage and the model's file name to its maker unless told not to
-# (microsoft/onnxruntime #27379). An operator may still say 0.
+# Must be set before ONNX Runtime is loaded: from 1.29 on it reports usage and the model's file name to its maker
+# (microsoft/onnxruntime #27379). An operator may set 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

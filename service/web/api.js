@@ -1,4 +1,4 @@
-// Talks to the service, and to nobody else. Bodies are the image's bytes alone, so that no file name leaves.
+// All requests to the service. A body holds only the bytes of the image, so that no file name leaves the page.
 
 const BUSY_TRIES = 3;
 let token = ""; // in memory only
@@ -9,7 +9,7 @@ export function setToken(value) {
 
 export const hasToken = () => Boolean(token);
 
-// What the service refused (RFC 9457), or why it could not be asked: status 0.
+// A problem from the service (RFC 9457). Status 0: the request itself failed.
 export class Problem extends Error {
   constructor(status, detail, { title = "", requestId = "", retryAfter = 1, bytes = 0 } = {}) {
     super(detail);
@@ -20,7 +20,7 @@ export class Problem extends Error {
 export const isReady = () => ask("/health/ready");
 export const modelInfo = () => ask("/model-info");
 
-// Asks as often as an overloaded service wishes, a few times. `wait` gets the seconds; it may show them.
+// Retries a few times while the service is overloaded. `wait` gets the seconds until the next try, and may show them.
 export async function predict(image, { heatmap = false, signal, wait = pause } = {}) {
   const headers = { "Content-Type": "application/octet-stream" };
   for (let tries = 1; ; tries++) {
@@ -28,12 +28,12 @@ export async function predict(image, { heatmap = false, signal, wait = pause } =
       return await ask(`/predict?heatmap=${heatmap}`, { method: "POST", body: image, headers, signal });
     } catch (problem) {
       if (problem.status !== 429 || tries > BUSY_TRIES) throw problem;
-      await wait(problem.retryAfter * (1 + 0.2 * Math.random()), signal); // a little at random, so that not all come back at once
+      await wait(problem.retryAfter * (1 + 0.2 * Math.random()), signal); // with a random part, so that not all clients retry at once
     }
   }
 }
 
-// As a Blob; for what a link cannot fetch, since it cannot bear the token.
+// Fetches a file as a Blob, for places where a link cannot send the token.
 export async function file(path) {
   const response = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
   if (!response.ok) throw new Problem(response.status, response.statusText);

@@ -1,4 +1,4 @@
-// The theme that the reader chose, and which parts of the explanation lie open.
+// The chosen theme, and which parts of the explanation are open.
 
 const WIDE = matchMedia("(min-width: 75rem)"); // two panes, as in page.css
 
@@ -22,7 +22,7 @@ function stored() {
   try {
     return localStorage.getItem("theme");
   } catch {
-    return null; // forbidden: the choice then lasts as long as the page
+    return null; // storage is forbidden: the choice lasts as long as the page
   }
 }
 
@@ -35,7 +35,7 @@ function choose(theme) {
   }
 }
 
-// Beside the tool the explanation lies open; below it, on a phone, it waits folded.
+// The explanation is open beside the tool, and folded below it on a phone.
 function unfold() {
   document.querySelectorAll(".part").forEach((part) => (part.open = WIDE.matches));
 }

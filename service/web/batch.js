@@ -1,4 +1,4 @@
-// Many images: one request each, four at a time, rows in the order of the files. Files and answers stay in this page's memory.
+// Batches: one request per image, four at a time, rows in the order of the files. Files and answers stay in memory.
 
 import { announce } from "./announce.js";
 import { predict, Problem } from "./api.js";
@@ -9,7 +9,7 @@ import { reason } from "./words.js";
 
 const AT_ONCE = 4;
 const MOST = 500;
-const NAMED = 5; // of those refused for one reason
+const NAMED = 5; // files that are named for one reason of refusal
 
 const $ = (id) => document.getElementById(id);
 let batch = null; // { rows, info, left, cancel, quarter }
@@ -111,7 +111,7 @@ function finish() {
   table.filters();
 }
 
-// One reason, and the first of those that it holds for.
+// A reason of refusal, and the first files that it holds for.
 function failure([words, rows]) {
   const item = element("li", `${words} `);
   rows.slice(0, NAMED).forEach((row, index) => {

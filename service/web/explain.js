@@ -1,11 +1,11 @@
-// The left panel: the pictures and numbers of the model that runs, from /model-info. What a model does not tell is left out.
+// The left panel: pictures and numbers of the running model, from /model-info. It leaves out what the model does not provide.
 
 import * as plots from "./plots.js";
 import { signed } from "./stage.js";
 import { ages, lower, percent, title, unbroken } from "./words.js";
 
 const BACKBONES = { mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
-const SMALL = 512; // px; no X-ray leaves its machine with less
+const SMALL = 512; // px; radiographs have more
 const $ = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en");
 
@@ -30,7 +30,7 @@ export function explain(known) {
   $("how").dataset.known = "";
 }
 
-// The image that is shown, in the figures that can carry it.
+// Marks the current image in the figures that can show it.
 export function showInFigures(prediction) {
   const p = prediction?.probabilities[info.positive] ?? null;
   if (info.metrics.test?.reliability) plots.reliability(info, p);
@@ -78,7 +78,7 @@ function words(borrowed) {
   };
 }
 
-// On images like those it learned from the head alone is nearly as good; on altered ones it is not.
+// On images like the training images, the head alone is nearly as good; on altered ones it is not.
 function frozenWords(borrowed) {
   const { fit } = info.metrics;
   const history = fit?.histories?.[fit.kept_seed ?? 0] ?? [];
@@ -109,7 +109,7 @@ function oftenWords(test, negative) {
   return `Of 100 test images with ${positive} it calls ${percent(tp / (tp + fn))} ${positive}; of 100 ${lower(negative)} ones it wrongly calls ${percent(fp / (fp + tn))} ${positive} (n = ${test.images}). Area under the ROC curve: ${test.auroc.value.toFixed(3)} (${test.auroc.interval.map((end) => end.toFixed(3)).join("–")}).`;
 }
 
-// The subgroup and the alteration that the model minds most.
+// The subgroup and the alteration with the largest loss.
 function weak() {
   const groups = Object.entries(info.metrics.subgroups ?? {}).filter(([, group]) => group.right);
   const altered = Object.entries(info.metrics.robustness ?? {}).filter(([name]) => name !== "as they are");
@@ -124,7 +124,7 @@ function weak() {
 
 const right = ({ sensitivity, specificity }) => sensitivity.value + specificity.value;
 
-// Any grid of numbers that shows the sum at work, until an image has one of its own.
+// An example of the sum, until there is an image.
 function example() {
   const [rows, columns] = info.heatmap.grid;
   const spot = (y, x) => 1.2 * Math.exp(-((y - 0.66) ** 2 + (x - 0.25) ** 2) / 0.03) - 0.25;

@@ -1,14 +1,14 @@
-// What cannot wait for modules. A classic script for that reason.
+// Runs before the modules load, so it is a classic script.
 
-// The theme that the reader chose, before the first paint, so that nothing flashes.
+// Sets the chosen theme before the first paint, so that nothing flashes.
 try {
   const stored = localStorage.getItem("theme");
   if (stored === "light" || stored === "dark") document.documentElement.style.setProperty("color-scheme", stored);
 } catch {
-  // Storage may be forbidden; the system's theme then stands.
+  // Storage may be forbidden; then the system's theme is used.
 }
 
-// One module that does not come, as when a network changes, and none runs: the page is asked for once more, then says so.
+// If one module fails to load, none runs: reload the page once, then report it.
 addEventListener(
   "error",
   ({ target }) => {

@@ -1,4 +1,4 @@
-// What stands in the frame instead of a picture, or below it while an image is read.
+// The messages in the frame: instead of a picture, or below it while an image is read.
 
 import { announce } from "./announce.js";
 import { element } from "./result.js";
@@ -20,7 +20,7 @@ export function empty(limits) {
   ]);
 }
 
-// kept: how many files were given meanwhile, if any.
+// kept: the number of files that were chosen meanwhile.
 export function waiting(problem, kept) {
   const starting = Boolean(problem.status);
   show([
@@ -53,7 +53,7 @@ export function unseen() {
   show([element("p", "Your browser cannot show this file type; the model can read it. Saved as PNG, it is shown under the map.")], "foot");
 }
 
-// Falsy words: nothing is read.
+// Falsy words mean that no image is being read.
 export function reading(words, button = "Cancel") {
   $("reading").hidden = !words;
   $("reading-text").textContent = words || "";

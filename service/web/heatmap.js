@@ -1,6 +1,6 @@
-// The map: evidence in logits → values between its cells → colours and contours. One scale for all images, never stretched.
+// The heat-map: evidence in logits, interpolated between its cells, as colours and contours. One scale for all images.
 
-const SIZE = 224; // px of the painted map; the network's own square
+const SIZE = 224; // px of the painted map, the network's input
 const CONTOUR = 0.5; // share of the scale at which the contours run
 const LIGHTNESS = 0.7;
 const CHROMA = 0.15;
@@ -13,11 +13,11 @@ export function colour(t) {
   return fromOklab(LIGHTNESS, chroma * Math.cos(hue), chroma * Math.sin(hue));
 }
 
-export const fade = (t) => Math.abs(t) ** 1.5; // of opacity: the little evidence that lies everywhere leaves the X-ray clear
+export const fade = (t) => Math.abs(t) ** 1.5; // opacity: weak evidence leaves the X-ray clear
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const TABLE = Array.from({ length: 255 }, (_, index) => colour((index - 127) / 127));
 
-// Rows and columns of t; smooth: the cells' values joined bicubically, else one pixel a cell.
+// Rows and columns of t. Smooth: bicubic between the cells; else one pixel per cell.
 export function paint(canvas, field) {
   const [height, width] = [field.length, field[0].length];
   canvas.width = width;
@@ -34,7 +34,7 @@ export function paint(canvas, field) {
 
 export const scaled = ({ values, scale }) => values.map((row) => row.map((value) => clamp(value / scale, -1, 1)));
 
-// SIZE × SIZE values of t. Cell centres lie at (i + ½) / n; beyond the outermost the edge goes on.
+// SIZE × SIZE values of t. Cell centres lie at (i + ½) / n; the edge values continue outside.
 export function smooth({ values, scale }) {
   const across = values.map((row) => spread(row));
   const columns = Array.from({ length: SIZE }, (_, x) => spread(across.map((row) => row[x])));
@@ -76,7 +76,7 @@ function contour(field, level) {
 
 export const contours = (field) => ({ for: contour(field, CONTOUR), against: contour(field, -CONTOUR) });
 
-// Where on the screen most of the evidence for the positive label lies, by ninths of the image.
+// The ninth of the image that holds most of the evidence for the positive label.
 export function mostEvidence(values) {
   const [rows, columns] = [values.length, values[0].length];
   const sums = new Map();

@@ -1,4 +1,4 @@
-// How images come in: chosen, a folder, the camera, dropped anywhere, pasted. Gives Files to `take`; what they are is not its business.
+// All ways to add images: file dialog, folder, camera, drop, paste. Passes Files of any kind to `take`.
 
 import { announce } from "./announce.js";
 
@@ -23,7 +23,7 @@ export function listen(take) {
   listenToDrops(take);
 }
 
-// The whole window takes the drop: a file that misses would otherwise replace the page.
+// The whole window accepts a drop; otherwise a missed drop would replace the page.
 function listenToDrops(take) {
   const frame = document.getElementById("frame");
   let depth = 0;
@@ -54,7 +54,7 @@ function listenToDrops(take) {
 }
 
 function give(files, take) {
-  const wanted = files.filter((file) => !file.name.startsWith(".")); // .DS_Store and its kin
+  const wanted = files.filter((file) => !file.name.startsWith(".")); // .DS_Store and the like
   if (wanted.length) take(wanted);
   else announce("There is no file in it.");
   document.getElementById("intake-hint").textContent = wanted.length ? HINT : "there was no file in it";

@@ -1,4 +1,4 @@
-// Joins the parts: waits for the service, takes images, shows what it answers. All that is known stands in these few variables.
+// Connects the parts: waits for the service, takes images, shows the answers. All state is in these few variables.
 
 import { announce } from "./announce.js";
 import * as api from "./api.js";
@@ -17,9 +17,9 @@ import { isLikeThose, limit, problemWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-let info = null; // of /model-info
+let info = null; // the answer of /model-info
 let current = null; // AbortController of the image in work
-let pending = null; // files that were given before the service was ready
+let pending = null; // files that were chosen before the service was ready
 
 stage.setUp();
 batch.setUp(async (file) => {
@@ -104,7 +104,7 @@ async function readOne(file) {
     if (bitmap) stage.showPicture(file.name, bitmap);
     try {
       const wait = (seconds, signal) => {
-        clearTimeout(slow); // the count-down says more
+        clearTimeout(slow); // the countdown replaces it
         return countDown(seconds, signal);
       };
       const prediction = await api.predict(file, { heatmap: true, signal: own.signal, wait });

@@ -1,5 +1,5 @@
-// A drawing that looks like a chest X-ray from afar, made here: no X-ray of the data set lies in the repository. The same
-// shapes as training/phantom.py, so that a model trained on those knows it and every other finds it foreign.
+// Draws an image that looks like a chest X-ray from afar, since the repository contains no X-ray of a person. It has the
+// shapes of training/data/phantoms.py: a model trained on those knows it, and any other model calls it foreign.
 
 const [WIDTH, HEIGHT] = [400, 360];
 

@@ -1,4 +1,4 @@
-// The pictures of the explanation, drawn from the numbers that `info`, of /model-info, tells.
+// The pictures of the explanation, drawn from /model-info (`info`).
 
 import { colour, fade } from "./heatmap.js";
 import { fill, scale, shape, text, tile } from "./figures.js";
@@ -15,7 +15,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 export const splitNames = (info) => Object.keys(SPLITS).filter((name) => info.data.splits[name]);
 
-// The most patterned ones: some filters of a trained network are nearly blank.
+// Chooses the filters with the most contrast, since some are nearly blank.
 function mostPatterned({ shape: [count, height, width], after }) {
   const bytes = bytesOf(after);
   const contrast = (index) => {
@@ -95,7 +95,7 @@ export function data(info) {
   fill("figure-data", `Images by split: ${names.map((name) => `${SPLITS[name]} ${Object.entries(info.data.splits[name]).map(([label, n]) => `${n} ${lower(label)}`).join(", ")}`).join("; ")}`, [key, rows]);
 }
 
-// current: the probability of the image that is shown, or null.
+// current: the probability of the current image, or null.
 export function reliability(info, current) {
   const { reliability: groups } = info.metrics.test;
   const { screening, rule_in } = info.thresholds;

@@ -1,15 +1,15 @@
-// What a call is worth where the positive label is rarer: sensitivity and specificity of the test, and Bayes.
+// Predictive values at another prevalence: sensitivity and specificity of the test fold, and Bayes' rule.
 
 import { lower, percent, unbroken } from "./words.js";
 
-const FARTHEST = 0.99; // beyond it no test of a few hundred images says how often a score comes true
+const FARTHEST = 0.99; // beyond it, a test of a few hundred images cannot tell how often a score is right
 const PER_THOUSAND = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const $ = (id) => document.getElementById(id);
 let info = null;
-let score = null; // of the image that is shown, or none
+let score = null; // of the current image, or null
 let later = 0;
 
-// Counts among 1,000 people; whole, and adding up.
+// Whole counts among 1,000 people that add up.
 export function counts(sensitivity, specificity, sick) {
   const tp = Math.round(sensitivity * sick);
   const tn = Math.round(specificity * (1000 - sick));
@@ -40,7 +40,7 @@ export function setUp(known) {
   render();
 }
 
-// null: there is no score, or none to be believed.
+// null: there is no score, or it means nothing.
 export function showScore(probability) {
   score = probability;
   if (info?.metrics?.test?.at) render();
@@ -78,7 +78,7 @@ function render() {
   }
 }
 
-// Fifty columns of twenty: four paths, in the order of the table, so that the picture can be counted.
+// Fifty columns of twenty squares, as four paths in the order of the table.
 function drawSquares(found) {
   let place = 0;
   for (const name of ["tp", "fn", "fp", "tn"]) {

@@ -1,4 +1,4 @@
-// What leaves the page, by the reader's own hand: CSV, JSON, and what print adds.
+// Downloads (CSV, JSON), and what a printed page adds.
 
 import { kindOf } from "./words.js";
 
@@ -16,7 +16,7 @@ export function toCsv(rows, info) {
   return [COLUMNS, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-// What the page hides its tables do not tell either.
+// Downloads leave out what the page hides.
 function answer(prediction, info) {
   if (prediction.novelty.level === "foreign") return ["hidden", "", ""];
   return [kindOf(prediction, info), prediction.probabilities[info.positive], prediction.label];
@@ -37,7 +37,7 @@ function shown(prediction) {
   return rest;
 }
 
-// A spreadsheet would run a cell that begins like a formula.
+// Quotes a cell that a spreadsheet would run as a formula.
 export function cell(value) {
   const text = String(value ?? "");
   const safe = /^[=+\-@\t\r]/.test(text) && typeof value === "string" ? `'${text}` : text;
@@ -52,7 +52,7 @@ export function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-// "image" or "batch"; the browser's own command prints whichever is read last.
+// "image" or "batch": what the browser's own print command prints, the last one shown.
 export function printOnly(what) {
   document.body.dataset.print = what;
   print();

@@ -5,7 +5,7 @@ import { picturePlace, signed } from "./stage.js";
 
 const NOT_SURE = "Not sure";
 const $ = (id) => document.getElementById(id);
-const lookTally = { looked: 0, agreed: 0 }; // of this page alone, in memory
+const lookTally = { looked: 0, agreed: 0 }; // in memory, until the page is closed
 
 export function clear(words = "The model’s label, its score and how far to believe it appear here.") {
   $("result").dataset.kind = "none";
@@ -17,7 +17,7 @@ export function clear(words = "The model’s label, its score and how far to bel
   $("cells-table").hidden = true;
 }
 
-// `reveal` is called once the label and the map may be seen: at once, or after the reader has looked. Returns what is spoken.
+// Calls `reveal` once label and map may be shown: at once, or after the reader has chosen. Returns the announcement.
 export function show(prediction, info, reveal) {
   clear();
   fill(prediction, info);
@@ -56,7 +56,7 @@ function fill(prediction, info) {
   $("bar").style.setProperty("--score", prediction.probabilities[info.positive]);
 }
 
-// Of an image that is called negative the little that speaks for the other label would read like a finding.
+// On an image called negative, weak evidence for the positive label would look like a finding.
 export function showPlace(prediction, info) {
   const place = prediction.label === info.positive && picturePlace();
   $("place").textContent = place

@@ -3,7 +3,7 @@
 
 import { contours, mostEvidence, paint, scaled, smooth } from "./heatmap.js";
 
-const LONGEST = 2048; // px of the picture that is kept
+const LONGEST = 2048; // px, the longest side of the picture that is kept
 const STEP = 1.25;
 const MOST = 8;
 
@@ -33,11 +33,11 @@ export function clear() {
   draw();
 }
 
-// bitmap: null where the browser cannot show the file; a plain grid then stands for it.
+// bitmap: null if the browser cannot show the file; then a plain grid replaces it.
 export function showPicture(name, bitmap) {
   const [width, height] = bitmap ? [bitmap.width, bitmap.height] : [1000, 1000];
   picture = { name, width, height, unseen: !bitmap };
-  if (!bitmap) view.mode = "overlay"; // beside the grid that stands for it there is nothing to compare
+  if (!bitmap) view.mode = "overlay"; // a grid cannot be compared with anything
   const shrink = Math.min(1, LONGEST / Math.max(width, height));
   for (const canvas of stage.querySelectorAll(".base")) {
     canvas.width = Math.round(width * shrink);
@@ -51,7 +51,7 @@ export function showPicture(name, bitmap) {
   draw();
 }
 
-// shown: whether the map lies on the picture at once; for what the model does not know it does not.
+// shown: whether the map is visible at once, which it is not for unusual images.
 export function showMap(answer, shown) {
   heatmap = answer;
   view.map = shown;
@@ -60,7 +60,7 @@ export function showMap(answer, shown) {
   for (const [name, path] of Object.entries(lines)) {
     const line = stage.querySelector(`path.${name}`);
     line.setAttribute("d", path);
-    line.previousElementSibling.setAttribute("d", path); // its casing
+    line.previousElementSibling.setAttribute("d", path); // the dark outline below the line
   }
   fillCells();
   draw();
@@ -95,7 +95,7 @@ function onKey(event) {
 }
 
 function onWheel(event) {
-  if (!picture || !(event.ctrlKey || document.activeElement === stage)) return; // else the page scrolls
+  if (!picture || !(event.ctrlKey || document.activeElement === stage)) return; // otherwise the wheel scrolls the page
   event.preventDefault();
   zoomAt(event, STEP ** Math.sign(-event.deltaY));
 }
@@ -128,7 +128,7 @@ function zoom(factor) {
   change({ zoom: to, x: view.x * ratio, y: view.y * ratio });
 }
 
-// About the place under the pointer, which stays where it is.
+// Zooms around the place under the pointer.
 function zoomAt(event, factor) {
   if (!picture) return;
   const box = (event.target.closest(".view") ?? stage).getBoundingClientRect();

@@ -1,9 +1,9 @@
-// The table of a batch: a line for each file, filled in place; filtered, sorted, and turned page by page.
+// The table of a batch: one row per file, filled in place, with filters, sorting and pages.
 
 import { element } from "./result.js";
 import { kindOf, percent, reason, title } from "./words.js";
 
-const PAGE = 200; // lines that a browser lays out quickly
+const PAGE = 200; // rows that a browser lays out quickly
 const KINDS = ["all", "negative", "positive", "uncertain", "unusual", "refused"];
 
 const $ = (id) => document.getElementById(id);
@@ -26,7 +26,7 @@ export function start(rows, info) {
   arrange();
 }
 
-// What is known of it in the end.
+// The outcome of a row.
 export function note(row) {
   const { info } = table;
   const [picture, , scored, notes, ms] = row.line.children;
@@ -51,7 +51,7 @@ export function note(row) {
   thumbnail(row, picture);
 }
 
-// Each row that is done is of one kind, so that they add up.
+// Each finished row has one kind, so that the counts add up.
 const among = (filter) => (row) => filter === "all" || filter === kind(row);
 
 function kind({ problem, prediction, kind }) {
@@ -86,7 +86,7 @@ export function show(filter) {
   arrange();
 }
 
-// Before a link leads to it: on the page of the table where it stands.
+// Turns to the page of the table with this row, before a link leads there.
 export function reveal(row) {
   table.filter = "all";
   table.page = Math.floor(ordered().indexOf(row) / PAGE);
@@ -157,6 +157,6 @@ async function thumbnail(row, cell) {
     bitmap.close();
     cell.replaceChildren(canvas);
   } catch {
-    cell.textContent = "–"; // not a picture that a browser can show
+    cell.textContent = "–"; // the browser cannot show this file type
   }
 }

@@ -1,12 +1,12 @@
-// Every sentence about a result or a problem. Not used here, since a score is none of it: diagnosis, detected, healthy, risk, sure.
+// All sentences about results and problems. A score is no diagnosis, so these words are not used: diagnosis, detected, healthy, risk, sure.
 
 export const lower = (label) => label.toLowerCase();
 export const title = (label) => label.charAt(0).toUpperCase() + lower(label).slice(1);
 
-// Whole percent, and never 0 or 100: no score is certain.
+// Whole percent, never 0 or 100, since no score is certain.
 export function percent(probability) {
   const whole = Math.round(100 * probability);
-  if (whole < 1) return "<\u00a01"; // which no line may break
+  if (whole < 1) return "<\u00a01"; // a non-breaking space
   return whole > 99 ? ">\u00a099" : String(whole);
 }
 
@@ -15,7 +15,7 @@ export const unbroken = (words) => words.replaceAll(" %", "\u00a0%");
 
 const spoken = (probability) => percent(probability).replace("<\u00a0", "less than ").replace(">\u00a0", "more than ");
 
-// Of a limit: finer than a score, where a whole percent would hide it.
+// A limit, with more digits than a score where a whole percent would hide it.
 export function limit(probability) {
   const value = 100 * probability;
   return value < 10 || value > 90 ? value.toFixed(1) : value.toFixed(0);
@@ -58,7 +58,7 @@ function were(probability) {
   return `${/^\d/.test(count) ? "about " : ""}${count} ${count.endsWith(" 1") || count === "1" ? "was" : "were"}`;
 }
 
-// Between the limits the rule of one half decides; outside them only what the limits themselves get wrong is wrong.
+// Between the limits the threshold 0.5 decides; outside them, only errors beyond the limits count.
 function errorsBetween(test) {
   if (!test?.at || !Number.isFinite(test.uncertain)) return "";
   const outside = test.at.screening.fn + test.at.rule_in.fp;
@@ -66,11 +66,11 @@ function errorsBetween(test) {
   return ` Of the ${test.uncertain} test images that fell here, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
 }
 
-// Nothing said against it: neither its features nor what it looks like to the decoder.
+// No doubt: its features are typical, and the decoder has no warning.
 export const isLikeThose = (prediction) => prediction.novelty.level === "typical" && !prediction.warnings.length;
 const share = (prior) => (prior === 0.5 ? "half" : `${percent(prior)} %`);
 
-// What is said before the label: that the image is unlike those it learned from, or that something about it is odd. null: nothing.
+// The doubts that stand before the label: an unusual image, or warnings. null: none.
 export function doubtWords(prediction, info) {
   const { level } = prediction.novelty;
   const others = prediction.warnings.filter((warning) => !warning.startsWith(`the image is ${level}:`)).map(sentence);
@@ -104,7 +104,7 @@ export const ages = (info) => (info.ages ? ` of people aged ${info.ages[0]} to $
 
 const megabytes = (bytes) => (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: bytes < 1e6 ? 3 : 1 });
 
-// What stands on the page for a problem: heading, reason, what can be done, and whether trying again may help.
+// The words for a problem: heading, reason, remedy, and whether trying again may help.
 export function problemWords(problem, limits) {
   const file = "There is a problem with this file.";
   const detail = sentence(problem.detail);
@@ -122,7 +122,7 @@ export function problemWords(problem, limits) {
     case 415:
       return { heading: file, text: "This file type cannot be read. Use JPEG, PNG or DICOM.", detail };
     case 422:
-      return problem.title === "The image is out of range" // it names the value and the limit
+      return problem.title === "The image is out of range" // its detail names the value and the limit
         ? { heading: file, text: detail }
         : { heading: file, text: "It could not be opened as an image. It may be damaged.", detail };
     case 429:
@@ -137,7 +137,7 @@ export function problemWords(problem, limits) {
   }
 }
 
-// A reason short enough for a row of a table.
+// A reason, short enough for a row of the table.
 export function reason(problem, limits) {
   const words = problemWords(problem, limits);
   return problem.status >= 500 || problem.status === 0 || problem.status === 429 ? `${words.heading} ${words.text}` : words.text;
