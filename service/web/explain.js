@@ -99,7 +99,7 @@ function sizeWords(sizes) {
   const all = Object.values(sizes ?? {});
   const [width, height] = ["width", "height"].map((side) => Math.max(...all.map((size) => size[side].at(-1))));
   if (!all.length || Math.max(width, height) > SMALL) return "";
-  return `And this one was fitted and measured on copies of at most ${width} × ${height} pixels: on full-size X-rays it was not.`;
+  return `And this one was trained and measured on copies of at most ${width} × ${height} pixels, not on full-size X-rays.`;
 }
 
 function oftenWords(test, negative) {

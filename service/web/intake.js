@@ -56,7 +56,7 @@ function listenToDrops(take) {
 function give(files, take) {
   const wanted = files.filter((file) => !file.name.startsWith(".")); // .DS_Store and the like
   if (wanted.length) take(wanted);
-  else announce("There is no file in it.");
+  else announce("It contains no file.");
   document.getElementById("intake-hint").textContent = wanted.length ? HINT : "there was no file in it";
 }
 

@@ -198,7 +198,7 @@ function status(kind, text, detail = "") {
 }
 
 function askForToken() {
-  status("starting", "Token wanted");
+  status("starting", "Token required");
   $("token-form").hidden = false;
   $("token").focus();
 }

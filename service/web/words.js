@@ -33,7 +33,7 @@ export function resultWords(prediction, info) {
   const score = percent(p);
   const zone = `Grey zone ${limit(screening)} to ${limit(rule_in)}.`;
   const common = { score, bar: `Score ${spoken(p)} of 100. ${zone}` };
-  const unlike = !isLikeThose(prediction) && `How often such a score comes true is known only for images like those that the model learned from. This one is not.`;
+  const unlike = !isLikeThose(prediction) && `How often such a score is right is known only for images like the training images, and this one is not like them.`;
   if (prediction.uncertain) {
     const leaning = lower(prediction.label);
     return {
@@ -63,7 +63,7 @@ function errorsBetween(test) {
   if (!test?.at || !Number.isFinite(test.uncertain)) return "";
   const outside = test.at.screening.fn + test.at.rule_in.fp;
   const between = test.at.balanced.fn + test.at.balanced.fp - outside;
-  return ` Of the ${test.uncertain} test images that fell here, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
+  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
 }
 
 // No doubt: its features are typical, and the decoder has no warning.

@@ -77,7 +77,7 @@ def test_an_unusual_image_is_called_so_above_its_label_and_has_no_map_at_first(o
 def test_no_promise_of_calibration_stands_beside_a_doubt(open_page: OpenPage, files: WriteImages, options: Any) -> None:
     page = predict(open_page(), files(0.93, **options))
     expect(page.locator("#result")).to_have_attribute("data-doubt", "")
-    expect(page.locator("#meaning")).to_contain_text("only for images like those that the model learned from. This one is not.")
+    expect(page.locator("#meaning")).to_contain_text("only for images like the training images, and this one is not like them.")
 
 
 def test_a_warning_stands_above_the_label_and_is_spoken(open_page: OpenPage, files: WriteImages) -> None:
