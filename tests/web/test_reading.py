@@ -73,46 +73,33 @@ def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: Op
     expect(page.locator("#label")).to_have_text("Pneumonia")
 
 
-@pytest.mark.parametrize(
-    ("probability", "place", "words"),
-    [
+def test_a_posterior_says_no_more_than_the_test_fold_can_tell(open_page: OpenPage, files: WriteImages) -> None:
+    page = open_page()
+    for probability, place, words in (
         (0.995, "0", "would mean at least 9 % where 1 of 1,000"),
         (0.93, "0", "would mean 1 % where 1 of 1,000"),
         (0.005, "0", "would mean < 1 % where 1 of 1,000"),
         (0.005, "8", "would mean at most 1 % where 500 of 1,000"),
-    ],
-)
-def test_a_posterior_says_no_more_than_the_test_fold_can_tell(
-    open_page: OpenPage, files: WriteImages, probability: float, place: str, words: str
-) -> None:
-    page = predict(open_page(), files(probability))
-    page.get_by_label("How common is pneumonia among those imaged?").fill(place)
-    expect(page.locator("#posterior")).to_contain_text(words)
-
-
-def test_an_unusual_image_has_no_posterior(open_page: OpenPage, files: WriteImages) -> None:
-    page = predict(open_page(), files(0.6, brightest=180))
+    ):
+        predict(page, files(probability))
+        page.get_by_label("How common is pneumonia among those imaged?").fill(place)
+        expect(page.locator("#posterior")).to_contain_text(words)
+    predict(page, files(0.6, brightest=180))  # an unusual image
     expect(page.locator("#ppv")).not_to_be_empty()
     expect(page.locator("#posterior")).to_be_empty()
 
 
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
+def test_the_arithmetic_of_prevalence(open_page: OpenPage) -> None:
+    page = open_page()
+    for expression, expected in (
         ("posterior(0.93, 0.5, 0.05)", 0.4115),
         ("predictiveValues(0.95, 0.90, 0.05).ppv", 0.333),
         ("predictiveValues(0.95, 0.90, 0.05).npv", 0.997),
-    ],
-)
-def test_the_arithmetic_of_prevalence(open_page: OpenPage, expression: str, expected: float) -> None:
-    page = open_page()
-    found = page.evaluate(f"import('/web/prevalence.js').then(({{ posterior, predictiveValues }}) => {expression})")
-    assert found == pytest.approx(expected, abs=5e-4)
-
-
-def test_whole_counts_add_up(open_page: OpenPage) -> None:
-    found = open_page().evaluate("import('/web/prevalence.js').then(({ counts }) => counts(0.95, 0.9, 50))")
-    assert found == {"tp": 48, "fn": 2, "fp": 95, "tn": 855}
+        ("counts(0.95, 0.9, 50)", {"tp": 48, "fn": 2, "fp": 95, "tn": 855}),
+    ):
+        names = "{ posterior, predictiveValues, counts }"
+        found = page.evaluate(f"import('/web/prevalence.js').then(({names}) => {expression})")
+        assert found == pytest.approx(expected, abs=5e-4)
 
 
 def test_the_report_of_the_model_is_a_click_away(open_page: OpenPage, client: httpx.Client) -> None:
@@ -150,12 +137,14 @@ def test_all_warnings_fit_on_the_printed_page(open_page: OpenPage, files: WriteI
     assert page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n") == 1
 
 
-@pytest.mark.parametrize(("probability", "shape"), [(0.01, ".square"), (0.93, ".disc"), (0.3, ".half")])
-def test_on_grey_paper_labels_differ_by_shape(open_page: OpenPage, files: WriteImages, probability: float, shape: str) -> None:
-    page = predict(open_page(), files(probability))
-    page.emulate_media(media="print")
-    visible = [name for name in (".square", ".disc", ".half") if page.locator(f".sign {name}").is_visible()]
-    assert visible == [shape]
+def test_on_grey_paper_labels_differ_by_shape(open_page: OpenPage, files: WriteImages) -> None:
+    page = open_page()
+    for probability, kind, shape in ((0.01, "negative", ".square"), (0.93, "positive", ".disc"), (0.3, "uncertain", ".half")):
+        predict(page, files(probability))
+        expect(page.locator("#result")).to_have_attribute("data-kind", kind)
+        page.emulate_media(media="print")
+        assert [name for name in (".square", ".disc", ".half") if page.locator(f".sign {name}").is_visible()] == [shape]
+        page.emulate_media(media="screen")
 
 
 def test_a_batch_is_printed_as_a_table(open_page: OpenPage, files: WriteImages) -> None:
