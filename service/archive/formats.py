@@ -1,4 +1,4 @@
-"""Results as CSV, JSON lines or Parquet: the same columns in each, in a file that is there whole or not at all."""
+"""Writes the results as CSV, JSON lines or Parquet, with the same columns. The file appears complete or not at all."""
 
 import csv
 import importlib.util
@@ -10,105 +10,92 @@ from typing import TypeAlias
 
 import msgspec
 
-from service.archive.entries import Row
-from service.errors import MedXferError
+from service.archive.entries import Entry
+from service.errors import ArchiveError
 from service.model.prediction import DISCLAIMER
 
 Value: TypeAlias = str | int | float | bool | list[str] | None
-Columns: TypeAlias = dict[str, Value]  # of one row, by name
+Row: TypeAlias = dict[str, Value]  # by column
 
 ROW_GROUP = 10_000  # rows
 PROBABILITY = "probability_"
 
 
-class OutError(MedXferError):
-    """The results cannot be written there."""
-
-
 def check(out: Path) -> None:
-    """Before any image is read. Raises OutError."""
+    """Raises ArchiveError if results cannot be written there."""
     if out.suffix not in WRITERS:
-        raise OutError(f"--out {out}: its name must end with {', '.join(WRITERS)}")
-    if out.is_dir():
-        raise OutError(f"--out {out}: is a folder")
-    if out.exists():
-        raise OutError(f"--out {out}: is there already, so that run was finished; remove it, or name another")
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise OutError(f"--out {out}: nothing can be written in {out.parent}")
-    if out.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
-        raise OutError(f"--out {out}: Parquet needs pyarrow: pip install 'pyarrow>=26'")
+        problem = f"its name must end with {', '.join(WRITERS)}"
+    elif out.is_dir():
+        problem = "is a folder"
+    elif out.exists():
+        problem = "is there already, so that run was finished; remove it, or name another"
+    elif not os.access(out.parent, os.W_OK | os.X_OK):
+        problem = f"nothing can be written in {out.parent}"
+    elif out.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
+        problem = "Parquet needs pyarrow: pip install 'pyarrow>=26'"
+    else:
+        return
+    raise ArchiveError(f"--out {out}: {problem}")
 
 
-def write(out: Path, rows: Iterable[Row], labels: Sequence[str]) -> None:
-    """Raises OutError."""
-    aside = out.with_name(out.name + ".tmp")
+def write(out: Path, entries: Iterable[Entry], labels: Sequence[str]) -> None:
+    """Writes a temporary file and renames it. Raises ArchiveError if that fails."""
+    temporary = out.with_name(out.name + ".tmp")
     try:
-        WRITERS[out.suffix](aside, (columns(row, labels) for row in rows), column_names(labels))
-        with aside.open("rb") as file:
+        WRITERS[out.suffix](temporary, (_row(entry, labels) for entry in entries), _columns(labels))
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(out)
+        temporary.replace(out)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OutError(f"--out {out}: {error.strerror or error}") from error
+        temporary.unlink(missing_ok=True)
+        raise ArchiveError(f"--out {out}: {error.strerror or error}") from error
 
 
-def column_names(labels: Sequence[str]) -> list[str]:
-    """Those of `Row`, with a column for the probability of each label."""
-    names = list(Row.__struct_fields__)
+def _columns(labels: Sequence[str]) -> list[str]:
+    """The fields of an entry except `mtime_ns`, with a column for the probability of each label."""
+    _, *names = Entry.__struct_fields__
     place = names.index("probabilities")
-    return [*names[:place], *map(_probability_of, labels), *names[place + 1 :]]
+    return [*names[:place], *(PROBABILITY + label for label in labels), *names[place + 1 :]]
 
 
-def columns(row: Row, labels: Sequence[str]) -> Columns:
-    probabilities = {_probability_of(label): (row.probabilities or {}).get(label) for label in labels}
-    values = msgspec.structs.asdict(row) | probabilities
-    return {name: values[name] for name in column_names(labels)}
+def _row(entry: Entry, labels: Sequence[str]) -> Row:
+    probabilities = {PROBABILITY + label: value for label, value in (entry.probabilities or {}).items()}
+    values = msgspec.structs.asdict(entry) | probabilities
+    return {column: values.get(column) for column in _columns(labels)}
 
 
-def _probability_of(label: str) -> str:
-    return f"{PROBABILITY}{label}"
+def _write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    def as_text(value: Value) -> Value:
+        if isinstance(value, list):
+            return " | ".join(value)
+        return str(value).lower() if isinstance(value, bool) else value
 
-
-def _write_csv(path: Path, rows: Iterable[Columns], names: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, names, lineterminator="\r\n"
-        )  # with another, a carriage return in a name would not be quoted
+        writer = csv.DictWriter(file, columns)  # lines end with \r\n: otherwise a carriage return in a name is not quoted
         writer.writeheader()
-        writer.writerows({name: _as_text(value) for name, value in row.items()} for row in rows)
+        writer.writerows({column: as_text(value) for column, value in row.items()} for row in rows)
 
 
-def _as_text(value: Value) -> Value:
-    if isinstance(value, list):
-        return " | ".join(value)
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _write_lines(path: Path, rows: Iterable[Columns], _: Sequence[str]) -> None:
+def _write_lines(path: Path, rows: Iterable[Row], _: Sequence[str]) -> None:
     with path.open("wb") as file:
         file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Iterable[Columns], names: Sequence[str]) -> None:
+def _write_parquet(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {
-        "bytes": pyarrow.int64(),
-        "uncertain": pyarrow.bool_(),
-        "warnings": pyarrow.list_(pyarrow.string()),
-        **dict.fromkeys(
-            ["confidence", "novelty", *(name for name in names if name.startswith(PROBABILITY))], pyarrow.float64()
-        ),
-    }
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names], {"disclaimer": DISCLAIMER})
+    floats = ["confidence", "novelty", *(column for column in columns if column.startswith(PROBABILITY))]
+    types = dict.fromkeys(columns, pyarrow.string()) | dict.fromkeys(floats, pyarrow.float64())
+    types |= {"bytes": pyarrow.int64(), "uncertain": pyarrow.bool_(), "warnings": pyarrow.list_(pyarrow.string())}
+    schema = pyarrow.schema(types, {"disclaimer": DISCLAIMER})
     remaining = iter(rows)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := list(islice(remaining, ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
 
 
-WRITERS: Mapping[str, Callable[[Path, Iterable[Columns], Sequence[str]], None]] = {
+WRITERS: Mapping[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_lines,
     ".parquet": _write_parquet,

@@ -1,137 +1,117 @@
-"""What is known so far, in a file beside the results: by it a run that was stopped, or killed, goes on where it was.
+"""Journal of a run: one line per finished file, so that an interrupted run resumes.
 
-Its first line says of which run it is; each further line is a row, whole once it ends. Rows are only ever appended; of two with
-the same path the later one counts, so it does no harm to answer a file twice.
+The first line is a header with everything that decides the results. Entries are only ever appended, each as soon as it exists,
+so that a kill loses no finished file. If two entries have the same path, the later one counts.
 """
 
 import fcntl
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from service.archive.entries import Line, Row
-from service.errors import MedXferError
+from service.archive.entries import Entry
+from service.errors import ArchiveError
 
 
-class PartError(MedXferError):
-    """It is of another run, or cannot be written."""
-
-
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides the rows. `description_sha256`: of model.json, which holds thresholds and cut-offs."""
-
-    images: str
-    model: str
-    variant: str
-    sha256: str
-    description_sha256: str
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """Where its line begins, and of which file it is: one of another size or time is another file."""
+class Finished(NamedTuple):
+    """Where an entry begins in the journal, and the size and time of the file that it belongs to."""
 
     offset: int
     bytes: int | None
     mtime_ns: int | None
 
 
-class Part:
-    def __init__(self, path: Path, header: Header) -> None:
-        """Raises PartError."""
-        self.path = path
-        self._first = msgspec.json.encode(header) + b"\n"
-        with ExitStack() as undo:
-            self._file = undo.enter_context(self._open())
-            self._begin(header)
-            undo.pop_all()
+@contextmanager
+def open_journal(path: Path, header: dict[str, str]) -> "Iterator[Journal]":
+    """Opens or creates a journal and locks it. At the end, removes it if it has no entries.
 
-    def _open(self) -> FileIO:
-        try:
-            if self.path.exists() and not self.path.is_file():
-                raise PartError(f"{self.path}: is not a regular file")
-            file = self.path.open("ab", buffering=0)  # a row that was added is the system's, whatever becomes of us
-        except OSError as error:
-            raise PartError(f"{self.path}: {error.strerror}") from error
+    Raises ArchiveError if it belongs to another run, is in use, or cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ArchiveError(f"{path}: is not a regular file")
+        file = path.open("ab", buffering=0)  # unbuffered: what was written survives the end of this process
+    except OSError as error:
+        raise ArchiveError(f"{path}: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.close()
-            raise PartError(f"{self.path}: another run is writing it") from error
-        return file
+            raise ArchiveError(f"{path}: another run is writing it") from error
+        journal = Journal(path, file, header)
+        try:
+            yield journal
+        finally:
+            if not journal.finished:
+                path.unlink(missing_ok=True)
 
-    def _begin(self, header: Header) -> None:
+
+class Journal:
+    """`finished` has an item for each entry, by the file's name in the results."""
+
+    def __init__(self, path: Path, file: FileIO, header: dict[str, str]) -> None:
+        """Reads what an earlier run wrote. A kill can damage the last line: it is cut off. Raises ArchiveError if the header
+        differs."""
+        self.path = path
+        self.finished: dict[str, Finished] = {}
+        self._file = file
+        first = msgspec.json.encode(header) + b"\n"
+        with path.open("rb") as lines:
+            found = lines.readline()
+            if not first.startswith(found):
+                raise ArchiveError(f"{path}: {_difference(found, header)}; remove it, or name another --out")
+            self._end = len(found)
+            try:
+                for line in lines:  # without its last byte, because a line that lost its newline is damaged too
+                    self._remember(msgspec.json.decode(line[:-1], type=Entry), line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                file.truncate(self._end)
+        self._append(first[len(found) :])  # the journal is new, or a kill cut its header short
+        self._end = max(self._end, len(first))
+
+    def add(self, entry: Entry) -> None:
+        """Raises ArchiveError if the disk is full."""
+        line = msgspec.json.encode(entry) + b"\n"
+        self._append(line)
+        self._remember(entry, line)
+
+    def has(self, name: str, path: str) -> bool:
+        """Whether there is an entry for the file as it is now: with another size or time it is another file."""
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return False
+        return name in self.finished and self.finished[name][1:] == (status.st_size, status.st_mtime_ns)
+
+    def entries(self, names: Iterable[str]) -> Iterator[Entry]:
+        """The entries of these files, in this order. Raises ArchiveError if one has none."""
         with self.path.open("rb") as file:
-            found = file.readline()
-        if found == self._first:
-            return
-        if not self._first.startswith(found):
-            raise PartError(f"{self.path}: {_difference(found, header)}; remove it, or name another --out")
-        self._file.truncate(0)  # empty, or cut short
-        self._append(self._first)
+            for name in names:
+                if name not in self.finished:
+                    raise ArchiveError(f"{name}: has no result; run the same command again")
+                file.seek(self.finished[name].offset)
+                yield msgspec.json.decode(file.readline(), type=Entry)
 
-    def add(self, line: Line) -> None:
-        """Raises PartError."""
-        self._append(msgspec.json.encode(line) + b"\n")
-
-    def known(self) -> dict[str, Known]:
-        """By path. The first line that is damaged, as only the last should be, is cut off with all after it."""
-        known = {}
-        offset = len(self._first)
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            for content in file:
-                line = _line(content)
-                if line is None:
-                    self._file.truncate(offset)
-                    break
-                known[line.row.path] = Known(offset=offset, bytes=line.row.bytes, mtime_ns=line.mtime_ns)
-                offset += len(content)
-        return known
-
-    def rows(self, paths: Iterable[str]) -> Iterator[Row]:
-        """In this order. Raises PartError: one has no row."""
-        known = self.known()
-        with self.path.open("rb") as file:
-            for path in paths:
-                if path not in known:
-                    raise PartError(f"{path}: was not answered; run the same command again")
-                file.seek(known[path].offset)
-                yield msgspec.json.decode(file.readline(), type=Line).row
-
-    def remove(self) -> None:
-        self.path.unlink()
-
-    def close(self) -> None:
-        """One without rows is not left behind."""
-        if os.fstat(self._file.fileno()).st_size <= len(self._first):
-            self.path.unlink(missing_ok=True)
-        self._file.close()
+    def _remember(self, entry: Entry, line: bytes) -> None:
+        self.finished[entry.path] = Finished(self._end, entry.bytes, entry.mtime_ns)
+        self._end += len(line)
 
     def _append(self, content: bytes) -> None:
         try:
-            while content:  # a disk that is nearly full takes a part of it
+            while content:  # a disk that is nearly full takes only a part of it
                 content = content[self._file.write(content) :]
         except OSError as error:
-            raise PartError(f"{self.path}: {error.strerror}") from error
+            raise ArchiveError(f"{self.path}: {error.strerror}") from error
 
 
-def _line(content: bytes) -> Line | None:
+def _difference(found: bytes, header: dict[str, str]) -> str:
     try:
-        return msgspec.json.decode(content, type=Line) if content.endswith(b"\n") else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _difference(found: bytes, header: Header) -> str:
-    try:
-        other = msgspec.json.decode(found, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "is no file of this command"
-    pairs = ((name, getattr(other, name), getattr(header, name)) for name in Header.__struct_fields__)
-    return next(
-        (f"was begun with {name} {then!r}, which is {now!r} now" for name, then, now in pairs if then != now), "is damaged"
-    )
+        other = msgspec.json.decode(found, type=dict[str, str])
+        name = next(name for name in header if other[name] != header[name])
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, StopIteration):
+        return "is not a journal of this command"
+    return f"was begun with {name} {other[name]!r}, which is {header[name]!r} now"

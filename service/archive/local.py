@@ -1,92 +1,70 @@
-"""The engine of this machine: a process for each CPU, with a model of its own.
+"""Predicts files on this machine: one process for each CPU, each with a model of its own.
 
-Threads would share one interpreter, whose lock is held for much of the decoding: two of them decode DICOM no faster than one.
+Threads would share one interpreter, whose lock is held for much of the decoding: two threads decode DICOM no faster than one.
 """
 
 import math
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 
-from service import machine
-from service.archive.entries import Line, Reader
-from service.errors import MedXferError
+from service.archive.entries import Entry, predict_file
+from service.engine.engine import Engine
+from service.errors import ArchiveError
 from service.model.artefact import Artefact
+from service.settings import Settings
 
-BLOCK = 16  # files that a process is given at once: a kill costs their work, a single one would cost more to hand over
-AHEAD = 4  # blocks a process, so that a slow one does not hold up the others
+BLOCK = 16  # files sent to a process at once: a kill loses their work, but sending single files would cost more
 
-_reader: Reader  # of a process of the pool
-
-
-class WorkerLost(MedXferError):
-    """A process of the pool was killed, or crashed."""
+_engine: Engine  # of a worker process
 
 
-def here(artefact: Artefact, files: dict[str, str], workers: int | None) -> Generator[Line, None, None]:
-    """In order. Raises ArtefactError: the model does not load; WorkerLost."""
-    reader = Reader(artefact)
-    workers = min(workers or machine.available_cpus(), math.ceil(len(files) / BLOCK))
+def predict_files(engine: Engine, files: dict[str, str], workers: int | None) -> Generator[Entry, None, None]:
+    """Entries in the order of `files`. Raises ArchiveError if a worker process dies."""
+    workers = min(workers or engine.cpus, math.ceil(len(files) / BLOCK))
     if workers > 1:
-        yield from _by_pool(artefact, files, workers)
-        return
-    for name, path in files.items():
-        yield reader.read(Path(path), name)
+        yield from _predict_in_pool(engine, files, workers)
+    else:
+        for name, path in files.items():
+            yield predict_file(engine, name, path)
 
 
-def _by_pool(artefact: Artefact, files: dict[str, str], workers: int) -> Iterator[Line]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (artefact,))
-    waiting = deque[Future[list[Line]]]()
-    remaining = iter(files.items())
+def _predict_in_pool(engine: Engine, files: dict[str, str], workers: int) -> Iterator[Entry]:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (engine.artefact, engine.settings))
     try:
-        while block := list(islice(remaining, BLOCK)):
-            with _uninterrupted():
-                waiting.append(pool.submit(_read, block))
-            if len(waiting) > AHEAD * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        # The workers inherit that SIGINT is blocked. They never see a Ctrl-C: this process ends them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        entries = pool.map(_predict_file, files.keys(), files.values(), chunksize=BLOCK)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield from entries
     except (KeyboardInterrupt, GeneratorExit):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending; a second one would break that off, and wait for ever
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the clean-up, which then waits for ever
         for process in list(pool._processes.values()):
-            process.kill()  # what they have in work is not known yet, and is read again
+            process.kill()  # their unfinished files are not in the journal, so the next run reads them
         raise
     except BrokenProcessPool as error:
-        raise WorkerLost("a worker was killed, for want of memory perhaps; the same command goes on from here") from error
+        message = "a worker was killed, perhaps for lack of memory; the same command goes on from here"
+        raise ArchiveError(message) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """By Ctrl-C, which comes right afterwards. A process that is started meanwhile never sees one: this one ends it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def _start_worker(artefact: Artefact, settings: Settings) -> None:
+    global _engine
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _engine = Engine(artefact, settings)
 
 
-def _begin(artefact: Artefact) -> None:
-    global _reader
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _reader = Reader(artefact)
-
-
-def _end_with_parent() -> None:
-    """A pool's processes would outlive one that is killed."""
+def _exit_with_parent() -> None:
+    """Without this, workers would outlive a parent that is killed."""
     if parent := parent_process():
         parent.join()
         os._exit(1)
 
 
-def _read(block: list[tuple[str, str]]) -> list[Line]:
-    return [_reader.read(Path(path), name) for name, path in block]
+def _predict_file(name: str, path: str) -> Entry:
+    return predict_file(_engine, name, path)

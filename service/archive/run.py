@@ -1,6 +1,7 @@
-"""Whole archives: every image that a folder or a glob names, on this machine or on a Ray cluster. `--help` says how."""
+"""Predicts every image of a folder or glob, on this machine or on a Ray cluster, and writes one file of results."""
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -8,91 +9,87 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-from service import machine
-from service.archive import formats, local, progress
-from service.archive.entries import Line, Row
-from service.archive.files import check_root, find, written
-from service.archive.journal import Header, Known, Part
-from service.errors import MedXferError
-from service.model.artefact import Artefact, read_artefact, read_description
+from tqdm import tqdm
+
+from service.archive import files, formats, local
+from service.archive.entries import Entry
+from service.archive.journal import open_journal
+from service.engine.engine import Engine
+from service.errors import ArchiveError
 from service.model.prediction import DISCLAIMER
-from service.model.variant import choose_variant
 from service.settings import read_settings
 
-Files: TypeAlias = dict[str, str]  # where each is, by what results call it
-Engine: TypeAlias = Callable[[Artefact, Files, int | None], Generator[Line, None, None]]
+MAX_NAMED = 20  # refused files; the results name all of them
+LINE_SECONDS = 30
 
-
-class EngineMissing(MedXferError):
-    """It is not installed."""
+PredictFiles: TypeAlias = Callable[[Engine, dict[str, str], int | None], Generator[Entry, None, None]]
 
 
 def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
-    """The exit code. Raises MedXferError: it cannot begin, or not go on."""
+    """Returns the exit code: 1 if a file was refused, otherwise 0. Raises MedXferError if the run cannot begin or go on."""
     formats.check(out)
-    answer = _engine(engine)
-    artefact, header = _model(images)
-    paths = find(images)
-    with closing(Part(out.with_name(out.name + ".part"), header)) as part:
-        left = _left(paths, part.known())
-        before = len(paths) - len(left)
-        print(f"{len(paths):,} files, {before:,} answered before; model {header.model}, variant {header.variant}\n{DISCLAIMER}")
+    predict_files = _predict_files(engine)
+    model = Engine.load(read_settings(os.environ))
+    root, paths = files.find_root(images), files.find(images)
+    header = {
+        "images": files.utf8_name(str(Path(images).absolute())),
+        "model": model.artefact.description.name,
+        "variant": model.artefact.variant,
+        "sha256": model.artefact.sha256,
+        "description_sha256": model.artefact.description_sha256,  # of model.json, which holds the thresholds
+    }
+    with open_journal(out.with_name(out.name + ".part"), header) as journal:
+        remaining = {name: path for name, path in paths.items() if not journal.has(name, path)}
+        finished = len(paths) - len(remaining)
+        print(f"{len(paths):,} files, {finished:,} answered before; model {header['model']}, variant {header['variant']}")
+        print(DISCLAIMER)
         start = time.monotonic()
-        with closing(answer(artefact, left, workers)) as lines:
-            for line in progress.shown(lines, before=before, total=len(paths)):
-                part.add(line)
-        check_root(images)  # else a share that went away would make a result of files that cannot be read
-        rate = len(left) / (time.monotonic() - start)
-        problems = Counter[str]()
-        formats.write(out, _counted(part.rows(paths), problems), artefact.description.labels)
-        part.remove()
+        with closing(predict_files(model, remaining, workers)) as entries:
+            for entry in _show_progress(entries, finished, len(paths)):
+                journal.add(entry)
+        if not root.exists():  # a share that went away must not give results in which no file can be read
+            raise ArchiveError(f"{root}: has gone meanwhile; once it is back, the same command goes on")
+        rate = len(remaining) / (time.monotonic() - start)
+        formats.write(out, journal.entries(paths), model.artefact.description.labels)
+        problems = Counter(entry.problem for entry in journal.entries(paths) if entry.problem)
+        journal.path.unlink()
     print(f"{out}: {len(paths):,} rows, {problems.total():,} of them refused; {rate:.1f} images/s")
     for problem, count in problems.most_common():
         print(f"  {count:,} × {problem}")
     return int(problems.total() > 0)
 
 
-def _engine(name: str) -> Engine:
-    if name == "local":
-        return local.here
+def _predict_files(engine: str) -> PredictFiles:
+    if engine == "local":
+        return local.predict_files
     try:
         from service.archive import ray
     except ImportError as error:
-        raise EngineMissing(f"--engine ray: {error}: pip install 'ray[data]>=2.60'") from error
-    return ray.on_cluster
+        raise ArchiveError(f"--engine ray: {error}: pip install 'ray[data]>=2.60'") from error
+    return ray.predict_files
 
 
-def _model(images: str) -> tuple[Artefact, Header]:
-    """As the service would choose it, and what a run with it begins with."""
-    settings = read_settings(os.environ)
-    description = read_description(Path(settings.model))
-    choice = choose_variant(settings.variant, description.variants, machine.int8_instructions())
-    artefact = read_artefact(Path(settings.model), choice.variant)
-    header = Header(
-        images=written(str(Path(images).absolute())),
-        model=description.name,
-        variant=choice.variant,
-        sha256=artefact.sha256,
-        description_sha256=artefact.description_sha256,
-    )
-    return artefact, header
+def _show_progress(entries: Iterable[Entry], finished: int, total: int) -> Iterator[Entry]:
+    """Yields the entries. Shows a bar on a terminal, otherwise a line now and then, and names refused files."""
 
+    def show(text: str) -> None:
+        tqdm.write(text, file=sys.stderr)  # above the bar
 
-def _left(files: Files, known: dict[str, Known]) -> Files:
-    """Those that nothing is known of, or that have changed since."""
-    return {name: path for name, path in files.items() if name not in known or not _is_as(known[name], Path(path))}
-
-
-def _is_as(known: Known, path: Path) -> bool:
-    try:
-        facts = path.stat()
-    except OSError:
-        return False
-    return (known.bytes, known.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
-
-
-def _counted(rows: Iterable[Row], problems: Counter[str]) -> Iterator[Row]:
-    for row in rows:
-        if row.problem:
-            problems[row.problem] += 1
-        yield row
+    refused, start = 0, time.monotonic()
+    last_line = start
+    with tqdm(total=total, initial=finished, unit=" files", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+        for count, entry in enumerate(entries, 1):
+            yield entry
+            if entry.problem:
+                refused += 1
+                bar.set_postfix_str(f"{refused:,} refused", refresh=False)
+                if refused <= MAX_NAMED:
+                    show(f"{entry.path if entry.path.isprintable() else repr(entry.path)}: {entry.detail}")
+                if refused == MAX_NAMED:
+                    show("further refused files are named only in the results")
+            bar.update()
+            now = time.monotonic()
+            if bar.disable and now - last_line >= LINE_SECONDS:
+                last_line = now
+                seconds = (now - start) / count * (total - finished - count)
+                show(f"{finished + count:,} of {total:,} files, {refused:,} refused, {seconds:.0f} s left")

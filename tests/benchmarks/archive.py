@@ -20,11 +20,13 @@ import numpy as np
 
 from service import machine
 from service.archive import files, local
-from service.archive.entries import Line
+from service.archive.entries import Entry
+from service.engine.engine import Engine
 from service.images.decode import decode_image
 from service.model.artefact import Artefact, read_artefact
 from service.model.classifier import Classifier
 from service.model.variant import choose_variant
+from service.settings import Settings
 from tests.benchmarks import client, results, servers
 from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
@@ -86,12 +88,15 @@ def turn(model: Artefact, kind: Kind) -> Iterable[tuple[str, float]]:
     alone = one_by_one(model, kind.paths, SECONDS)
     yield ALONE, alone
     for workers in (1, 2):
-        yield here(workers), entries_per_second(local.here, model, kind.paths, round(alone * SECONDS * workers), workers)
+        yield (
+            here(workers),
+            entries_per_second(local.predict_files, model, kind.paths, round(alone * SECONDS * workers), workers),
+        )
     for workers in (1, 2):
         count = max(round(alone * SECONDS * workers), 6 * workers * ray.BLOCK)
         yield (
             f"Ray, {workers} worker{'s' * (workers > 1)}",
-            entries_per_second(ray.on_cluster, model, kind.paths, count, workers),
+            entries_per_second(ray.predict_files, model, kind.paths, count, workers),
         )
     with running_service(log_level="warning") as service:
         request = client.request(kind.paths[0].name, kind.paths[0].read_bytes(), "application/octet-stream")
@@ -112,14 +117,14 @@ def one_by_one(model: Artefact, paths: list[Path], seconds: float) -> float:
 
 
 def entries_per_second(
-    engine: Callable[[Artefact, dict[str, str], int], Generator[Line, None, None]],
+    predict_files: Callable[[Engine, dict[str, str], int], Generator[Entry, None, None]],
     model: Artefact,
     paths: list[Path],
     count: int,
     workers: int,
 ) -> float:
-    named = {str(number): str(paths[number % len(paths)]) for number in range(count)}
-    times = [time.perf_counter() for _ in engine(model, named, workers)]
+    files = {str(number): str(paths[number % len(paths)]) for number in range(count)}
+    times = [time.perf_counter() for _ in predict_files(Engine(model, Settings()), files, workers)]
     first = next(index for index, at in enumerate(times) if index >= count / LEFT_OUT and at > times[index - 1] + 1e-3)
     return (count - first) / (times[-1] - times[first - 1])
 

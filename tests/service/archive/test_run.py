@@ -1,4 +1,4 @@
-"""`python -m service predict`: what it reads, writes and says."""
+"""`python -m service predict`: what it reads, writes and prints."""
 
 import csv
 import os
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from service.archive import progress
+from service.archive import run
 from service.archive.entries import MAX_BYTES
-from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, grey
-from tests.service.archive.archives import Predict, command, read
+from tests.conftest import ROOT, dicom_of, encode, grey
+from tests.service.archive.conftest import ENVIRONMENT, Predict, command, read
 
 COLUMNS = [
     *("path", "bytes", "sha256", "label", "confidence", "probability_NORMAL", "probability_PNEUMONIA", "uncertain"),
@@ -29,8 +29,8 @@ def test_a_row_has_the_bits_of_the_services_answer(predict: Predict, client: htt
         "b/d": dicom_of(grey(400, 300, 2), PatientAge="050Y", BodyPartExamined="FOOT"),
         "e.png": encode(Image.new("L", (300, 200), 7)),
     }
+    (tmp_path / "in/b").mkdir(parents=True)
     for name, data in images.items():
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_bytes(data)
     done = predict(tmp_path / "in", tmp_path / "out.jsonl")
     assert done.code == 0, done.stderr
@@ -51,13 +51,12 @@ def test_bad_files_get_a_row_with_the_services_problem_and_stop_nothing(
     good, folder = encode(grey(300, 260)), tmp_path / "in"
     folder.mkdir()
     bad = {"a.png": b"", "b.jpg": b"no image", "c.png": good[: len(good) // 2], "d.png": encode(Image.new("L", (20, 20)))}
-    for name, data in bad.items():
+    for name, data in {**bad, "h.png": good}.items():
         (folder / name).write_bytes(data)
     os.mkfifo(folder / "e.png")
     (folder / "f.png").symlink_to("nowhere")
     with (folder / "g.dcm").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    (folder / "h.png").write_bytes(good)
     done = predict(folder, tmp_path / "out.jsonl")
     *refused, last = read(tmp_path / "out.jsonl")
     assert done.code == 1
@@ -68,12 +67,11 @@ def test_bad_files_get_a_row_with_the_services_problem_and_stop_nothing(
         problem = client.post("/predict", content=data).json()
         assert (row["problem"], row["detail"], row["label"]) == (problem["type"], problem["detail"], None)
     assert [row["problem"] for row in refused[4:]] == ["urn:medxfer:problem:unreadable-file"] * 3
-    assert "not a regular file" in refused[4]["detail"]
-    assert "No such file" in refused[5]["detail"]
-    assert f"at most {MAX_BYTES:,} are read" in refused[6]["detail"]
+    for row, reason in zip(refused[4:], ["not a regular file", "No such file", f"at most {MAX_BYTES:,} are read"], strict=True):
+        assert reason in row["detail"]
 
 
-def test_the_formats_say_the_same(predict: Predict, folder: Path, tmp_path: Path) -> None:
+def test_all_formats_hold_the_same(predict: Predict, folder: Path, tmp_path: Path) -> None:
     (folder / "39.png").write_bytes(b"no image")
     Image.fromarray(grey(300, 100)).save(folder / "38.png")
     for suffix in ("csv", "jsonl", "parquet"):
@@ -91,46 +89,53 @@ def as_csv(value: object) -> str:
     return " | ".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def test_odd_names_survive(predict: Predict, tmp_path: Path) -> None:
-    data = encode(grey(64, 64))
-    names = [b"-a b.png", b"new\nline.png", "ü,\"'.png".encode(), b"\xff\xfe.png", rb"\xff.png", b"=1+1.png", b"\x1b[2J.png"]
+def test_odd_names_survive_in_every_format(predict: Predict, tmp_path: Path) -> None:
+    names = [
+        b"-a b.png",
+        b"new\nline.png",
+        b"a\rb.png",
+        "ü,\"'.png".encode(),
+        b"\xff\xfe\x1b[2J.png",
+        rb"\xff.png",
+        b"=1+1.png",
+    ]
     (tmp_path / "in").mkdir()
     for name in names:
-        (tmp_path / "in" / os.fsdecode(name)).write_bytes(data)
-    (tmp_path / "in" / os.fsdecode(b"bad\xff\x1b[2J.png")).touch()
+        (tmp_path / "in" / os.fsdecode(name)).touch()
     for suffix in ("csv", "jsonl", "parquet"):
         done = predict(tmp_path / "in", tmp_path / f"out.{suffix}")
         assert done.code == 1
         assert "\x1b" not in done.stderr
     paths = [row["path"] for row in read(tmp_path / "out.jsonl")]
-    assert paths == sorted(paths)
-    assert set(paths) > {"-a b.png", "new\nline.png", "ü,\"'.png", r"\xff\xfe.png", r"\\xff.png", "=1+1.png"}
+    assert paths == sorted(
+        ["-a b.png", "new\nline.png", "a\rb.png", "ü,\"'.png", "\\xff\\xfe\x1b[2J.png", r"\\xff.png", "=1+1.png"]
+    )
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         assert [row["path"] for row in csv.DictReader(file)] == paths
     assert parquet.read_table(tmp_path / "out.parquet")["path"].to_pylist() == paths
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [("out.xlsx", ".csv, .jsonl, .parquet"), ("out", ".csv"), ("there.csv", "is there already"), ("dir.csv", "is a folder"),
      ("no/out.csv", "nothing can be written"), ("there.csv/out.csv", "nothing can be written")],
 )  # fmt: skip
-def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read(
-    predict: Predict, tmp_path: Path, folder: Path, name: str, said: str
+def test_results_that_cannot_be_written_are_refused_before_anything_is_read(
+    predict: Predict, tmp_path: Path, folder: Path, name: str, reason: str
 ) -> None:
     (tmp_path / "there.csv").write_text("mine")
     (tmp_path / "dir.csv").mkdir()
     done = predict(folder, tmp_path / name)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"medxfer: --out {tmp_path / name}: ")
-    assert said in done.stderr
+    assert reason in done.stderr
     assert (tmp_path / "there.csv").read_text() == "mine"
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_what_cannot_begin_says_why_and_leaves_nothing(predict: Predict, tmp_path: Path, folder: Path) -> None:
+def test_a_run_that_cannot_begin_gives_the_reason_and_leaves_nothing(predict: Predict, tmp_path: Path, folder: Path) -> None:
     out = tmp_path / "out.csv"
-    for done, said in (
+    for done, reason in (
         (predict(tmp_path / "none", out), "no such file or folder"),
         (predict(folder / "*.gif", out), "no images in there"),
         (predict(folder, out, MEDXFER_MODEL="nowhere"), "no such folder"),
@@ -139,45 +144,32 @@ def test_what_cannot_begin_says_why_and_leaves_nothing(predict: Predict, tmp_pat
         (predict(folder, out, "--engine", "spark"), "invalid choice"),
     ):
         assert done.code == 2
-        assert said in done.stderr
+        assert reason in done.stderr
         assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
+    assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
-def test_a_carriage_return_in_a_name_makes_no_row_of_its_own(predict: Predict, tmp_path: Path) -> None:
-    (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "a\rb.png").write_bytes(b"no image")
-    predict(tmp_path / "odd", tmp_path / "out.csv")
-    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == ["a\rb.png"]
-
-
-def test_a_terminal_sees_a_bar_and_the_refused_files_above_it(folder: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar_and_the_refused_files_above_it(folder: Path, tmp_path: Path) -> None:
     (folder / "00.png").write_bytes(b"no image")
     terminal, end = os.openpty()
     termios.tcsetwinsize(end, (24, 100))
-    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)}
-    with os.fdopen(terminal, "rb", buffering=0) as seen:
-        subprocess.run(command(folder, tmp_path / "out.csv"), cwd=ROOT, env=environment, stderr=end, check=False)
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        subprocess.run(command(folder, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, stderr=end, check=False)
         os.close(end)
-        shown = seen.read(65_536).decode()
+        shown = screen.read(65_536).decode()
     assert "00.png: the content is neither JPEG nor PNG nor DICOM" in shown
     assert "40/40" in shown
     assert "1 refused" in shown
 
 
-def test_an_archive_that_is_read_line_by_line_says_how_far_it_is(
-    predict: Predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+def test_a_log_gets_lines_of_progress(predict: Predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LINE_SECONDS", 0)
+    assert "39 of 40 files, 0 refused, " in predict(folder, tmp_path / "out.csv").stderr
+
+
+def test_many_refused_files_do_not_flood_the_terminal(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"no image")
     done = predict(folder, tmp_path / "out.csv")
-    assert "39 of 40 files, 0 refused, " in done.stderr
-
-
-def test_hundreds_of_refused_files_do_not_flood_the_terminal(predict: Predict, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for number in range(300):
-        (tmp_path / "in" / f"{number:03}.png").write_bytes(b"no image")
-    done = predict(tmp_path / "in", tmp_path / "out.csv")
-    assert "300 × urn:medxfer:problem:unsupported-image" in done.stdout
-    assert len(done.stderr.splitlines()) == progress.MOST_NAMED + 1
+    assert "40 × urn:medxfer:problem:unsupported-image" in done.stdout
+    assert len(done.stderr.splitlines()) == run.MAX_NAMED + 1

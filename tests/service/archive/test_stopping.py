@@ -1,5 +1,6 @@
-"""Nothing stops `python -m service predict` for good, nor makes it say what is not so."""
+"""Interrupted runs of `python -m service predict` resume, and never give wrong results."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from service.archive.entries import Entry
+from service.archive.journal import open_journal
 from service.model.artefact import write_sums
 from tests.benchmarks import processes
 from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
-from tests.service.archive.archives import Predict, begun, command, part_of, read
+from tests.service.archive.conftest import ENVIRONMENT, Predict, command, interrupted, journal_of, read
+
+GOES_ON = "the same command goes on from here\n"
 
 
-@pytest.mark.parametrize("lines", [1, 2, 20, 41])
-def test_a_run_that_is_killed_goes_on_to_the_same_results(predict: Predict, folder: Path, tmp_path: Path, lines: int) -> None:
+@pytest.mark.parametrize("lines", [1, 20, 41])
+def test_a_killed_run_resumes_to_the_same_results(predict: Predict, folder: Path, tmp_path: Path, lines: int) -> None:
     out = tmp_path / "out.jsonl"
-    with begun(folder, out, lines) as process:
+    with interrupted(folder, out, lines) as process:
         process.kill()
     assert not out.exists()
     resumed = predict(folder, out)
@@ -34,130 +39,59 @@ def test_a_run_that_is_killed_goes_on_to_the_same_results(predict: Predict, fold
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out.jsonl", "whole.jsonl"]
 
 
-def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(predict: Predict, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "lines"), [(1, 5), (3, 33)])
+def test_ctrl_c_ends_all_processes_with_130_and_one_line(
+    predict: Predict, folder: Path, tmp_path: Path, workers: int, lines: int
+) -> None:
     out = tmp_path / "out.csv"
-    with begun(folder, out, 5) as process:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on" in errors
-    assert "Traceback" not in errors
+    with interrupted(folder, out, lines, "--workers", workers) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)  # waits until no process is left that holds the pipe
+    assert (process.returncode, errors) == (130, f"medxfer: interrupted; {GOES_ON}")
     assert not out.exists()
     assert predict(folder, out).code == 0
 
 
-def test_a_second_ctrl_c_does_not_keep_it_from_ending(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 5, "--workers", 2) as process:
-        for _ in range(2):
-            os.killpg(process.pid, signal.SIGINT)
-            time.sleep(0.05)
+def test_a_second_ctrl_c_does_not_keep_a_run_from_ending(folder: Path, tmp_path: Path) -> None:
+    with interrupted(folder, tmp_path / "out.csv", 33, "--workers", 2) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        while len(workers_of(process)) == 2:  # until the first one takes effect
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[int]:
+    """Without multiprocessing's resource tracker. A process that has ended has no command line."""
+    workers = []
+    for pid in processes.tree(process.pid):
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                workers.append(pid)
+    return workers
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_all_processes_end_with_the_first(
+    predict: Predict, folder: Path, tmp_path: Path, stop: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out.csv"
+    with interrupted(folder, out, 33, "--workers", 3) as process:
+        assert len(workers_of(process)) == 3
+        process.send_signal(stop)  # to the first alone
+        process.communicate(timeout=30)  # waits until no process is left that holds the pipe
+    assert process.returncode == code
+    assert "32 answered before" in predict(folder, out).stdout
+
+
+def test_a_killed_worker_ends_the_run_with_a_reason(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with interrupted(folder, out, 33, "--workers", 3) as process:
+        os.kill(max(workers_of(process), key=processes.cpu_seconds), signal.SIGKILL)  # one that is at work
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (2, f"medxfer: a worker was killed, perhaps for lack of memory; {GOES_ON}")
     assert predict(folder, out).code == 0
-
-
-@pytest.fixture
-def part(folder: Path, tmp_path: Path) -> bytes:
-    """What a run left that was killed."""
-    with begun(folder, tmp_path / "out.jsonl", 10) as process:
-        process.kill()
-    return part_of(tmp_path / "out.jsonl").read_bytes()
-
-
-def test_a_part_that_is_cut_or_damaged_costs_only_what_comes_after(
-    predict: Predict, folder: Path, tmp_path: Path, part: bytes
-) -> None:
-    out, lines = tmp_path / "out.jsonl", part.splitlines(keepends=True)
-    predict(folder, tmp_path / "whole.jsonl")
-    for damaged, kept in (
-        (b"", 0),
-        (part[:20], 0),
-        (lines[0], 0),
-        (b"".join(lines[:4]) + lines[4][:-1], 3),
-        (b"".join(lines[:4]) + lines[4][:30], 3),
-        (b"".join(lines[:4]) + bytes(500) + b"\n" + lines[5], 3),
-        (b"".join(lines[:4]) + b"\xff\xfe\n" + lines[5], 3),
-        (b"".join([*lines[:4], *lines[1:4]]), 3),
-    ):
-        out.unlink(missing_ok=True)
-        part_of(out).write_bytes(damaged)
-        assert f"40 files, {kept} answered before" in predict(folder, out).stdout
-        assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-
-
-def test_what_another_run_left_is_refused_and_left_alone(predict: Predict, folder: Path, tmp_path: Path, part: bytes) -> None:
-    out = tmp_path / "out.jsonl"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/a.png").write_bytes(encode(grey(64, 64)))
-    other_model = shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
-    change_threshold(other_model)
-    for done, said in (
-        (predict(folder, out, MEDXFER_VARIANT="fp32"), "variant"),
-        (predict(tmp_path / "other", out), "images"),
-        (predict(folder, out, MEDXFER_MODEL=str(other_model)), "description_sha256"),
-    ):
-        assert done.code == 2
-        assert done.stderr.startswith(f"medxfer: {part_of(out)}: was begun with {said} ")
-        assert part_of(out).read_bytes() == part
-    part_of(out).write_bytes(b"mine")
-    assert "no file of this command" in predict(folder, out).stderr
-    assert part_of(out).read_bytes() == b"mine"
-
-
-def change_threshold(model: Path) -> None:
-    description = json.loads((model / "model.json").read_bytes())
-    description["thresholds"]["screening"] /= 2
-    (model / "model.json").write_text(json.dumps(description))
-    write_sums(model, ["model.json", *(variant["file"] for variant in description["variants"].values())])
-
-
-def test_what_changed_came_or_went_meanwhile_is_in_the_results_as_it_is_now(
-    predict: Predict, folder: Path, tmp_path: Path, part: bytes
-) -> None:
-    out = tmp_path / "out.jsonl"
-    (folder / "00.png").write_bytes(encode(grey(300, 260, 99)))
-    (folder / "01.png").unlink()
-    (folder / "new.png").write_bytes(b"no image")
-    assert predict(folder, out).code == 1
-    predict(folder, tmp_path / "anew.jsonl")
-    assert out.read_bytes() == (tmp_path / "anew.jsonl").read_bytes()
-
-
-def test_what_could_not_be_read_is_tried_again(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    (folder / "00.png").unlink()
-    (folder / "00.png").symlink_to("missing.bin")
-    with begun(folder, tmp_path / "out.jsonl", 10) as process:
-        process.kill()
-    (folder / "missing.bin").write_bytes(encode(grey(300, 260)))
-    assert predict(folder, tmp_path / "out.jsonl").code == 0
-
-
-def test_two_runs_do_not_write_the_same_results(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    with begun(folder, tmp_path / "out.csv", 41):
-        second = predict(folder, tmp_path / "out.csv")
-    assert second.code == 2
-    assert "another run is writing it" in second.stderr
-
-
-def test_a_full_disk_ends_it_with_a_reason_and_it_goes_on_once_there_is_room(
-    predict: Predict, folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.jsonl"
-    limited = subprocess.run(
-        command(folder, out),
-        cwd=ROOT,
-        env={**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000)),  # as if the disk had no more
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert limited.returncode == 2
-    assert limited.stderr == f"medxfer: {part_of(out)}: File too large\n"
-    assert not out.exists()
-    assert predict(folder, out).code == 0
-    assert len(read(out)) == 40
 
 
 def test_several_processes_give_the_same(predict: Predict, folder: Path, tmp_path: Path) -> None:
@@ -166,51 +100,119 @@ def test_several_processes_give_the_same(predict: Predict, folder: Path, tmp_pat
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "three.csv").read_bytes()
 
 
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_all_processes_end_with_the_first(
-    predict: Predict, folder: Path, tmp_path: Path, stop: signal.Signals, code: int
+@pytest.fixture
+def journal(folder: Path, tmp_path: Path) -> bytes:
+    """The journal of a killed run."""
+    with interrupted(folder, tmp_path / "out.jsonl", 10) as process:
+        process.kill()
+    return journal_of(tmp_path / "out.jsonl").read_bytes()
+
+
+def test_a_damaged_journal_costs_only_the_damaged_line_and_what_follows(tmp_path: Path) -> None:
+    header, path = {"images": "/archive"}, tmp_path / "out.csv.part"
+    entries = [Entry(path=f"{number}.png", detail="é\n", model="", variant="", model_sha256="") for number in range(5)]
+    with open_journal(path, header) as journal:
+        for entry in entries:
+            journal.add(entry)
+    lines = path.read_bytes().splitlines(keepends=True)
+    four = b"".join(lines[:4])
+    for damaged, kept in (
+        (b"", 0),
+        (lines[0][:9], 0),
+        (lines[0], 0),
+        (four + lines[4][:-1], 3),
+        (four + lines[4][:30], 3),
+        (four + bytes(500) + b"\n" + lines[5], 3),
+        (four + b"\xff\xfe\n" + lines[5], 3),
+        (four + b"".join(lines[1:4]), 3),
+    ):
+        path.write_bytes(damaged)
+        with open_journal(path, header) as journal:
+            assert len(journal.finished) == kept
+            for entry in entries[kept:]:
+                journal.add(entry)
+        with open_journal(path, header) as journal:
+            assert list(journal.entries(entry.path for entry in entries)) == entries
+
+
+def test_the_journal_of_another_run_is_refused_and_left_alone(
+    predict: Predict, folder: Path, tmp_path: Path, journal: bytes
 ) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 33, "--workers", 3) as process:
-        assert len(processes.tree(process.pid)) > 3
-        process.send_signal(stop)  # to the first alone
-        _, errors = process.communicate(timeout=30)  # waits until none is left that holds the pipe
-    assert process.returncode == code
-    assert "Traceback" not in errors
-    assert "32 answered before" in predict(folder, out).stdout
+    out = tmp_path / "out.jsonl"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.png").write_bytes(encode(grey(64, 64)))
+    for done, difference in (
+        (predict(folder, out, MEDXFER_VARIANT="fp32"), "variant"),
+        (predict(tmp_path / "other", out), "images"),
+        (predict(folder, out, MEDXFER_MODEL=str(model_with_another_threshold(tmp_path))), "description_sha256"),
+    ):
+        assert done.code == 2
+        assert done.stderr.startswith(f"medxfer: {journal_of(out)}: was begun with {difference} ")
+        assert journal_of(out).read_bytes() == journal
+    journal_of(out).write_bytes(b"mine")
+    assert "is not a journal of this command" in predict(folder, out).stderr
+    assert journal_of(out).read_bytes() == b"mine"
 
 
-def test_a_ctrl_c_that_reaches_all_processes_leaves_no_traceback(folder: Path, tmp_path: Path) -> None:
-    with begun(folder, tmp_path / "out.csv", 33, "--workers", 3) as process:
-        for each in processes.tree(process.pid):
-            os.kill(each, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "medxfer: interrupted; the same command goes on from here\n")
+def model_with_another_threshold(tmp_path: Path) -> Path:
+    model = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    description = json.loads((model / "model.json").read_bytes())
+    description["thresholds"]["screening"] /= 2
+    (model / "model.json").write_text(json.dumps(description))
+    write_sums(model, ["model.json", *(variant["file"] for variant in description["variants"].values())])
+    return model
 
 
-def test_a_worker_that_is_killed_ends_the_run_with_a_reason(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    with begun(folder, out, 33, "--workers", 3) as process:
-        os.kill(processes.tree(process.pid)[-1], signal.SIGKILL)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert errors == "medxfer: a worker was killed, for want of memory perhaps; the same command goes on from here\n"
+def test_files_that_changed_came_or_went_meanwhile_are_in_the_results_as_they_are_now(
+    predict: Predict, folder: Path, tmp_path: Path, journal: bytes
+) -> None:
+    (folder / "00.png").write_bytes(encode(grey(300, 260, 99)))
+    (folder / "01.png").unlink()
+    (folder / "new.png").write_bytes(b"no image")
+    assert predict(folder, tmp_path / "out.jsonl").code == 1
+    predict(folder, tmp_path / "anew.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "anew.jsonl").read_bytes()
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    (folder / "00.png").unlink()
+    (folder / "00.png").symlink_to("missing.bin")
+    with interrupted(folder, tmp_path / "out.jsonl", 10) as process:
+        process.kill()
+    (folder / "missing.bin").write_bytes(encode(grey(300, 260)))
+    assert predict(folder, tmp_path / "out.jsonl").code == 0
+
+
+def test_two_runs_do_not_write_the_same_results(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    with interrupted(folder, tmp_path / "out.csv", 5) as process:
+        process.send_signal(signal.SIGSTOP)  # so that it cannot end before the second one begins
+        second = predict(folder, tmp_path / "out.csv")
+    assert second.code == 2
+    assert "another run is writing it" in second.stderr
+
+
+def test_a_full_disk_ends_the_run_with_a_reason_and_it_resumes_once_there_is_room(
+    predict: Predict, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    limited = subprocess.run(
+        command(folder, out),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000)),  # as if the disk had no more
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (limited.returncode, limited.stderr) == (2, f"medxfer: {journal_of(out)}: File too large\n")
+    assert not out.exists()
     assert predict(folder, out).code == 0
+    assert len(read(out)) == 40
 
 
-def test_a_cluster_that_is_not_there_is_said_at_once(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is an extra, and is not installed here")
-    environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), "RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
-    line = command(folder, tmp_path / "out.csv", "--engine", "ray")
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr == f"medxfer: RAY_ADDRESS={environment['RAY_ADDRESS']}: cannot connect: Connection refused\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
-
-
-def test_an_archive_that_goes_away_meanwhile_is_no_result(predict: Predict, folder: Path, tmp_path: Path) -> None:
+def test_an_archive_that_goes_away_meanwhile_gives_no_results(predict: Predict, folder: Path, tmp_path: Path) -> None:
     out, away = tmp_path / "out.csv", tmp_path / "away"
-    with begun(folder, out, 5) as process:
+    with interrupted(folder, out, 5) as process:
         folder.rename(away)
         _, errors = process.communicate(timeout=30)
         away.rename(folder)
@@ -220,8 +222,19 @@ def test_an_archive_that_goes_away_meanwhile_is_no_result(predict: Predict, fold
     assert predict(folder, out).code == 0
 
 
-def test_a_part_that_is_no_file_is_refused(predict: Predict, folder: Path, tmp_path: Path) -> None:
-    os.mkfifo(part_of(tmp_path / "out.csv"))
+def test_a_journal_that_is_not_a_file_is_refused(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(journal_of(tmp_path / "out.csv"))
     done = predict(folder, tmp_path / "out.csv")
     assert done.code == 2
     assert "is not a regular file" in done.stderr
+
+
+def test_a_missing_cluster_is_reported_at_once(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra, and is not installed here")
+    environment = {**ENVIRONMENT, "RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
+    line = command(folder, tmp_path / "out.csv", "--engine", "ray")
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"medxfer: RAY_ADDRESS={environment['RAY_ADDRESS']}: cannot connect: ")
+    assert "Connection refused" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["archive"]
