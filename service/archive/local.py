@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -26,14 +26,10 @@ _engine: Engine  # of a worker process
 def predict_files(engine: Engine, files: dict[str, str], workers: int | None) -> Generator[Entry, None, None]:
     """Entries in the order of `files`. Raises ArchiveError if a worker process dies."""
     workers = min(workers or engine.cpus, math.ceil(len(files) / BLOCK))
-    if workers > 1:
-        yield from _predict_in_pool(engine, files, workers)
-    else:
+    if workers <= 1:
         for name, path in files.items():
             yield predict_file(engine, name, path)
-
-
-def _predict_in_pool(engine: Engine, files: dict[str, str], workers: int) -> Iterator[Entry]:
+        return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (engine.artefact, engine.settings))
     try:
         # The workers inherit that SIGINT is blocked. They never see a Ctrl-C: this process ends them.

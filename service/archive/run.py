@@ -76,7 +76,7 @@ def _show_progress(entries: Iterable[Entry], finished: int, total: int) -> Itera
         tqdm.write(text, file=sys.stderr)  # above the bar
 
     refused, start = 0, time.monotonic()
-    last_line = start
+    next_line = start + LINE_SECONDS
     with tqdm(total=total, initial=finished, unit=" files", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
         for count, entry in enumerate(entries, 1):
             yield entry
@@ -89,7 +89,7 @@ def _show_progress(entries: Iterable[Entry], finished: int, total: int) -> Itera
                     show("further refused files are named only in the results")
             bar.update()
             now = time.monotonic()
-            if bar.disable and now - last_line >= LINE_SECONDS:
-                last_line = now
+            if bar.disable and now >= next_line:
+                next_line = now + LINE_SECONDS
                 seconds = (now - start) / count * (total - finished - count)
                 show(f"{finished + count:,} of {total:,} files, {refused:,} refused, {seconds:.0f} s left")
