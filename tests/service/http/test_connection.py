@@ -1,49 +1,57 @@
-"""Connections that do not do as they should; each of these waits for a deadline, so they wait together."""
+"""Connections of slow, silent and malformed clients. The ones that wait for a deadline do so beside the other tests."""
 
 import contextlib
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import httpx
 import pytest
-from PIL import Image
 
 from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from service.server import KEEP_ALIVE_SECONDS
-from tests.conftest import encode, grey, running_service
+from tests.conftest import encode, grey
+from tests.service.http.helpers import slow_image
+from tests.torture.process import Service, serving
+from tests.torture.wire import chunked, connect, exchange, get, post, request
 
 PNG = encode(grey(120, 100))
-SLOW = encode(Image.new("RGBA", (6300, 6300)), compress_level=1)  # a third of a second to decode
 DEADLINE_SECONDS = 2
-LATE = 1.5  # seconds; for a busy machine
-HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SECONDS = 60  # after which a test fails because its connection is still open
+HEALTH = get("/health")
+CHUNKED_HEAD = request("POST", "/predict", "Transfer-Encoding: chunked", length=False)
 
 
-def post(path: bytes, length: int, body: bytes = b"") -> bytes:
-    return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (path, length, body)
+def half_body(path: str, *headers: str) -> bytes:
+    return request("POST", path, *headers, "Content-Length: 1000", length=False) + b"x"
 
 
 class Stuck(NamedTuple):
-    """`sent` at once, then nothing; `then` is sent after the first answer."""
+    """A client that sends `sent`, and `then` after the first answer, and after that nothing."""
 
     sent: bytes
-    expected_status: int | None  # of the last answer before the end; None: closed without a word
-    at_seconds: float
+    status: int | None  # of the last answer before the end; None if the connection closes without one
+    seconds: float  # at least, from the last byte sent to the end
     then: bytes = b""
+    words: bytes = b""  # in what it received
 
 
+BODY_SECONDS = DEADLINE_SECONDS + GRACE_SECONDS
 STUCK = {
     "nothing": Stuck(b"", None, HEAD_SECONDS),
     "half a head": Stuck(b"GET /health HTTP/1.1\r\nHo", 408, HEAD_SECONDS),
-    "half a body": Stuck(post(b"/predict", 1000, b"x"), 408, DEADLINE_SECONDS + GRACE_SECONDS),
-    "a body that no route reads": Stuck(post(b"/nowhere", 1000, b"x"), 404, DEADLINE_SECONDS + GRACE_SECONDS),
+    "half a body": Stuck(half_body("/predict"), 408, BODY_SECONDS),
+    "half a body, shorter deadline": Stuck(half_body("/predict", "X-Request-Timeout-Ms: 50"), 408, 0.05, words=b"after 50 ms"),
+    "half a body, longer deadline": Stuck(
+        half_body("/predict", "X-Request-Timeout-Ms: 90000"), 408, BODY_SECONDS, words=b"after 2000 ms"
+    ),
+    "a body that no route reads": Stuck(half_body("/nowhere"), 404, BODY_SECONDS),
     "nothing after an answer": Stuck(HEALTH, 200, KEEP_ALIVE_SECONDS),
     "half a head after an answer": Stuck(HEALTH, 408, HEAD_SECONDS, then=b"GET /he"),
-    "half a body after an answer": Stuck(HEALTH, 408, DEADLINE_SECONDS + GRACE_SECONDS, then=post(b"/predict", 1000, b"x")),
+    "half a body after an answer": Stuck(HEALTH, 408, BODY_SECONDS, then=half_body("/predict")),
 }
 
 
@@ -53,106 +61,41 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[httpx.Client]:
-    with running_service(deadline_ms=1000 * DEADLINE_SECONDS) as client:
-        yield client
+def service() -> Iterator[Service]:
+    with serving(deadline_ms=1000 * DEADLINE_SECONDS, lanes=1) as service:
+        yield service
 
 
-@pytest.fixture(scope="module")
-def ended(service: httpx.Client) -> dict[str, Ended]:
-    """All of STUCK at once."""
-    with ThreadPoolExecutor(len(STUCK)) as threads:
-        return dict(zip(STUCK, threads.map(lambda stuck: stay(service, stuck), STUCK.values()), strict=True))
+@pytest.fixture(scope="module", autouse=True)
+def ends(service: Service) -> Iterator[dict[str, "Future[Ended]"]]:
+    """Starts all waits with the first test. Their results are read by the last tests of the file."""
+    with ThreadPoolExecutor() as threads:
+        ends = {name: threads.submit(wait_for_end, service, stuck) for name, stuck in STUCK.items()}
+        yield ends | {"unread answers": threads.submit(read_no_answers, service)}
 
 
-def connect(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=30)
-
-
-def stay(client: httpx.Client, stuck: Stuck) -> Ended:
-    with connect(client) as connection:
+def wait_for_end(service: Service, stuck: Stuck) -> Ended:
+    with connect(service.port, SECONDS) as connection:
         connection.sendall(stuck.sent)
         received = b""
         if stuck.then:
             received = connection.recv(65_536)
             connection.sendall(stuck.then)
         start = time.monotonic()
-        while part := connection.recv(65_536):
-            received += part
+        received += read_all(connection)
         return Ended(time.monotonic() - start, received)
 
 
-@pytest.mark.parametrize("name", STUCK)
-def test_it_is_ended_at_its_deadline_and_told_why(ended: dict[str, Ended], name: str) -> None:
-    stuck, (after_seconds, received) = STUCK[name], ended[name]
-    assert stuck.at_seconds - 0.1 <= after_seconds
-    assert after_seconds <= stuck.at_seconds + GRACE_SECONDS + LATE
-    if stuck.expected_status is None:
-        assert received == b""
-    else:
-        assert int(received.split(b"HTTP/1.1 ")[-1][:3]) == stuck.expected_status
-
-
-def test_a_slow_but_steady_body_is_read_and_answered(service: httpx.Client) -> None:
-    with connect(service) as connection:
-        connection.sendall(post(b"/predict", len(PNG)))
-        for start in range(0, len(PNG), len(PNG) // 10):
-            connection.sendall(PNG[start : start + len(PNG) // 10])
-            time.sleep(0.05)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-
-
-def test_a_connection_whose_answers_nobody_reads_is_ended(service: httpx.Client) -> None:
-    """Once the buffers on the way are full."""
-    with connect(service) as connection:
+def read_no_answers(service: Service) -> Ended:
+    """Sends requests until the connection is reset, which begins once all buffers on the way are full."""
+    with connect(service.port, SECONDS) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        requests = b"GET /model-info HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10
         start = time.monotonic()
-        with pytest.raises((ConnectionError, TimeoutError)):  # reset while sending, sooner or later
-            connection.settimeout(DEADLINE_SECONDS + ANSWER_SECONDS + 10)
+        with contextlib.suppress(ConnectionError):
             while True:
-                connection.sendall(requests)
-                time.sleep(0.05)  # so that they are answered, and not ahead of too many answers
-        assert DEADLINE_SECONDS < time.monotonic() - start <= DEADLINE_SECONDS + ANSWER_SECONDS + HEAD_SECONDS + LATE
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"nonsense\r\n\r\n", 400),
-        (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000, 431),
-    ],
-    ids=["nonsense", "connect", "length", "address", "chunk", "long address", "long header", "many headers", "endless header"],
-)
-def test_what_is_no_request_is_refused_by_a_problem(service: httpx.Client, sent: bytes, status: int) -> None:
-    with connect(service) as connection:
-        connection.sendall(sent)
-        received = b""
-        while part := connection.recv(65_536):
-            received += part
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert b"application/problem+json" in head
-    problem = json.loads(body)
-    assert problem["status"] == status
-    assert f"x-request-id: {problem['request_id']}".encode() in head
-
-
-def test_a_head_may_come_in_pieces(service: httpx.Client) -> None:
-    head = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %b\r\n" % (number, b"a" * 250) for number in range(80))
-    with connect(service) as connection:
-        for start in range(0, len(head), 1000):
-            connection.sendall(head[start : start + 1000])
-            time.sleep(0.01)
-        connection.sendall(b"\r\n")
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+                connection.sendall(get("/model-info") * 10)
+                time.sleep(0.05)  # so that they are answered, and are not too many ahead of their answers
+        return Ended(time.monotonic() - start, b"")
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -166,81 +109,122 @@ def statuses(received: bytes) -> list[int]:
     return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
 
 
-def test_what_goes_wrong_behind_a_request_does_not_take_its_answer(service: httpx.Client) -> None:
-    """It is in work when the rest comes; nothing is answered but the one, and the connection is ended."""
-    for rest in (b"nonsense\r\n\r\n", b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"):
-        with connect(service) as connection:
-            connection.sendall(post(b"/predict", len(SLOW), SLOW))
-            time.sleep(0.1)
-            connection.sendall(rest)
-            assert statuses(read_all(connection)) == [200]
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (CHUNKED_HEAD + b"zz\r\n", 400),
+        (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000, 431),
+    ],
+    ids=["nonsense", "connect", "length", "address", "chunk", "long address", "long header", "many headers", "endless header"],
+)
+def test_a_malformed_request_is_answered_with_a_problem(service: Service, sent: bytes, status: int) -> None:
+    with connect(service.port) as connection:
+        connection.sendall(sent)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/problem+json" in head
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"x-request-id: {problem['request_id']}".encode() in head
 
 
-def test_requests_ahead_of_their_answers_are_bounded(service: httpx.Client) -> None:
-    with connect(service) as connection:
-        connection.sendall(post(b"/predict", len(SLOW), SLOW))
-        time.sleep(0.1)
-        connection.sendall(HEALTH * 100)
+LONG_HEAD = get("/health", *(f"X-{number}: {'a' * 250}" for number in range(80)))
+
+
+@pytest.mark.parametrize("content", [LONG_HEAD, post(PNG)], ids=["head", "body"])
+def test_a_request_that_comes_in_pieces_is_answered(service: Service, content: bytes) -> None:
+    with connect(service.port) as connection:
+        for start in range(0, len(content), 2000):
+            connection.sendall(content[start : start + 2000])
+            time.sleep(0.02)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "rest", [b"nonsense\r\n\r\n", b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+def test_a_malformed_request_behind_one_in_work_does_not_take_its_answer(service: Service, rest: bytes) -> None:
+    with connect(service.port) as connection:
+        connection.sendall(post(slow_image()) + rest)
+        assert statuses(read_all(connection)) == [200]
+
+
+def test_requests_ahead_of_their_answers_are_limited(service: Service) -> None:
+    with connect(service.port) as connection:
+        connection.sendall(post(slow_image()) + HEALTH * 100)
         assert statuses(read_all(connection)) == [200] * (1 + MAX_PIPELINED)
 
 
-@pytest.mark.parametrize("rest", [b"zz\r\n", b"0\r\nX: " + b"a" * 1_000_000], ids=["bad chunk", "endless trailer"])
-def test_a_body_that_goes_wrong_later_is_refused_and_logs_no_error(rest: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    with running_service() as client:
-        with connect(client) as connection:
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
-            time.sleep(0.2)
-            connection.sendall(rest)
-            assert statuses(read_all(connection)) == [400 if rest.startswith(b"zz") else 431]
-        assert client.get("/health").status_code == 200
-    assert '"level":"ERROR"' not in capfd.readouterr().err
+@pytest.mark.parametrize(("rest", "status"), [(b"zz\r\n", 400), (b"0\r\nX: " + b"a" * 1_000_000, 431)])
+def test_a_body_that_becomes_malformed_is_rejected(service: Service, rest: bytes, status: int) -> None:
+    with connect(service.port) as connection:
+        connection.sendall(CHUNKED_HEAD + b"1\r\na\r\n")
+        time.sleep(0.2)  # so that the app has begun to read the body
+        connection.sendall(rest)
+        assert statuses(read_all(connection)) == [status]
 
 
-@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"x"])
-def test_another_protocol_is_not_taken_up_and_the_request_answered(service: httpx.Client, protocol: bytes) -> None:
-    asking = b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AAMAAABk\r\n\r\n" % protocol
-    content = post(b"/predict", len(PNG), PNG).replace(b"\r\n\r\n", asking, 1)
-    with connect(service) as connection:
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "x"])
+def test_a_request_to_upgrade_the_protocol_is_answered_without_it(service: Service, protocol: str) -> None:
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABk")
+    content = post(PNG, *upgrade)
+    with connect(service.port) as connection:
         connection.sendall(content[:-1000])
         time.sleep(0.05)
-        connection.sendall(content[-1000:] + HEALTH.replace(b"Host", b"Connection: close\r\nHost"))
+        connection.sendall(content[-1000:] + get("/health", "Connection: close"))
         assert statuses(read_all(connection)) == [200, 200]
 
 
-def test_a_body_in_a_million_tiny_chunks_is_refused(service: httpx.Client) -> None:
-    with connect(service) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            for _ in range(100):
-                connection.sendall(b"1\r\nx\r\n" * 10_000)
-        assert b"tiny chunks" in connection.recv(65_536)
+def test_a_body_in_a_million_tiny_chunks_is_rejected(service: Service) -> None:
+    answer = exchange(service.port, chunked(*[b"x"] * 1_000_000))
+    assert answer.status == 400
+    assert b"tiny chunks" in answer.body
 
 
-def test_a_body_in_ordinary_chunks_is_read(service: httpx.Client) -> None:
-    chunks = (SLOW[start : start + 300] for start in range(0, len(SLOW), 300))
-    assert service.post("/predict", content=chunks).status_code == 200
+def test_a_body_in_many_ordinary_chunks_is_read(service: Service) -> None:
+    content = encode(grey(120, 100), "JPEG").ljust(3_300_000, b"\0")
+    chunks = [content[start : start + 300] for start in range(0, len(content), 300)]
+    assert exchange(service.port, chunked(*chunks)).status == 200
 
 
-def test_a_client_that_leaves_costs_no_inference() -> None:
-    """Of six, all but those that were answered before they could leave."""
-    with running_service(lanes=1) as client:
-        connections = [connect(client) for _ in range(6)]
-        for connection in connections:
-            connection.sendall(post(b"/predict", len(SLOW), SLOW))
-        for connection in connections:
-            connection.close()
-        assert client.post("/predict", content=PNG).status_code == 200
-        for _ in range(200):  # the body of one that has left may be read last, and its decoding be under way
-            lines = client.get("/metrics").text.splitlines()
-            of = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
-            if of["medxfer_in_flight_images"] == of["medxfer_in_flight_bytes"] == 0:
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError("a place was never given back")
-        left, answered = (
-            of[f'medxfer_requests_total{{outcome="{outcome}",route="/predict"}}'] for outcome in ("left", "answered")
-        )
-        assert left >= 1
-        assert left + answered <= 7  # who leaves before the first step of its request is not counted
-        assert of["medxfer_inference_seconds_count"] <= answered + 1  # one may have left its lane for nobody
+def outcomes(service: Service) -> Counter[str]:
+    return Counter(line["outcome"] for line in service.requests() if line["route"] == "/predict")
+
+
+def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
+    """A client may be answered before it leaves, and is not logged if it leaves before the first step of its request."""
+    before, runs_before = outcomes(service), service.metric("medxfer_inference_seconds_count")
+    connections = [connect(service.port) for _ in range(6)]
+    for connection in connections:
+        connection.sendall(post(slow_image()))
+    for connection in connections:
+        connection.close()
+    while outcomes(service)["left"] == before["left"] or service.metric("medxfer_in_flight_(images|bytes)"):
+        time.sleep(0.05)
+    found = outcomes(service) - before
+    assert found["left"] + found["answered"] <= 6
+    assert service.metric("medxfer_inference_seconds_count") - runs_before <= found["answered"] + 1  # one may be in a lane
+    assert exchange(service.port, post(PNG)).status == 200
+
+
+@pytest.mark.parametrize("name", STUCK)
+def test_a_stuck_connection_is_ended_at_its_deadline(ends: dict[str, "Future[Ended]"], name: str) -> None:
+    stuck, (after_seconds, received) = STUCK[name], ends[name].result()
+    assert after_seconds >= stuck.seconds - 0.1
+    assert statuses(received)[-1:] == ([stuck.status] if stuck.status else [])
+    assert stuck.words in received
+
+
+def test_a_connection_whose_answers_are_not_read_is_ended(ends: dict[str, "Future[Ended]"]) -> None:
+    assert ends["unread answers"].result().after_seconds >= DEADLINE_SECONDS + ANSWER_SECONDS
+
+
+def test_none_of_these_clients_causes_an_error_in_the_log(service: Service) -> None:
+    assert service.errors() == []

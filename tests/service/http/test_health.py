@@ -9,9 +9,24 @@ from service.http.health import Lifecycle
 from service.open_inference import routes
 
 
-@pytest.mark.parametrize("handler", [health.ready, routes.ready], ids=["ours", "v2"])
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/health", {"status": "ready"}),
+        ("/health/ready", {"status": "ready"}),
+        ("/health/live", {"status": "live"}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/models/chest-xray-best/ready", {"name": "chest-xray-best", "ready": True}),
+    ],
+)
+def test_a_running_service_is_healthy(client: httpx.Client, path: str, answer: dict[str, object]) -> None:
+    assert client.get(path).raise_for_status().json() == answer
+
+
+@pytest.mark.parametrize("handler", [health.ready, routes.ready], ids=["own", "v2"])
 @pytest.mark.parametrize("state", ["starting", "draining"])
-def test_it_wants_no_work_before_it_is_ready_and_after(state: str, handler: Any) -> None:  # Any: of Litestar, by its answer
+def test_it_is_not_ready_while_it_starts_or_drains(state: str, handler: Any) -> None:  # Any: of Litestar, by its answer
     lifecycle = Lifecycle()
     lifecycle.state = state  # type: ignore[assignment]  # one of its literals
     with pytest.raises(NotReady, match=state):
@@ -19,7 +34,7 @@ def test_it_wants_no_work_before_it_is_ready_and_after(state: str, handler: Any)
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/live", "/v2/health/ready", "/v2/health/live", "/"])
-def test_who_asks_by_head_gets_the_head_of_what_get_gets(path: str, client: httpx.Client) -> None:
+def test_head_answers_with_the_headers_of_get(path: str, client: httpx.Client) -> None:
     whole, head = client.get(path), client.head(path)
     assert head.status_code == 200
     assert head.headers["content-length"] == whole.headers["content-length"]

@@ -1,0 +1,105 @@
+"""One service with small limits and one permitted origin: how it rejects, and what pages of that origin can read."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.conftest import encode, running_service
+from tests.service.http.helpers import INFER, PIXELS, PNG, assert_problem, infer_body, metric, slow_image
+
+ORIGIN = {"origin": "https://example.org"}
+MAX_BODY_BYTES = 2_000_000
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[httpx.Client]:
+    """The deadline is long, so that a slow machine rejects nothing because of it."""
+    limits = {"queue_limit": 2, "lanes": 1, "max_body_bytes": MAX_BODY_BYTES, "deadline_ms": 60_000}
+    with running_service(**limits, cors_origin=ORIGIN["origin"]) as client:
+        yield client
+
+
+def is_rejected(answer: httpx.Response) -> bool:
+    return answer.status_code == 429
+
+
+def send_while_busy(
+    service: httpx.Client, places: int, send: Callable[[], httpx.Response], is_expected: Callable[[httpx.Response], bool]
+) -> httpx.Response:
+    """Keeps as many places taken by slow images, and repeats a request until its answer is as expected.
+
+    It is repeated because a slow image may be answered between the look at the metric and the request.
+    """
+    done = threading.Event()
+
+    def post_slow_images() -> None:
+        while not done.is_set():
+            httpx.post(f"{service.base_url}/predict", content=slow_image(), timeout=60, trust_env=False)
+
+    with ThreadPoolExecutor(places) as threads:
+        try:
+            for _ in range(places):
+                threads.submit(post_slow_images)
+            for _ in range(10_000):
+                if metric(service, "medxfer_in_flight_images") == places and is_expected(answer := send()):
+                    assert service.get("/health").status_code == 200
+                    return answer
+                time.sleep(0.005)
+        finally:
+            done.set()
+    raise AssertionError("no answer of the busy service was as expected")
+
+
+@pytest.mark.parametrize("path", ["/predict", INFER])
+def test_a_full_service_rejects_unread_and_says_when_to_come_again(service: httpx.Client, path: str) -> None:
+    answer = send_while_busy(service, 2, lambda: service.post(path, content=b"is not read"), is_rejected)
+    assert_problem(answer, 429, "images in work: 2")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json().get("error", "") == (answer.json()["detail"] if path == INFER else "")
+    assert service.post("/predict", content=PNG).status_code == 200
+
+
+def test_a_page_of_the_permitted_origin_can_read_a_rejection(service: httpx.Client) -> None:
+    answer = send_while_busy(service, 2, lambda: service.post("/predict", content=PNG, headers=ORIGIN), is_rejected)
+    assert_problem(answer, 429, "images in work: 2")
+    assert answer.headers["access-control-allow-origin"] == ORIGIN["origin"]
+    assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+
+
+def test_only_pages_of_the_permitted_origin_can_read_answers(service: httpx.Client) -> None:
+    answer = service.post("/predict", content=PNG, headers=ORIGIN)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN["origin"]
+    other = service.post("/predict", content=PNG, headers={"origin": "https://example.com"})
+    assert other.headers.get("access-control-allow-origin") != "https://example.com"
+
+
+def test_each_image_of_a_batch_takes_a_place(service: httpx.Client) -> None:
+    def send() -> httpx.Response:
+        return service.post("/predict/batch", files=[("images", PNG)] * 2)
+
+    answer = send_while_busy(service, 1, send, lambda answer: "problem" in answer.json()["results"][1])
+    first, second = answer.json()["results"]
+    assert list(first) == ["prediction"]
+    assert second["problem"]["status"] == 429
+
+
+def test_a_batch_has_no_more_images_than_there_are_places(service: httpx.Client) -> None:
+    assert_problem(service.post("/predict/batch", files=[("images", PNG)] * 3), 400, "1 to 2 times")
+
+
+def test_a_request_that_fails_gives_its_places_back(service: httpx.Client) -> None:
+    assert service.post(INFER, json=infer_body(b"no image", slow_image())).status_code == 415
+    while metric(service, "medxfer_in_flight_images"):  # the slow image is still being decoded
+        time.sleep(0.01)
+    assert service.post(INFER, json=infer_body(PNG, PNG)).status_code == 200
+
+
+def test_a_body_may_have_just_the_most_bytes(service: httpx.Client) -> None:
+    content = encode(PIXELS, "JPEG").ljust(MAX_BODY_BYTES, b"\0")
+    assert service.post("/predict", content=content).status_code == 200
+    assert_problem(service.post("/predict", content=content + b"x"), 413, "2,000,000 bytes")
+    assert_problem(service.post("/predict", content=iter([content, b"x"])), 413, "2,000,000 bytes")
