@@ -1,7 +1,7 @@
 """Connections of slow, silent and malformed clients. The ones that wait for a deadline do so beside the other tests."""
 
-import contextlib
 import json
+import select
 import socket
 import time
 from collections import Counter
@@ -72,6 +72,7 @@ def ends(service: Service) -> Iterator[dict[str, "Future[Ended]"]]:
     with ThreadPoolExecutor() as threads:
         ends = {name: threads.submit(wait_for_end, service, stuck) for name, stuck in STUCK.items()}
         yield ends | {"unread answers": threads.submit(read_no_answers, service)}
+        service.process.kill()  # ends the waits that no selected test reads
 
 
 def wait_for_end(service: Service, stuck: Stuck) -> Ended:
@@ -87,14 +88,17 @@ def wait_for_end(service: Service, stuck: Stuck) -> Ended:
 
 
 def read_no_answers(service: Service) -> Ended:
-    """Sends requests until the connection is reset, which begins once all buffers on the way are full."""
+    """Sends a request after each answer, until all buffers on the way are full and, later, the connection is reset."""
     with connect(service.port, SECONDS) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        start = time.monotonic()
-        with contextlib.suppress(ConnectionError):
-            while True:
-                connection.sendall(get("/model-info") * 10)
-                time.sleep(0.05)  # so that they are answered, and are not too many ahead of their answers
+        reset = select.poll()
+        reset.register(connection, select.POLLERR | select.POLLHUP)
+        start, sent = time.monotonic(), 0
+        while not reset.poll(10):  # milliseconds
+            assert time.monotonic() - start < SECONDS
+            if sum(line["route"].startswith("/report") for line in service.requests()) == sent:
+                connection.sendall(get("/report/reliability.png"))
+                sent += 1
         return Ended(time.monotonic() - start, b"")
 
 
@@ -152,13 +156,13 @@ def test_a_request_that_comes_in_pieces_is_answered(service: Service, content: b
 )
 def test_a_malformed_request_behind_one_in_work_does_not_take_its_answer(service: Service, rest: bytes) -> None:
     with connect(service.port) as connection:
-        connection.sendall(post(slow_image()) + rest)
+        connection.sendall(post(PNG) + rest)  # at once, so that the image is in work
         assert statuses(read_all(connection)) == [200]
 
 
 def test_requests_ahead_of_their_answers_are_limited(service: Service) -> None:
     with connect(service.port) as connection:
-        connection.sendall(post(slow_image()) + HEALTH * 100)
+        connection.sendall(post(PNG) + HEALTH * 100)
         assert statuses(read_all(connection)) == [200] * (1 + MAX_PIPELINED)
 
 
