@@ -1,7 +1,10 @@
-"""In a process of its own, since it ends the process."""
+"""Each case in a process of its own, since the watchdog ends it."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 from service.engine.watchdog import STUCK
 from tests.conftest import ROOT
@@ -11,26 +14,37 @@ import itertools, sys, time
 from service.engine.watchdog import Watchdog
 
 count = itertools.count(1)
-watchdog = Watchdog(lambda: {{"lane": {progress}}}, seconds=2)
+watchdog = Watchdog(lambda: {{"lane": {progress}}}, seconds=1)
 watchdog.start()
-time.sleep(5)
+time.sleep({seconds})
 watchdog.stop()
 sys.exit(5)
 """
+CASES = {"stuck": ("7", 60), "progress": ("next(count)", 4), "idle": ("0", 4)}
 
 
-def ended(progress: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", PROGRAM.format(progress=progress)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture(scope="module")
+def processes() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
+    """All cases at once."""
+    programs = {name: PROGRAM.format(progress=progress, seconds=seconds) for name, (progress, seconds) in CASES.items()}
+    processes = {
+        name: subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for name, program in programs.items()
+    }
+    yield processes
+    for process in processes.values():
+        process.kill()
+        process.communicate()
 
 
-def test_what_makes_no_progress_ends_the_process_and_shows_where_it_stood() -> None:
-    process = ended("7")
-    assert process.returncode == STUCK
-    assert "stuck" in process.stderr
-    assert "in <module>" in process.stderr
+def test_a_stuck_lane_ends_the_process_and_shows_its_stack(processes: dict[str, "subprocess.Popen[str]"]) -> None:
+    _, errors = processes["stuck"].communicate(timeout=60)
+    assert processes["stuck"].returncode == STUCK
+    assert "stuck" in errors
+    assert "in <module>" in errors
 
 
-def test_neither_progress_nor_idleness_is_being_stuck() -> None:
-    assert ended("next(count)").returncode == 5
-    assert ended("0").returncode == 5
+@pytest.mark.parametrize("name", ["progress", "idle"])
+def test_progress_and_idleness_are_not_stuck(processes: dict[str, "subprocess.Popen[str]"], name: str) -> None:
+    processes[name].communicate(timeout=60)
+    assert processes[name].returncode == 5

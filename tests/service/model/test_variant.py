@@ -1,11 +1,15 @@
-"""The rule for the variant, and what is shown of it."""
+"""The rule that chooses the variant, and what the model info shows of it."""
 
 import httpx
+import msgspec
 import pytest
 
 from service import machine
+from service.engine.engine import Engine
+from service.http.info import encode_model_info
 from service.model.variant import choose_variant
-from tests.conftest import running_service
+from service.settings import Settings
+from tests.conftest import DEFAULT_MODEL
 
 BOTH = ("fp32", "int8")
 
@@ -21,7 +25,7 @@ BOTH = ("fp32", "int8")
         ("int4", BOTH, None, "int4", "MEDXFER_VARIANT"),
     ],
 )
-def test_int8_where_model_and_cpu_have_it_unless_the_operator_says_otherwise(
+def test_int8_needs_a_model_and_a_cpu_with_it_unless_the_operator_chooses(
     wanted: str, offered: tuple[str, ...], instructions: str | None, chosen: str, reason: str
 ) -> None:
     choice = choose_variant(wanted, offered, instructions)
@@ -31,14 +35,14 @@ def test_int8_where_model_and_cpu_have_it_unless_the_operator_says_otherwise(
 
 def test_model_info_shows_what_the_rule_chose_and_why(client: httpx.Client) -> None:
     info = client.get("/model-info").json()
-    choice = choose_variant("auto", info["variants"], machine.int8_instructions())
     running = info["running"]
+    choice = choose_variant("auto", info["variants"], machine.int8_instructions())
     assert (running["variant"], running["variant_reason"]) == choice
     assert running["lanes"] == running["cpus"] == machine.available_cpus()
 
 
 def test_model_info_shows_what_the_operator_chose() -> None:
-    with running_service(variant="fp32", lanes=3) as client:
-        running = client.get("/model-info").json()["running"]
+    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), variant="fp32", lanes=3))
+    running = msgspec.json.decode(encode_model_info(engine, has_report=False))["running"]
     assert (running["variant"], running["variant_reason"]) == ("fp32", "MEDXFER_VARIANT names it")
     assert (running["lanes"], running["cpus"]) == (3, machine.available_cpus())

@@ -1,0 +1,53 @@
+"""The engine without HTTP."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+from service.engine.engine import Engine
+from service.images.decode import DecodedImage, decode_image
+from service.settings import Settings
+from tests.conftest import DEFAULT_MODEL, encode, grey
+
+PNG = encode(grey(260, 300))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def test_predict_now_gives_the_bits_of_the_http_interface(engine: Engine, client: httpx.Client) -> None:
+    prediction = engine.predict_now(PNG)
+    answer = client.post("/predict?heatmap=true", content=PNG).json()
+    assert prediction.label == answer["label"]
+    assert prediction.probabilities == answer["probabilities"]
+    assert prediction.novelty.value == answer["novelty"]["value"]
+    assert prediction.heatmap.values == answer["heatmap"]["values"]
+
+
+@pytest.mark.anyio
+async def test_a_decode_that_outlives_its_request_keeps_its_place(engine: Engine) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def decode() -> DecodedImage:
+        has_begun.set()
+        may_end.wait()
+        return decode_image(PNG)
+
+    request = asyncio.create_task(engine.predict(decode))
+    await asyncio.to_thread(has_begun.wait)
+    request.cancel()
+    await asyncio.wait([request])
+    images = engine.admission.images
+    may_end.set()
+    assert images == 1
+    while engine.admission.images:
+        await asyncio.sleep(0.001)
