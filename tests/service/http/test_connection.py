@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
+from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, MAX_PIPELINED
 from service.server import KEEP_ALIVE_SECONDS
 from tests.conftest import encode, grey
-from tests.service.http.helpers import slow_image
+from tests.service.http.helpers import INFER, slow_image
 from tests.torture.process import Service, serving
 from tests.torture.wire import chunked, connect, exchange, get, post, request
 
@@ -48,16 +48,12 @@ STUCK = {
     "half a body, longer deadline": Stuck(
         half_body("/predict", "X-Request-Timeout-Ms: 90000"), 408, BODY_SECONDS, words=b"after 2000 ms"
     ),
+    "half a body of another route": Stuck(half_body(INFER, "X-Request-Timeout-Ms: 50"), 408, 0.05, words=b"after 50 ms"),
     "a body that no route reads": Stuck(half_body("/nowhere"), 404, BODY_SECONDS),
     "nothing after an answer": Stuck(HEALTH, 200, KEEP_ALIVE_SECONDS),
     "half a head after an answer": Stuck(HEALTH, 408, HEAD_SECONDS, then=b"GET /he"),
     "half a body after an answer": Stuck(HEALTH, 408, BODY_SECONDS, then=half_body("/predict")),
 }
-
-
-class Ended(NamedTuple):
-    after_seconds: float
-    received: bytes
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +63,7 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ends(service: Service) -> Iterator[dict[str, "Future[Ended]"]]:
+def ends(service: Service) -> Iterator[dict[str, "Future[tuple[float, bytes]]"]]:
     """Starts all waits with the first test. Their results are read by the last tests of the file."""
     with ThreadPoolExecutor() as threads:
         ends = {name: threads.submit(wait_for_end, service, stuck) for name, stuck in STUCK.items()}
@@ -75,7 +71,7 @@ def ends(service: Service) -> Iterator[dict[str, "Future[Ended]"]]:
         service.process.kill()  # ends the waits that no selected test reads
 
 
-def wait_for_end(service: Service, stuck: Stuck) -> Ended:
+def wait_for_end(service: Service, stuck: Stuck) -> tuple[float, bytes]:
     with connect(service.port, SECONDS) as connection:
         connection.sendall(stuck.sent)
         received = b""
@@ -84,10 +80,10 @@ def wait_for_end(service: Service, stuck: Stuck) -> Ended:
             connection.sendall(stuck.then)
         start = time.monotonic()
         received += read_all(connection)
-        return Ended(time.monotonic() - start, received)
+        return time.monotonic() - start, received
 
 
-def read_no_answers(service: Service) -> Ended:
+def read_no_answers(service: Service) -> tuple[float, bytes]:
     """Sends a request after each answer, until all buffers on the way are full and, later, the connection is reset."""
     with connect(service.port, SECONDS) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -99,7 +95,7 @@ def read_no_answers(service: Service) -> Ended:
             if sum(line["route"].startswith("/report") for line in service.requests()) == sent:
                 connection.sendall(get("/report/reliability.png"))
                 sent += 1
-        return Ended(time.monotonic() - start, b"")
+        return time.monotonic() - start, b""
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -118,15 +114,11 @@ def statuses(received: bytes) -> list[int]:
     [
         (b"nonsense\r\n\r\n", 400),
         (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (CHUNKED_HEAD + b"zz\r\n", 400),
         (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000, 431),
     ],
-    ids=["nonsense", "connect", "length", "address", "chunk", "long address", "long header", "many headers", "endless header"],
+    ids=["nonsense", "connect", "address", "long address", "endless header"],
 )
 def test_a_malformed_request_is_answered_with_a_problem(service: Service, sent: bytes, status: int) -> None:
     with connect(service.port) as connection:
@@ -186,12 +178,6 @@ def test_a_request_to_upgrade_the_protocol_is_answered_without_it(service: Servi
         assert statuses(read_all(connection)) == [200, 200]
 
 
-def test_a_body_in_a_million_tiny_chunks_is_rejected(service: Service) -> None:
-    answer = exchange(service.port, chunked(*[b"x"] * 1_000_000))
-    assert answer.status == 400
-    assert b"tiny chunks" in answer.body
-
-
 def test_a_body_in_many_ordinary_chunks_is_read(service: Service) -> None:
     content = encode(grey(120, 100), "JPEG").ljust(3_300_000, b"\0")
     chunks = [content[start : start + 300] for start in range(0, len(content), 300)]
@@ -219,15 +205,16 @@ def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", STUCK)
-def test_a_stuck_connection_is_ended_at_its_deadline(ends: dict[str, "Future[Ended]"], name: str) -> None:
-    stuck, (after_seconds, received) = STUCK[name], ends[name].result()
-    assert after_seconds >= stuck.seconds - 0.1
+def test_a_stuck_connection_is_ended_at_its_deadline(ends: dict[str, "Future[tuple[float, bytes]]"], name: str) -> None:
+    stuck, (seconds, received) = STUCK[name], ends[name].result()
+    assert seconds >= stuck.seconds - 0.1
     assert statuses(received)[-1:] == ([stuck.status] if stuck.status else [])
     assert stuck.words in received
 
 
-def test_a_connection_whose_answers_are_not_read_is_ended(ends: dict[str, "Future[Ended]"]) -> None:
-    assert ends["unread answers"].result().after_seconds >= DEADLINE_SECONDS + ANSWER_SECONDS
+def test_a_connection_whose_answers_are_not_read_is_ended(ends: dict[str, "Future[tuple[float, bytes]]"]) -> None:
+    seconds, _ = ends["unread answers"].result()
+    assert seconds >= DEADLINE_SECONDS + ANSWER_SECONDS
 
 
 def test_none_of_these_clients_causes_an_error_in_the_log(service: Service) -> None:

@@ -4,17 +4,17 @@ import json
 import re
 
 import httpx
-import numpy as np
 import pytest
 
-from service.model.artefact import read_artefact
-from service.model.classifier import Classifier
 from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey
 from tests.service.http.helpers import PIXELS, PNG, assert_problem, metric, slow_image
 
 
 def test_a_prediction_has_all_documented_fields(client: httpx.Client) -> None:
-    answer = client.post("/predict", content=PNG).raise_for_status().json()
+    response = client.post("/predict", content=PNG).raise_for_status()
+    timing = r"decode;dur=[\d.]+, queue;dur=[\d.]+, inference;dur=[\d.]+, total;dur=\d+\.\d\d"
+    assert re.fullmatch(timing, response.headers["server-timing"])
+    answer = response.json()
     assert set(answer) == {
         "schema_version", "label", "confidence", "probabilities", "uncertain", "novelty", "warnings", "model",
         "request_id", "timing_ms", "batch_size", "disclaimer",
@@ -26,33 +26,11 @@ def test_a_prediction_has_all_documented_fields(client: httpx.Client) -> None:
     assert answer["batch_size"] == 1
 
 
-def test_the_answer_is_what_the_model_computes(client: httpx.Client) -> None:
-    answer = client.post("/predict?heatmap=true", content=PNG).json()
-    outputs = Classifier(read_artefact(DEFAULT_MODEL, answer["model"]["variant"])).classify([PIXELS])
-    assert list(answer["probabilities"].values()) == outputs.probabilities[0].tolist()
-    assert answer["heatmap"]["values"] == outputs.heatmaps[0].tolist()
-    assert answer["novelty"]["value"] == float(outputs.novelty[0])
-
-
 def test_a_form_with_a_long_file_name_and_the_raw_bytes_give_the_same(client: httpx.Client) -> None:
     form = client.post("/predict", files={"image": ("a" * 3000, PNG)}).json()
     raw = client.post("/predict", content=PNG, headers={"content-type": "application/x-www-form-urlencoded"}).json()
     assert form["probabilities"] == raw["probabilities"]
     assert form["label"] == raw["label"]
-
-
-def test_uncertain_means_between_the_locked_thresholds(client: httpx.Client) -> None:
-    info = client.get("/model-info").json()
-    answer = client.post("/predict", content=PNG).json()
-    positive = answer["probabilities"][info["positive"]]
-    assert answer["uncertain"] == (info["thresholds"]["screening"] <= positive < info["thresholds"]["rule_in"])
-
-
-def test_an_image_unlike_the_training_images_has_a_warning(client: httpx.Client) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
-    answer = client.post("/predict", content=encode(noise)).json()
-    assert answer["novelty"]["level"] == "foreign"
-    assert "foreign" in answer["warnings"][0]
 
 
 def test_model_info_is_model_json_and_what_runs(client: httpx.Client) -> None:
@@ -130,14 +108,6 @@ def test_the_same_image_alone_and_among_sixteen_gives_the_same_bits(client: http
         assert [answer["prediction"][key] for answer in batch] == [answer[key] for answer in alone]
 
 
-def test_the_same_image_as_png_sixteen_bits_and_dicom_gives_the_same(client: httpx.Client) -> None:
-    wide = PIXELS.astype(np.uint16) * 257
-    inverted = dicom_of(255 - PIXELS, PhotometricInterpretation="MONOCHROME1")
-    contents = [PNG, encode(wide), dicom_of(PIXELS), dicom_of(wide), inverted]
-    confidences = [client.post("/predict", content=content).raise_for_status().json()["confidence"] for content in contents]
-    assert max(confidences) - min(confidences) < 0.001
-
-
 def test_an_unusual_age_has_a_warning_and_no_patient_data_is_echoed(client: httpx.Client) -> None:
     answer = client.post("/predict", content=dicom_of(PIXELS, PatientAge="063Y", PatientName="SECRET"))
     assert any("1 to 5 years" in warning for warning in answer.json()["warnings"])
@@ -156,13 +126,7 @@ def test_every_answer_has_its_time_and_safe_headers(client: httpx.Client, method
     assert headers["cache-control"] == "no-store"
     assert "unsafe" not in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert "server" not in headers
-    assert "access-control-allow-origin" not in headers
-
-
-def test_the_steps_of_a_prediction_are_timed(client: httpx.Client) -> None:
-    timing = client.post("/predict", content=PNG).headers["server-timing"]
-    assert re.fullmatch(r"decode;dur=[\d.]+, queue;dur=[\d.]+, inference;dur=[\d.]+, total;dur=[\d.]+", timing)
+    assert not {"server", "access-control-allow-origin"} & set(headers)
 
 
 def test_metrics_count_what_happened(client: httpx.Client) -> None:

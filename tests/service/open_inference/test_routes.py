@@ -12,9 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.http.info import VERSION
 from tests.conftest import dicom_of, encode, grey
-from tests.service.http.helpers import INFER, MODEL, PIXELS, PNG, assert_problem, infer_body, metric, slow_image
-
-OUTPUTS = ["probabilities", "heatmaps", "novelty", "label", "warnings"]
+from tests.service.http.helpers import INFER, MODEL, PIXELS, PNG, assert_problem, infer_body, metric
 
 Tensors = dict[str, list[Any]]  # Any: numbers, nested or not, or bytes
 
@@ -59,13 +57,16 @@ def test_it_gives_the_bits_of_predict(client: httpx.Client, server: triton.Infer
 
 
 def test_base64_in_json_gives_the_same(client: httpx.Client) -> None:
-    expected = predict(client, PNG)
-    found = {output["name"]: output["data"] for output in client.post(INFER, json=infer_body(PNG)).json()["outputs"]}
-    assert list(found) == OUTPUTS
-    for name in ("probabilities", "heatmaps", "novelty"):
-        assert found[name] == np.ravel(expected[name]).tolist()
-    for name in ("label", "warnings"):
-        assert [text.encode() for text in found[name]] == expected[name]
+    outputs = client.post(INFER, json=infer_body(PNG)).json()["outputs"]
+    found = {output["name"]: np.ravel(output["data"]).tolist() for output in outputs}
+    expected = {name: np.ravel(rows).tolist() for name, rows in predict(client, PNG).items()}
+    assert found == expected | {name: [expected[name][0].decode()] for name in ("label", "warnings")}
+
+
+def test_several_images_are_answered_in_order_and_as_alone(client: httpx.Client, server: triton.InferenceServerClient) -> None:
+    contents = [encode(grey(200 + 10 * index, 260, seed=index)) for index in range(16)]
+    alone = [predict(client, content) for content in contents]
+    assert infer(server, encoded(*contents)) == {name: [row for one in alone for row in one[name]] for name in alone[0]}
 
 
 @pytest.mark.parametrize("size", [(260, 300), (1000, 950)], ids=["as it is", "shrunk"])
@@ -82,12 +83,6 @@ def test_grey_levels_in_json_are_flat_or_nested(client: httpx.Client, server: tr
     assert infer(server, pixels(stack, binary=False)) == expected
     nested = client.post(INFER, json=infer_body(datatype="UINT8", shape=stack.shape, data=stack.tolist())).json()
     assert nested["outputs"][0]["data"] == np.ravel(expected["probabilities"]).tolist()
-
-
-def test_several_images_are_answered_in_order_and_as_alone(client: httpx.Client, server: triton.InferenceServerClient) -> None:
-    contents = [encode(grey(200 + 10 * index, 260, seed=index)) for index in range(16)]
-    alone = [predict(client, content) for content in contents]
-    assert infer(server, encoded(*contents)) == {name: [row for one in alone for row in one[name]] for name in OUTPUTS}
 
 
 def test_only_requested_outputs_come_each_as_json_or_bytes(server: triton.InferenceServerClient) -> None:
@@ -122,9 +117,8 @@ def test_metadata_describes_the_tensors(server: triton.InferenceServerClient) ->
     metadata = server.get_model_metadata(MODEL)
     assert metadata["name"] == MODEL
     assert metadata["inputs"] == [{"name": "images", "datatype": "BYTES", "shape": [-1]}]
-    for described, found in zip(
-        metadata["outputs"], server.infer(MODEL, [encoded(PNG)]).get_response()["outputs"], strict=True
-    ):
+    answered = server.infer(MODEL, [encoded(PNG)]).get_response()["outputs"]
+    for described, found in zip(metadata["outputs"], answered, strict=True):
         assert (described["name"], described["datatype"]) == (found["name"], found["datatype"])
         assert described["shape"][1:] == found["shape"][1:]
 
@@ -139,25 +133,16 @@ def test_the_version_is_the_start_of_the_graphs_hash(client: httpx.Client, serve
         infer(server, encoded(PNG), model_version="1")
 
 
-def test_readiness(server: triton.InferenceServerClient) -> None:
-    assert server.is_server_live()
-    assert server.is_server_ready()
-    assert server.is_model_ready(MODEL)
-    assert not server.is_model_ready("another")
-
-
 # Rejections
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", r"\[415\] images\[1\]: the image is empty"),
         (b"text", r"\[415\] images\[1\]: .* neither JPEG nor PNG nor DICOM"),
         (PNG[:-100], r"\[422\] images\[1\]: the image is damaged"),
-        (encode(grey(20, 20)), r"\[422\] images\[1\]: the image is 20 × 20 px"),
     ],
-    ids=["empty", "text", "truncated", "tiny"],
+    ids=["text", "truncated"],
 )
 def test_one_bad_image_fails_its_request_and_is_named(server: triton.InferenceServerClient, content: bytes, words: str) -> None:
     with pytest.raises(InferenceServerException, match=words):
@@ -182,11 +167,8 @@ BINARY = {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "para
     [
         (infer_body(PNG) | {"inputs": []}, "`$.inputs`"),
         (infer_body(PNG, name="other"), "`$.inputs[0].name`"),
-        (infer_body(PNG, datatype="FP32"), "`$.inputs[0].datatype`"),
         (infer_body(PNG, shape=[2]), "data has 1 elements; its shape needs 2"),
         (infer_body(PNG, shape=[1, 1]), "the shape of BYTES, [N]"),
-        (infer_body(PNG, shape=[-1]), "the shape of BYTES, [N]: Expected `int` >= 0"),
-        (infer_body(PNG, shape=[10**30]), "images; a request may have 1 to 16"),
         (infer_body(*[PNG] * 17), "the shape is of 17 images; a request may have 1 to 16"),
         (infer_body(PNG, data=["%%%"]), "data: Invalid base64"),
         (infer_body(PNG, data=None), "data: Expected `array`, got `null`"),
@@ -208,10 +190,8 @@ def test_a_malformed_request_names_its_fault(client: httpx.Client, request_body:
     ("length", "tensor", "words"),
     [
         (10**9, b"\x01\0\0\0x", "Inference-Header-Content-Length is 1,000,000,000; the body has"),
-        (-1, b"\x01\0\0\0x", "inference-header-content-length is '-1'"),
         ("x", b"\x01\0\0\0x", "inference-header-content-length is 'x'"),
         (0, b"\x01\0\0\0x", "the JSON: Input data was truncated"),
-        (9, b"\x01\0\0\0x", "the JSON"),
         (None, b"\x01\0\0\0xx", "binary_data_size is 5; 6 bytes follow the JSON"),
         (None, b"\xff\xff\xff\xffx", "images[0] ends at byte 4,294,967,299 of the tensor, which has 5"),
         (None, b"\0\0\0\0x", "the tensor has 5 bytes; the 1 images of its shape take 4"),
@@ -223,7 +203,7 @@ def test_a_wrong_length_is_named(client: httpx.Client, length: object, tensor: b
     assert_problem(client.post(INFER, content=header + tensor, headers=headers), 400, words)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"NaN", b'{"inputs":' * 100_000, b"\xff\xfe", PNG])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"NaN", b'{"inputs":' * 100_000, b"\xff\xfe"])
 def test_a_body_that_is_no_request_is_rejected(client: httpx.Client, content: bytes) -> None:
     assert_problem(client.post(INFER, content=content), 400, "the JSON: ")
 
@@ -233,17 +213,6 @@ def test_only_problems_below_v2_repeat_their_detail_as_error(client: httpx.Clien
         problem = client.post(path, content=b"x").json()
         assert problem["error"] == problem["detail"]
     assert "error" not in client.post("/predict", content=b"x").json()
-
-
-def test_a_compressed_request_is_rejected(server: triton.InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match=r"\[415\] Content-Encoding is 'gzip'"):
-        infer(server, encoded(PNG), request_compression_algorithm="gzip")
-
-
-def test_the_deadline_holds_for_inference(client: httpx.Client) -> None:
-    answer = client.post(INFER, json=infer_body(slow_image()), headers={"x-request-timeout-ms": "50"})
-    assert answer.status_code in (408, 504)  # 408 if the machine takes as long to receive it
-    assert "after 50 ms" in answer.json()["error"]
 
 
 def test_metrics_count_by_address_and_never_by_a_clients_name_for_a_model(client: httpx.Client) -> None:
