@@ -1,4 +1,4 @@
-"""Images that tests draw themselves, and the real service on a real socket."""
+"""Drawn images, DICOM files, and the real service on a real socket."""
 
 import contextlib
 import io
@@ -28,12 +28,12 @@ START_SECONDS = 30
 
 
 def pytest_configure() -> None:
-    """Some tests send a Ctrl-C to what they start, which would inherit that it is ignored, as in the background of a shell."""
+    """Child processes inherit an ignored SIGINT, as in the background of a shell, and tests send them Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def grey(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """uint8 [height, width]: two dark ovals on lighter, noisy ground, dark beside it, a bright mark at the top left."""
+    """uint8 [height, width]: two dark ovals on noisy light ground, dark edges, a bright mark at the top left."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + (y / 0.6) ** 2) ** 2)) for side in (-0.45, 0.45))
     mark = 100 * ((x < -0.75) & (y < -0.7))
@@ -43,17 +43,17 @@ def grey(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 
 def encode(image: Image.Image | npt.NDArray[np.generic], file_format: str = "PNG", **options: object) -> bytes:
+    """The bytes of an image file. `options` are those of Pillow's `save`."""
     buffer = io.BytesIO()
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(buffer, file_format, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def dicom_of(
     pixels: npt.NDArray[np.generic], syntax: UID = ExplicitVRLittleEndian, frame: bytes = b"", /, **elements: object
 ) -> bytes:
-    """A chest X-ray of a patient with a name. `elements` by keyword; without one where its value is None. `frame`: the pixels,
-    compressed."""
+    """A DICOM file of a chest X-ray. `elements` replace the usual ones by keyword; None removes one. `frame` is the compressed
+    pixels."""
     bits = 8 * pixels.itemsize
     image = Dataset()
     image.file_meta = FileMetaDataset()
@@ -72,9 +72,8 @@ def dicom_of(
     if "BitsStored" in image:
         image.HighBit = elements.get("HighBit", image.BitsStored - 1)
     plain = pixels.astype(pixels.dtype.newbyteorder("<" if syntax.is_little_endian else ">")).tobytes()
-    image.add_new(
-        "PixelData", "OB" if frame or bits == 8 else "OW", encapsulate([frame]) if frame else plain + bytes(len(plain) % 2)
-    )
+    content = encapsulate([frame]) if frame else plain + bytes(len(plain) % 2)
+    image.add_new("PixelData", "OB" if frame or bits == 8 else "OW", content)
     buffer = io.BytesIO()
     dcmwrite(buffer, image, enforce_file_format=True)
     return buffer.getvalue()
@@ -88,7 +87,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_service(**settings: object) -> Iterator[httpx.Client]:
-    """`python -m service` with MEDXFER_ settings; a client for it, once it is ready. Ended by SIGTERM."""
+    """Runs `python -m service` with these settings. Yields a client once it is ready, and ends the service by SIGTERM."""
     port = free_port()
     environment = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL), "MEDXFER_PORT": str(port)}
     environment |= {f"MEDXFER_{name.upper()}": str(value) for name, value in settings.items()}

@@ -48,9 +48,6 @@ def predict(client: httpx.Client, content: bytes) -> Tensors:
     }
 
 
-# Answers
-
-
 @pytest.mark.parametrize("content", [PNG, encode(PIXELS, "JPEG"), dicom_of(PIXELS)], ids=["PNG", "JPEG", "DICOM"])
 def test_it_gives_the_bits_of_predict(client: httpx.Client, server: triton.InferenceServerClient, content: bytes) -> None:
     assert infer(server, encoded(content)) == predict(client, content)
@@ -131,9 +128,6 @@ def test_the_version_is_the_start_of_the_graphs_hash(client: httpx.Client, serve
     assert server.is_model_ready(MODEL, version)
     with pytest.raises(InferenceServerException, match=f"its version «{version}»"):
         infer(server, encoded(PNG), model_version="1")
-
-
-# Rejections
 
 
 @pytest.mark.parametrize(
