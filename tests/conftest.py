@@ -112,6 +112,12 @@ def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:  # Any
     raise TimeoutError(f"the service was not ready after {START_SECONDS} s")
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
     with running_service() as client:

@@ -1,7 +1,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -30,30 +29,18 @@ class Doubler:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def run() -> Doubler:
     return Doubler()
 
 
 @pytest.fixture
-def batcher(run: Doubler) -> Iterator[Batcher[int, int]]:
-    with opened(run) as batcher:
-        yield batcher
-
-
-@contextmanager
-def opened(run: Doubler, lanes: int = 1, max_batch_size: int = 4) -> Iterator[Batcher[int, int]]:
-    batcher = Batcher(run, lanes=lanes, max_batch_size=max_batch_size)
+def batcher(run: Doubler, request: pytest.FixtureRequest) -> Iterator[Batcher[int, int]]:
+    """One lane with batches of at most four, or as many lanes as a test asks for."""
+    batcher = Batcher(run, lanes=getattr(request, "param", 1), max_batch_size=4)
     batcher.open()
-    try:
-        yield batcher
-    finally:
-        run.may_go.set()
-        batcher.close()
+    yield batcher
+    run.may_go.set()
+    batcher.close()
 
 
 def submit(batcher: Batcher[int, int], *items: int) -> list["asyncio.Task[Completed[int]]"]:
@@ -70,10 +57,10 @@ async def hold_back(run: Doubler, batcher: Batcher[int, int], *items: int) -> li
     return first + others
 
 
-async def test_each_caller_gets_its_own_result(run: Doubler) -> None:
-    items = [item for item in range(200) if item != 13]
-    with opened(run, lanes=3) as batcher:
-        assert [done.result for done in await asyncio.gather(*submit(batcher, *items))] == [2 * item for item in items]
+@pytest.mark.parametrize("batcher", [3], indirect=True)
+async def test_each_caller_gets_its_own_result(batcher: Batcher[int, int]) -> None:
+    items = range(100, 300)
+    assert [done.result for done in await asyncio.gather(*submit(batcher, *items))] == [2 * item for item in items]
 
 
 async def test_a_lone_item_does_not_wait_for_others(batcher: Batcher[int, int]) -> None:
@@ -87,14 +74,12 @@ async def test_a_free_lane_takes_waiting_items_up_to_the_limit(run: Doubler, bat
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-async def test_lanes_run_at_the_same_time(run: Doubler) -> None:
-    run.may_go.clear()
-    with opened(run, lanes=2, max_batch_size=1) as batcher:
-        jobs = submit(batcher, 1, 2)
-        for _ in range(2):  # both have begun before either may end
-            assert await asyncio.to_thread(run.entered.acquire, timeout=60)
-        run.may_go.set()
-        await asyncio.gather(*jobs)
+@pytest.mark.parametrize("batcher", [2], indirect=True)
+async def test_lanes_run_at_the_same_time(run: Doubler, batcher: Batcher[int, int]) -> None:
+    jobs = await hold_back(run, batcher, 1, 2)
+    assert await asyncio.to_thread(run.entered.acquire, timeout=60)  # the second begins before the first may end
+    run.may_go.set()
+    await asyncio.gather(*jobs)
 
 
 async def test_one_bad_item_fails_alone(run: Doubler, batcher: Batcher[int, int]) -> None:

@@ -19,11 +19,6 @@ def engine() -> Engine:
     return Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def test_predict_now_gives_the_bits_of_the_http_interface(engine: Engine, client: httpx.Client) -> None:
     prediction = engine.predict_now(PNG)
     answer = client.post("/predict?heatmap=true", content=PNG).json()

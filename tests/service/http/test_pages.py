@@ -10,18 +10,10 @@ from tests.conftest import encode, grey
 
 FILES = sorted(path.name for path in WEB.iterdir())
 MAX_BYTES = 150_000
-MEDIA_TYPES = {
-    "css": "text/css",
-    "html": "text/html",
-    "js": "text/javascript",
-    "png": "image/png",
-    "svg": "image/svg+xml",
-}
+MEDIA_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "png": "image/png", "svg": "image/svg+xml"}
 
 
-@pytest.mark.parametrize(
-    "name", ["", *(f"web/{name}" for name in FILES), "report/index.html", "report/report.css", "report/roc.png"]
-)
+@pytest.mark.parametrize("name", ["", *(f"web/{name}" for name in FILES), "report/report.css", "report/roc.png"])
 def test_a_file_has_its_type_its_tag_and_the_content_policy(client: httpx.Client, name: str) -> None:
     answer = client.get(f"/{name}")
     assert answer.status_code == 200
@@ -39,7 +31,7 @@ def test_report_redirects_to_its_page(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/web/none.js", "/web/..%2fpages.py", "/report/..%2fmodel.json", "/report/%2e%2e/model.json", "/web/"]
+    "path", ["/web/none.js", "/web/..%2fapp.py", "/report/..%2fmodel.json", "/report/%2e%2e/model.json", "/web/"]
 )
 def test_no_other_file_is_served(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404

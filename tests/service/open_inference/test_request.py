@@ -76,6 +76,7 @@ def test_many_outputs_take_few_times_their_text() -> None:
         (b"[0,0,0,0]", "4 values; its shape needs 1,600"),
         (b"[" + b"[]," * 1599 + b"[]]", "not nested as 1 × 40 × 40"),
         (b"[" + b"0," * 1599 + b"-1]", ">= 0"),
+        (b"[" + b"0," * 1599 + b"256]", "data: Expected `int` <= 255"),
         (b"[" + b"0," * 1599 + b"0.5]", "got `float`"),
         (b"[" + b"0," * 1599 + b"1e400]", "out of range"),
         (b"[" + b"0," * 1599 + b"NaN]", "malformed"),
