@@ -19,7 +19,7 @@ from tests.torture.process import Service, serving
 from tests.torture.wire import chunked, connect, exchange, get, post, request
 
 PNG = encode(grey(120, 100))
-DEADLINE_SECONDS = 2
+DEADLINE_SECONDS = 3
 SECONDS = 60  # after which a test fails because its connection is still open
 HEALTH = get("/health")
 CHUNKED_HEAD = request("POST", "/predict", "Transfer-Encoding: chunked", length=False)
@@ -39,16 +39,16 @@ class Stuck(NamedTuple):
     words: bytes = b""  # in what it received
 
 
+Ends = dict[str, "Future[tuple[float, bytes]]"]  # by name: seconds until the end, and what came
 BODY_SECONDS = DEADLINE_SECONDS + GRACE_SECONDS
+SHORT, LONG = "X-Request-Timeout-Ms: 50", "X-Request-Timeout-Ms: 90000"
 STUCK = {
     "nothing": Stuck(b"", None, HEAD_SECONDS),
     "half a head": Stuck(b"GET /health HTTP/1.1\r\nHo", 408, HEAD_SECONDS),
     "half a body": Stuck(half_body("/predict"), 408, BODY_SECONDS),
-    "half a body, shorter deadline": Stuck(half_body("/predict", "X-Request-Timeout-Ms: 50"), 408, 0.05, words=b"after 50 ms"),
-    "half a body, longer deadline": Stuck(
-        half_body("/predict", "X-Request-Timeout-Ms: 90000"), 408, BODY_SECONDS, words=b"after 2000 ms"
-    ),
-    "half a body of another route": Stuck(half_body(INFER, "X-Request-Timeout-Ms: 50"), 408, 0.05, words=b"after 50 ms"),
+    "half a body, shorter deadline": Stuck(half_body("/predict", SHORT), 408, 0.05, words=b"after 50 ms"),
+    "half a body, longer deadline": Stuck(half_body("/predict", LONG), 408, BODY_SECONDS, words=b"after 3000 ms"),
+    "half a body of another route": Stuck(half_body(INFER, SHORT), 408, 0.05, words=b"after 50 ms"),
     "a body that no route reads": Stuck(half_body("/nowhere"), 404, BODY_SECONDS),
     "nothing after an answer": Stuck(HEALTH, 200, KEEP_ALIVE_SECONDS),
     "half a head after an answer": Stuck(HEALTH, 408, HEAD_SECONDS, then=b"GET /he"),
@@ -63,9 +63,9 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ends(service: Service) -> Iterator[dict[str, "Future[tuple[float, bytes]]"]]:
+def ends(service: Service) -> Iterator[Ends]:
     """Starts all waits with the first test. Their results are read by the last tests of the file."""
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(len(STUCK) + 1) as threads:
         ends = {name: threads.submit(wait_for_end, service, stuck) for name, stuck in STUCK.items()}
         yield ends | {"unread answers": threads.submit(read_no_answers, service)}
         service.process.kill()  # ends the waits that no selected test reads
@@ -205,14 +205,14 @@ def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", STUCK)
-def test_a_stuck_connection_is_ended_at_its_deadline(ends: dict[str, "Future[tuple[float, bytes]]"], name: str) -> None:
+def test_a_stuck_connection_is_ended_at_its_deadline(ends: Ends, name: str) -> None:
     stuck, (seconds, received) = STUCK[name], ends[name].result()
     assert seconds >= stuck.seconds - 0.1
     assert statuses(received)[-1:] == ([stuck.status] if stuck.status else [])
     assert stuck.words in received
 
 
-def test_a_connection_whose_answers_are_not_read_is_ended(ends: dict[str, "Future[tuple[float, bytes]]"]) -> None:
+def test_a_connection_whose_answers_are_not_read_is_ended(ends: Ends) -> None:
     seconds, _ = ends["unread answers"].result()
     assert seconds >= DEADLINE_SECONDS + ANSWER_SECONDS
 
