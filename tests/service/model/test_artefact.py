@@ -30,15 +30,6 @@ def test_the_default_model_is_accepted(folder: Path) -> None:
     assert read_artefact(folder, "fp32").description.labels == ["NORMAL", "PNEUMONIA"]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_one_flipped_bit_is_rejected(folder: Path, file: str) -> None:
-    content = bytearray((folder / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / file).write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"model\.|SHA256SUMS"):
-        read_artefact(folder, "fp32")
-
-
 def test_a_flipped_bit_anywhere_in_the_sums_is_rejected(folder: Path) -> None:
     sums = (folder / "SHA256SUMS").read_bytes()
     for place in range(len(sums)):
@@ -49,18 +40,27 @@ def test_a_flipped_bit_anywhere_in_the_sums_is_rejected(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1\n"])
-def test_a_missing_empty_or_other_file_is_named(folder: Path, file: str, content: bytes | None) -> None:
-    (folder / file).unlink()
-    if content is not None:
-        (folder / file).write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_an_empty_or_other_file_is_named(folder: Path, file: str, content: bytes) -> None:
+    (folder / file).write_bytes(content)
     with pytest.raises(ArtefactError, match=file):
         read_artefact(folder, "fp32")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="nowhere"):
-        read_artefact(tmp_path / "nowhere", "fp32")
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(ArtefactError, match=file):
+        read_artefact(folder, "fp32")
+
+
+@pytest.mark.parametrize("file", FILES[:3])
+def test_one_flipped_bit_is_rejected(folder: Path, file: str) -> None:
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(ArtefactError, match=file):
+        read_artefact(folder, "fp32")
 
 
 def test_an_unknown_variant_is_rejected_with_the_known_ones(folder: Path) -> None:

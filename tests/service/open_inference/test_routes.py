@@ -164,6 +164,7 @@ BINARY = {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "para
         (infer_body(PNG, shape=[2]), "data has 1 elements; its shape needs 2"),
         (infer_body(PNG, shape=[1, 1]), "the shape of BYTES, [N]"),
         (infer_body(*[PNG] * 17), "the shape is of 17 images; a request may have 1 to 16"),
+        (infer_body(PNG, data=[]), "data has 0 elements; its shape needs 1"),
         (infer_body(PNG, data=["%%%"]), "data: Invalid base64"),
         (infer_body(PNG, data=None), "data: Expected `array`, got `null`"),
         (infer_body(shape=[0]), "0 images"),
