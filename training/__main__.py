@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,8 +14,6 @@ from training.config import Config, ConfigError
 from training.data import layouts, phantoms
 from training.stages import fit
 from training.tools import ablation, compare, predict, recalibrate
-
-INTERRUPTED = 130
 
 EXAMPLE = """
 example:
@@ -39,14 +38,14 @@ def main() -> int:
     progress.catch_all_interrupts()
     try:
         arguments.command(arguments)
-    except MedXferError as error:
-        print(f"medxfer: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nmedxfer: interrupted; finished work is kept", file=sys.stderr)
-        return INTERRUPTED
+        return 130
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MedXferError, OSError) as error:  # of the system: a full disk, a folder without permission
+        print(f"medxfer: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -69,17 +68,18 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         if start:
             pipeline.run(choices, run_dir, start)
-    except pipeline.Interrupted as stage:
+    except KeyboardInterrupt:
+        stage = run_folder.first_unfinished(run_dir, pipeline.ORDER)
         program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # the container image sets its own
-        out = f" --out {shlex.quote(str(arguments.out))}" if arguments.out else ""
-        print(f"\nstopped in {stage}; to go on: {program} train --resume {shlex.quote(str(run_dir))}{out}", file=sys.stderr)
+        command = ["train", "--resume", str(run_dir), *(["--out", str(arguments.out)] if arguments.out else [])]
+        print(f"\nstopped in {stage}; to go on: {program} {shlex.join(command)}", file=sys.stderr)
         raise
     if arguments.out:
         pipeline.install(run_dir, arguments.out)
 
 
 def _new_config(arguments: argparse.Namespace) -> Config:
-    choices = config.load_config(config.find(arguments.config or Path("balanced")))
+    choices = config.load_config(arguments.config or Path("balanced"))
     choices = config.with_paths(choices, folder=arguments.data, weights=arguments.weights)
     if not choices.data.folder:
         raise ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
@@ -101,21 +101,18 @@ def _resumed_config(arguments: argparse.Namespace) -> Config:
 
 def _stage(arguments: argparse.Namespace) -> None:
     choices = config.read_saved(arguments.run / config.SAVED)
-    if arguments.stage == "fit" and arguments.seed is not None:
-        if arguments.seed not in range(choices.fit.seeds):
-            raise ConfigError(f"--seed {arguments.seed}: the run has {choices.fit.seeds} seeds, counted from 0")
+    if arguments.seed is None:
+        pipeline.run_stage(choices, arguments.run, arguments.stage)
+    elif arguments.seed in range(choices.fit.seeds):
         fit.run_seed(choices, arguments.run, arguments.seed)
     else:
-        pipeline.run_stage(choices, arguments.run, arguments.stage)
+        raise ConfigError(f"--seed {arguments.seed}: the run has {choices.fit.seeds} seeds, counted from 0")
 
 
 def _phantoms(arguments: argparse.Namespace) -> None:
     if arguments.count < 2 or arguments.seed < 0:
         raise ConfigError(f"--count {arguments.count} --seed {arguments.seed}: at least 2 images, and no seed below 0")
-    try:
-        phantoms.write_data_set(arguments.folder, arguments.count, arguments.seed)
-    except OSError as error:
-        raise ConfigError(f"{arguments.folder}: cannot be written ({error.strerror})") from error
+    phantoms.write_data_set(arguments.folder, arguments.count, arguments.seed)
     print(f"{arguments.folder}: {arguments.count} phantoms")
 
 
@@ -131,10 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, document: str | None, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        """Shows the first line of `document` in the list of commands, and all of it in the command's own help."""
-        line = (document or "").splitlines()[0]
-        short = line.split(": ", 1)[1] if line.startswith("Stage") else line
-        command = commands.add_parser(name, help=short, description=document, formatter_class=formatter)
+        """The list of commands shows the first line of `document`, the command's own help all of it."""
+        line = re.sub(r"^Stage \d: ", "", (document or "").partition("\n")[0])
+        command = commands.add_parser(name, help=line, description=document, formatter_class=formatter)
         command.set_defaults(command=run)
         return command
 
@@ -148,9 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="where to write the model folder, e.g. models/mine")
     train.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
 
-    for name, run in pipeline.STAGES.items():
-        stage = add(name, sys.modules[run.__module__].__doc__, _stage)
-        stage.set_defaults(stage=name)
+    for name, module in pipeline.STAGES.items():
+        stage = add(name, module.__doc__, _stage)
+        stage.set_defaults(stage=name, seed=None)
         stage.add_argument("--run", type=Path, required=True, help="a run folder")
         if name == "fit":
             stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")

@@ -1,7 +1,6 @@
 """The configuration of a training run: every key of its TOML file, with type, range and default.
 
-The resolved configuration is saved with the run. The command line can set the paths that differ from machine to machine:
-`data.folder` and `backbone.weights`.
+The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`.
 """
 
 import os
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta
+from msgspec.structs import replace
 
 from service.errors import MedXferError
 from training import files
@@ -24,8 +24,7 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-class ConfigError(MedXferError):
-    pass
+class ConfigError(MedXferError): ...
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +94,7 @@ class Fit(Section, frozen=True, kw_only=True):
     warmup_fraction: Fraction = 0.05
     ema_decay: Fraction = 0.995
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
-    workers: Annotated[int, Meta(ge=0, le=256)] = field(default_factory=lambda: CPUS // 4)
+    workers: Annotated[int, Meta(ge=0, le=256)] = CPUS // 4
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
@@ -107,43 +106,37 @@ class Calibrate(Section, frozen=True, kw_only=True):
 class Config(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "medxfer"
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
-    data: Data = field(default_factory=Data)
-    backbone: Backbone = field(default_factory=Backbone)
-    augment: Augment = field(default_factory=Augment)
-    fit: Fit = field(default_factory=Fit)
-    calibrate: Calibrate = field(default_factory=Calibrate)
+    data: Data = Data()
+    backbone: Backbone = Backbone()
+    augment: Augment = Augment()
+    fit: Fit = Fit()
+    calibrate: Calibrate = Calibrate()
 
 
-def find(name: Path) -> Path:
-    """The path of a file, or of a preset of that name. Raises ConfigError if there is neither."""
+def load_config(name: Path) -> Config:
+    """Reads a TOML file, or the preset of that name.
+
+    Raises ConfigError if there is neither, or if it is not TOML, has an unknown key, or has a value out of range.
+    """
     preset = PRESETS / f"{name}.toml"
-    if not name.is_file() and not preset.exists():
-        raise ConfigError(f"configuration {name}: neither a file nor one of the presets, which are {presets()}")
-    return name if name.is_file() else preset
+    path = preset if preset.exists() and not name.is_file() else name
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Config)
+    except OSError as error:
+        raise ConfigError(f"configuration {name}: {error.strerror}; the presets are {presets()}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {name}: {error}; training/config.py explains every key") from error
 
 
 def presets() -> str:
     return ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
-def load_config(path: Path) -> Config:
-    """Raises ConfigError if the file cannot be read, is not TOML, or has an unknown key or a value out of range."""
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Config)
-    except OSError as error:
-        raise ConfigError(f"configuration {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path}: {error}; training/config.py explains every key") from error
-
-
 def with_paths(config: Config, *, folder: Path | None = None, weights: str | None = None) -> Config:
     """The same configuration with other paths."""
-    data, backbone = config.data, config.backbone
-    if folder is not None:
-        data = msgspec.structs.replace(data, folder=str(folder))
-    if weights is not None:
-        backbone = msgspec.structs.replace(backbone, weights=weights)
-    return msgspec.structs.replace(config, data=data, backbone=backbone)
+    data = config.data if folder is None else replace(config.data, folder=str(folder))
+    backbone = config.backbone if weights is None else replace(config.backbone, weights=weights)
+    return replace(config, data=data, backbone=backbone)
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -14,13 +14,3 @@ def atomic_write(path: Path) -> Iterator[Path]:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def append_line(path: Path, line: bytes) -> None:
-    """Appends and syncs. If a kill has cut the last line short, the new one still begins on a line of its own."""
-    with path.open("a+b") as file:
-        file.seek(0)
-        before = file.read()
-        file.write(b"\n" * (before[-1:] not in (b"", b"\n")) + line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -13,35 +13,20 @@ from training.data import splits
 from training.graph import model_folder
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
-STAGES = {
-    "audit": audit.run,
-    "fit": fit.run,
-    "export": export.run,
-    "quantise": quantise.run,
-    "calibrate": calibrate.run,
-    "evaluate": evaluate.run,
-    "card": card.run,
-}
+STAGES = {stage.__name__.rpartition(".")[2]: stage for stage in (audit, fit, export, quantise, calibrate, evaluate, card)}
 ORDER = list(STAGES)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Names the stage that was interrupted."""
-
-
 def run(choices: Config, run_dir: Path, start: str) -> None:
-    """Runs the stage `start` and all after it. Raises Interrupted on Ctrl-C, and whatever the stages raise."""
+    """Runs the stage `start` and all after it."""
     for name in ORDER[ORDER.index(start) :]:
         print(f"— {name}", flush=True)
-        try:
-            run_stage(choices, run_dir, name)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(name) from interrupt
+        run_stage(choices, run_dir, name)
 
 
 def run_stage(choices: Config, run_dir: Path, name: str) -> None:
     with run_folder.stage(run_dir, name, ORDER):
-        STAGES[name](choices, run_dir)
+        STAGES[name].run(choices, run_dir)
 
 
 def dry_run(choices: Config) -> None:
@@ -54,9 +39,8 @@ def dry_run(choices: Config) -> None:
 
 def check_out(out: Path) -> None:
     """Checks `--out` before hours of work. Raises ConfigError if it cannot be written, or is something other than a model."""
-    inside = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    is_model = {artefact.DESCRIPTION, artefact.SUMS} <= inside
-    is_empty = out.is_dir() and not inside
+    is_model = all((out / name).exists() for name in (artefact.DESCRIPTION, artefact.SUMS))
+    is_empty = out.is_dir() and not any(out.iterdir())
     if out.exists() and not (is_model or is_empty):
         raise ConfigError(f"--out {out}: exists and is not a model folder; it would be replaced")
     parent = out.resolve().parent

@@ -1,10 +1,8 @@
 """Progress of a loop: a bar on a terminal, a line every half minute elsewhere (logs, CI). And no Ctrl-C is lost."""
 
-import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -33,15 +31,10 @@ def catch_all_interrupts() -> None:
     """Python only prints a KeyboardInterrupt that is raised inside the callback of a weak reference, of which matplotlib has
     many. From now on the next step of `track` raises it again."""
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        _interrupted.set()
-        raise KeyboardInterrupt
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            _interrupted.set()
+        else:
+            sys.__unraisablehook__(ignored)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
-        signal.signal(signal.SIGINT, interrupt)
-        sys.unraisablehook = _print_all_but_interrupts
-
-
-def _print_all_but_interrupts(ignored: "sys.UnraisableHookArgs") -> None:
-    if not issubclass(ignored.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(ignored)
+    sys.unraisablehook = hook

@@ -29,16 +29,15 @@ class FinishedStage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create(choices: Config, folder: Path | None) -> Path:
-    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError if it exists or cannot be made."""
-    folder = folder or _next_number(Path("runs"))
+    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError if it exists, and OSError."""
+    numbers = [int(path.name) for path in Path("runs").glob("*") if path.name.isdigit()]
+    folder = folder or Path("runs") / str(max(numbers, default=0) + 1)
     try:
         folder.mkdir(parents=True)
         config.save_config(choices, folder / config.SAVED)
         (folder / ENVIRONMENT).write_bytes(msgspec.json.format(msgspec.json.encode(environment()), indent=2) + b"\n")
     except FileExistsError as error:
         raise ConfigError(f"{folder} exists; runs are not overwritten (to continue it: train --resume {folder})") from error
-    except OSError as error:
-        raise ConfigError(f"the run folder {folder} cannot be made ({error.strerror})") from error
     return folder
 
 
@@ -80,8 +79,3 @@ def _finished(folder: Path) -> list[FinishedStage]:
 def _write(folder: Path, lines: Sequence[FinishedStage]) -> None:
     with files.atomic_write(folder / STAGES) as temporary:
         temporary.write_bytes(msgspec.json.Encoder().encode_lines(lines))
-
-
-def _next_number(parent: Path) -> Path:
-    taken = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
-    return parent / str(max(taken, default=0) + 1)

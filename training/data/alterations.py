@@ -59,17 +59,15 @@ def crop(image: GreyImage, share: float, top: float, left: float) -> GreyImage:
 
 def frame(image: GreyImage) -> GreyImage:
     """Adds a black frame, a tenth of each side wide."""
-    height, width = image.shape
-    return np.pad(image, ((height // 10,) * 2, (width // 10,) * 2))
+    return np.pad(image, [(side // 10, side // 10) for side in image.shape])
 
 
 def mask_corners(image: GreyImage) -> GreyImage:
     """Hides the side markers: paints the corners, a sixth of each side, in the image's median grey."""
-    masked = image.copy()
-    height, width = image.shape[0] // 6, image.shape[1] // 6
-    for rows in (slice(None, height), slice(-height, None)):
-        for columns in (slice(None, width), slice(-width, None)):
-            masked[rows, columns] = np.median(image)
+    height, width = (side // 6 for side in image.shape)
+    masked = np.full_like(image, np.median(image))
+    masked[height:-height] = image[height:-height]
+    masked[:, width:-width] = image[:, width:-width]
     return masked
 
 

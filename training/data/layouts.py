@@ -9,7 +9,7 @@ The labels are the names of the folders; there must be exactly two.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import ImageError
@@ -19,6 +19,7 @@ from training.data.manifest import DataError, Record
 from training.progress import track
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".dcm", ".dicom"}
+SPLITS = ("test/*/*", "train/*/*", "val/*/*")
 
 
 def scan(folder: Path) -> list[Record]:
@@ -27,7 +28,7 @@ def scan(folder: Path) -> list[Record]:
     Raises DataError if there is no folder `train`, or if there are not exactly two labels.
     """
     check_layout(folder)
-    return _read_all(folder, _files_of_splits(folder))
+    return _read_all(folder, _files(folder, *SPLITS))
 
 
 def check_layout(folder: Path) -> None:
@@ -38,8 +39,8 @@ def check_layout(folder: Path) -> None:
 
 def count_other_files(folder: Path) -> dict[str, int]:
     """Number of files that `scan` leaves out, by suffix."""
-    others = [path for path in _files_of_splits(folder) if not _is_image(path)]
-    return dict(Counter(path.suffix.lower() or path.name for path in others))
+    suffixes = (path.suffix.lower() or path.name for path in _files(folder, *SPLITS))
+    return dict(Counter(suffix for suffix in suffixes if suffix not in SUFFIXES))
 
 
 def scan_labelled(folder: Path) -> list[Record]:
@@ -47,7 +48,7 @@ def scan_labelled(folder: Path) -> list[Record]:
 
     Raises DataError if there are not exactly two labels, or if an image is unreadable or present twice (and names each).
     """
-    records = _read_all(folder, folder.glob("*/*"))
+    records = _read_all(folder, _files(folder, "*/*"))
     if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
         raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
     first: dict[str, Record] = {}
@@ -57,22 +58,14 @@ def scan_labelled(folder: Path) -> list[Record]:
     return records
 
 
-def _files_of_splits(folder: Path) -> list[Path]:
-    paths = [path for split in ("test", "train", "val") for path in (folder / split).glob("*/*")]
-    return [path for path in paths if not _is_hidden(path.parent)]
+def _files(folder: Path, *patterns: str) -> list[Path]:
+    """Sorted; without those in folders that other programs leave, such as .ipynb_checkpoints and __MACOSX."""
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return [path for path in paths if not path.parent.name.startswith((".", "__"))]
 
 
-def _is_hidden(folder: Path) -> bool:
-    """Whether another program left this folder, such as .ipynb_checkpoints or __MACOSX."""
-    return folder.name.startswith((".", "__"))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
-
-
-def _read_all(folder: Path, paths: Iterable[Path]) -> list[Record]:
-    images = sorted(path for path in paths if _is_image(path) and not _is_hidden(path.parent))
+def _read_all(folder: Path, paths: Sequence[Path]) -> list[Record]:
+    images = [path for path in paths if path.suffix.lower() in SUFFIXES]
     records = [_read(folder, path) for path in track(images, "read images")]
     labels = sorted({record.label for record in records})
     if len(labels) != 2:
@@ -88,10 +81,9 @@ def _read(folder: Path, path: Path) -> Record:
     content, width, height, problem = b"", 0, 0, ""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            problem = "not a file"
-        else:
-            content = path.read_bytes()
-            width, height = decode_image(content).size
+            raise OSError("not a file")
+        content = path.read_bytes()
+        width, height = decode_image(content).size
     except (ImageError, OSError) as error:
         problem = str(error)
     return Record(

@@ -4,6 +4,7 @@ import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -15,9 +16,10 @@ from training import files
 
 MANIFEST, AUDIT = "manifest.csv", "audit.json"  # in a run folder
 
+T = TypeVar("T")
 
-class DataError(MedXferError):
-    pass
+
+class DataError(MedXferError): ...
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     series: str
     number: int
-    cause: str
+    cause: str = ""
     patient: str
     width: int
     height: int
@@ -52,13 +54,19 @@ def write_table(rows: Sequence[msgspec.Struct], path: Path) -> None:
         writer.writerows(msgspec.structs.asdict(row) for row in rows)
 
 
-def read_manifest(path: Path) -> list[Record]:
-    """Raises DataError if `audit` has not run in this run folder."""
+def read_table(path: Path, kind: type[T], stage: str) -> list[T]:
+    """Reads what `write_table` wrote; an empty cell becomes the field's default. Raises DataError, which names the stage that
+    writes the file, if it is missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return msgspec.convert(list(csv.DictReader(file)), list[Record], strict=False)
+            rows = [{name: value for name, value in row.items() if value != ""} for row in csv.DictReader(file)]
+        return [msgspec.convert(row, kind, strict=False) for row in rows]
     except (OSError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: no manifest ({error}); run the stage «audit» first") from error
+        raise DataError(f"{path} cannot be read ({error}); the stage «{stage}» writes it") from error
+
+
+def read_manifest(path: Path) -> list[Record]:
+    return read_table(path, Record, "audit")
 
 
 def of_split(records: Sequence[Record], *names: str) -> list[Record]:

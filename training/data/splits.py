@@ -59,11 +59,10 @@ def official_overlap(records: Sequence[Record]) -> list[str]:
 
 def check_leaks(records: Sequence[Record]) -> None:
     """Raises DataError if a patient, or a file, is in two of our splits. The official test split is not ours."""
+    ours = [record for record in records if record.split in USED and record.official_split != TEST]
     for key in ("patient", "sha256"):
         first: dict[str, Record] = {}
-        for record in records:
-            if record.split in LEFT_OUT or record.official_split == TEST:
-                continue
+        for record in ours:
             other = first.setdefault(getattr(record, key), record)
             if other.split != record.split:
                 raise DataError(f"{key} shared by {other.path} ({other.split}) and {record.path} ({record.split})")
@@ -77,11 +76,11 @@ def _left_out(records: Sequence[Record]) -> dict[str, str]:
         if not record.problem:
             by_content[record.sha256].append(record)
     for same in by_content.values():
+        kept = [record for record in same if record.official_split == TEST] or same[:1]
         if len({record.label for record in same}) > 1:
             left_out |= {record.path: "contradictory" for record in same}
-            continue
-        kept = next((record for record in same if record.official_split == TEST), same[0])
-        left_out |= {r.path: "duplicate" for r in same if r is not kept and r.official_split != TEST}
+        else:
+            left_out |= {record.path: "duplicate" for record in same if record not in kept}
     return left_out
 
 

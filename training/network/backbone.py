@@ -23,6 +23,8 @@ from training.vision import models
 # In a run folder: the pretrained network with its fitted head, and the network to export. In a seed's folder: its last epoch.
 HEAD, BEST, LAST = "head.safetensors", "best.safetensors", "last.safetensors"
 
+CLASSIFIERS = ("fc.", "classifier.")  # prefixes of torchvision's names
+
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
 
@@ -33,9 +35,13 @@ class Network(nn.Module):
     def __init__(self, features: nn.Sequential, channels: int) -> None:
         super().__init__()
         self.features = features
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(channels, 2)
-        self.upper = _children_to_stride(features, 16)
+        maps, sides = torch.zeros(1, 1, 64, 64), []
+        with torch.inference_mode():
+            for child in features.eval():
+                maps = child(maps)
+                sides.append(maps.shape[-1])
+        self.upper = sum(side >= 64 / 16 for side in sides)  # number of children that reduce the image by at most 16
 
     def to_device(self, batch: torch.Tensor) -> torch.Tensor:
         """Moves `batch` to the device and the memory format of the weights."""
@@ -48,10 +54,10 @@ class Network(nn.Module):
 
     def pooled(self, images: torch.Tensor) -> torch.Tensor:
         """float32 [N, channels]: the mean of the last feature map over its places."""
-        return self.pool(self.features(images)).flatten(1)  # type: ignore[no-any-return]  # nn.Module returns Any
+        return nn.functional.adaptive_avg_pool2d(self.features(images), 1).flatten(1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pooled(images))  # type: ignore[no-any-return]  # as above
+        return self.head(self.pooled(images))  # type: ignore[no-any-return]  # nn.Module returns Any
 
 
 def build(choices: config.Backbone) -> Network:
@@ -61,10 +67,7 @@ def build(choices: config.Backbone) -> Network:
         try:
             model = models.get_model(choices.name, weights="DEFAULT")
         except OSError as error:
-            raise ConfigError(
-                f"backbone.weights = «imagenet» could not be downloaded ({error}); "
-                "give a .safetensors file by --weights, or «none»"
-            ) from error
+            raise ConfigError(f"backbone.weights = «imagenet»: {error}; without internet, give a .safetensors file") from error
     elif choices.weights != "none":
         load_backbone(model, Path(choices.weights))
     features = features_of(model)
@@ -76,12 +79,12 @@ def build(choices: config.Backbone) -> Network:
 def load_backbone(model: nn.Module, path: Path) -> None:
     """Loads a .safetensors file in torchvision's names, except for its classifier."""
     try:
-        weights = {name: value for name, value in load_file(path).items() if not _is_classifier(name)}
+        weights = {name: value for name, value in load_file(path).items() if not name.startswith(CLASSIFIERS)}
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:  # the last: of other shapes
         raise ConfigError(f"backbone.weights = «{path}»: {error}") from error
-    missing = [name for name in missing if not (_is_classifier(name) or name.endswith("num_batches_tracked"))]
-    if wrong := [*missing, *unexpected]:
+    needed = [name for name in missing if not (name.startswith(CLASSIFIERS) or name.endswith("num_batches_tracked"))]
+    if wrong := needed + unexpected:
         raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} names differ, as {wrong[0]}")
 
 
@@ -89,22 +92,6 @@ def name_weights(weights: str) -> str:
     """For people: a file's name and hash, since its path means nothing on another machine."""
     path = Path(weights)
     return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…)" if path.is_file() else path.name
-
-
-def _is_classifier(name: str) -> bool:
-    return name.startswith(("fc.", "classifier."))
-
-
-def _children_to_stride(features: nn.Sequential, stride: int) -> int:
-    """How many children it takes until the next one reduces the image by more than `stride`."""
-    side, count = 4 * stride, 0
-    maps = torch.zeros(1, 1, side, side)
-    with torch.inference_mode():
-        for number, child in enumerate(features.eval(), 1):
-            maps = child(maps)
-            if maps.shape[-1] * stride >= side:
-                count = number
-    return count
 
 
 def features_of(model: nn.Module) -> nn.Sequential:
@@ -135,13 +122,9 @@ def fold_stem(features: nn.Module) -> None:
 
 def parameter_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: torch's type
     """For an optimiser: the head learns at `rate`, lower layers at rates that fall geometrically to the first layer's."""
-    layers = [list(child.parameters()) for child in network.features.children()]
-    layers = [parameters for parameters in layers if parameters]
-    steps = max(len(layers) - 1, 1)
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "lr": rate * lowest_layer_rate ** ((len(layers) - 1 - depth) / steps)}
-        for depth, parameters in enumerate(layers)
-    ]
+    layers = [layer for child in network.features if (layer := list(child.parameters()))]
+    last = len(layers) - 1
+    groups = [{"params": layer, "lr": rate * lowest_layer_rate ** ((last - i) / last)} for i, layer in enumerate(layers)]
     return [*groups, {"params": list(network.head.parameters()), "lr": rate}]
 
 
@@ -168,10 +151,8 @@ def load(choices: config.Backbone, path: Path) -> Network:
     network = build(msgspec.structs.replace(choices, weights="none"))
     try:
         network.load_state_dict(load_file(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error}; run the stage «fit» first") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ConfigError(f"{path} is damaged ({error})") from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); the stage «fit» writes it") from error
     return network
 
 

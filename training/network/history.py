@@ -1,16 +1,13 @@
 """`history.csv`: figures of each epoch of a fit, and which epoch is the best. Epoch 0 is the head on the frozen backbone."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from training.config import ConfigError
 from training.data import manifest
 
 FILE = "history.csv"
-FIGURES = [f"{split}_{figure}" for split in ("val", "shifted", "altered") for figure in ("auroc", "specificity", "sensitivity")]
 HEADER = (
     "                        │ validation           │ shifted validation   │ both, altered\n"
     "epoch  seconds    loss  │  AUROC  spec.  sens. │  AUROC  spec.  sens. │  AUROC  spec.  sens."
@@ -23,7 +20,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     epoch: int
     seconds: float
-    train_loss: float | None  # None in epoch 0
+    train_loss: float | None = None  # in epoch 0
     val_auroc: float
     val_specificity: float
     val_sensitivity: float
@@ -35,6 +32,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     altered_sensitivity: float
 
 
+FIGURES = Row.__struct_fields__[3:]
+
+
 def folder(run_dir: Path, seed: int) -> Path:
     return run_dir / f"seed-{seed}"
 
@@ -44,15 +44,8 @@ def write(rows: Sequence[Row], folder: Path) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """Raises ConfigError if `fit` has not finished an epoch there, or if the file is damaged."""
-    try:
-        with (folder / FILE).open(newline="", encoding="utf-8") as file:
-            rows = [{name: value or "null" for name, value in row.items()} for row in csv.DictReader(file)]
-            return msgspec.convert(rows, list[Row], strict=False)
-    except OSError as error:
-        raise ConfigError(f"{folder / FILE}: {error.strerror}; run the stage «fit» first") from error
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{folder / FILE} is damaged ({error})") from error
+    """Raises DataError if `fit` has not finished an epoch there, or if the file is damaged."""
+    return manifest.read_table(folder / FILE, Row, "fit")
 
 
 def best(rows: Sequence[Row]) -> Row:

@@ -22,12 +22,12 @@ Floats = npt.NDArray[np.float64]
 
 def fit_head(network: Network, views: Sequence[Loader], targets: Targets) -> None:
     """Sets the head to the logistic regression on the pooled features of all `views` of the images."""
-    features, truth = [], []
-    for number, images in enumerate(views, 1):
-        computed, classes = validation.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
-        features.append(computed)
-        truth.append(targets.is_positive(classes))
-    weight, bias = regress(np.concatenate(features), np.concatenate(truth))
+    outputs = [
+        validation.outputs(network, network.pooled, images, f"features, view {number} of {len(views)}")
+        for number, images in enumerate(views, 1)
+    ]
+    features, classes = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+    weight, bias = regress(features, targets.is_positive(classes))
     with torch.no_grad():  # half for each logit, so that their difference is the regression's
         for index, sign in ((targets.positive, 0.5), (1 - targets.positive, -0.5)):
             network.head.weight[index] = sign * torch.from_numpy(weight)

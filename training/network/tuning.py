@@ -57,8 +57,9 @@ class FineTuning:
             self.average.update_parameters(self.network)
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                rate = self.config.fit.learning_rate
-                raise ConfigError(f"the loss became {losses[-1]}: try a smaller fit.learning_rate than {rate:g}")
+                raise ConfigError(
+                    f"the loss is {losses[-1]}: reduce fit.learning_rate, which is {self.config.fit.learning_rate:g}"
+                )
         return self.average.module, float(np.mean(losses))  # type: ignore[return-value]  # a copy of `network`, typed as any Module
 
     def loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -71,10 +72,9 @@ class FineTuning:
 
     def save(self, rows: list[Row], path: Path) -> None:
         """Writes all that the next epoch depends on."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        state = {"config": self._identity(), "rows": [msgspec.structs.asdict(row) for row in rows], **parts}
+        states = {name: part.state_dict() for name, part in self._parts().items()}
         with files.atomic_write(path) as temporary:
-            torch.save(state, temporary)
+            torch.save({"config": self._identity(), "rows": msgspec.to_builtins(rows), **states}, temporary)
 
     def restore(self, path: Path) -> list[Row]:
         """Reads what `save` wrote, if anything; returns the rows of the finished epochs.

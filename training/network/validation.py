@@ -34,17 +34,12 @@ def outputs(
     return values, torch.cat(targets).numpy()
 
 
-def margins(network: Network, images: Loader, targets: Targets) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The positive logit minus the other one of every image [N], and whether the image is positive [N]."""
-    logits, numbers = outputs(network, network, images, "validation")
-    return logits[:, targets.positive] - logits[:, 1 - targets.positive], targets.is_positive(numbers)
-
-
 def validate(network: Network, validations: dict[str, Loader], targets: Targets) -> dict[str, float]:
     """AUROC, specificity and sensitivity (where the two logits are equal), by the column names of `history.Row`."""
     figures = {}
     for name, images in validations.items():
-        margin, truth = margins(network, images, targets)
+        logits, classes = outputs(network, network, images, "validation")
+        margin, truth = logits[:, targets.positive] - logits[:, 1 - targets.positive], targets.is_positive(classes)
         figures[f"{name}_auroc"] = float(roc_auc_score(truth, margin))
         figures[f"{name}_specificity"] = float((margin[~truth] < 0).mean())
         figures[f"{name}_sensitivity"] = float((margin[truth] >= 0).mean())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.network.small import row
-from training.config import ConfigError
+from training.data.manifest import DataError
 from training.network import history
 from training.network.history import Row
 
@@ -19,12 +19,12 @@ def test_a_history_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_damaged_history_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="run the stage «fit» first"):
+    with pytest.raises(DataError, match=r"No such file.*the stage «fit» writes it"):
         history.read(tmp_path)
     history.write(rows(0.5), tmp_path)
     text = (tmp_path / "history.csv").read_text()
     (tmp_path / "history.csv").write_text(text[: text.rindex(",") - 5])
-    with pytest.raises(ConfigError, match=r"history\.csv is damaged"):
+    with pytest.raises(DataError, match=r"history\.csv cannot be read"):
         history.read(tmp_path)
 
 
