@@ -27,46 +27,34 @@ Count = Annotated[int, Meta(ge=1)]
 class ConfigError(MedXferError): ...
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections. An unknown key is refused."""
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True): ...
 
 
 class Data(Section, frozen=True, kw_only=True):
-    """`folder`: the data folder; see `data/layouts.py`.
-    `source`: name, licence and citation of the data, for the model card.
-    `ages`: the age range of the patients in years; the service warns about DICOM files of older or younger ones.
-    `positive`: the positive label.
-    `folds`: number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
-    `shifted_fraction`: the share of each series, its lowest numbers, that becomes the shifted validation.
-    `shifted_series`: a series that becomes the shifted validation as a whole, such as `NORMAL2-IM`."""
-
-    folder: str = ""
-    source: str = ""
-    ages: tuple[float, float] | None = None
-    positive: str = "PNEUMONIA"
+    folder: str = ""  # see `data/layouts.py`
+    source: str = ""  # name, licence and citation of the data, for the model card
+    ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
+    positive: str = "PNEUMONIA"  # the positive label
+    # Number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
     folds: Annotated[int, Meta(ge=3)] = 10
+    # The share of each series, its lowest numbers, that becomes the shifted validation; and a series that does so as a whole,
+    # such as `NORMAL2-IM`.
     shifted_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
     shifted_series: str = ""
 
 
 class Backbone(Section, frozen=True, kw_only=True):
-    """`weights`: `imagenet` (torchvision downloads them), `none`, or a .safetensors file in torchvision's names.
-    `image_size`: side in pixels of the square that every image is resized to."""
-
     name: Literal["resnet18", "resnet50", "mobilenet_v2", "densenet121"] = "mobilenet_v2"
-    weights: str = "imagenet"
-    image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224
+    weights: str = "imagenet"  # which torchvision downloads; or `none`, or a .safetensors file in its names
+    image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224  # side of the square that images are resized to
 
 
 class Augment(Section, frozen=True, kw_only=True):
-    """Random crops, mirroring, and changes of brightness, contrast and texture.
+    """Random crops, mirroring, and changes of brightness, contrast and texture."""
 
-    `crop_area`: least and greatest share of the image's area. `jitter`: greatest change of brightness and contrast.
-    `texture`: share of the crops that are blurred, sharpened or made noisy."""
-
-    crop_area: tuple[Share, Share] = (0.08, 1.0)
-    jitter: Fraction = 0.3
-    texture: Probability = 0.4
+    crop_area: tuple[Share, Share] = (0.08, 1.0)  # least and greatest share of the image's area
+    jitter: Fraction = 0.3  # greatest change of brightness and contrast
+    texture: Probability = 0.4  # share of the crops that are blurred, sharpened or made noisy
 
     def __post_init__(self) -> None:
         if self.crop_area[0] > self.crop_area[1]:
@@ -74,32 +62,27 @@ class Augment(Section, frozen=True, kw_only=True):
 
 
 class Fit(Section, frozen=True, kw_only=True):
-    """`seeds`: number of repetitions; the best one by validation is exported.
-    `views`: number of augmented views of each image that the head is first fitted on, besides the plain one.
-    `epochs`: the most; with 0 the backbone stays frozen. `patience`: epochs without an improvement after which fitting ends.
-    `learning_rate`: the peak, for the head; the lowest layer learns at `lowest_layer_rate` times as much.
-    `warmup_fraction`: share of the steps in which the learning rate rises. `ema_decay`: of the weight average, per step.
-    `causes`: weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
-    `workers`: processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With
-    a GPU, more are better. The random augmentation depends on their number, so the run's configuration keeps it."""
-
-    seeds: Count = 1
-    views: Annotated[int, Meta(ge=0)] = 0
-    epochs: Annotated[int, Meta(ge=0)] = 12
-    patience: Count = 5
+    seeds: Count = 1  # number of repetitions; the best one by validation is exported
+    views: Annotated[int, Meta(ge=0)] = (
+        0  # augmented views of each image that the head is first fitted on, besides the plain one
+    )
+    epochs: Annotated[int, Meta(ge=0)] = 12  # the most; with 0 the backbone stays frozen
+    patience: Count = 5  # epochs without an improvement after which fitting ends
     batch_size: Annotated[int, Meta(ge=2, le=4096)] = 32
-    learning_rate: Share = 5e-4
-    lowest_layer_rate: Share = 0.2
+    learning_rate: Share = 5e-4  # the peak, for the head
+    lowest_layer_rate: Share = 0.2  # times `learning_rate`: that of the lowest layer
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
-    warmup_fraction: Fraction = 0.05
-    ema_decay: Fraction = 0.995
+    warmup_fraction: Fraction = 0.05  # share of the steps in which the learning rate rises
+    ema_decay: Fraction = 0.995  # of the weight average, per step
+    # Weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
+    # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more
+    # are better. The random augmentation depends on their number, so the run's configuration keeps it.
     workers: Annotated[int, Meta(ge=0, le=256)] = CPUS // 4
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
-    """`target`: sensitivity and specificity outside the uncertain zone, as one-sided 95 % lower bounds."""
-
+    # Sensitivity and specificity outside the uncertain zone, as one-sided 95 % lower bounds.
     target: Annotated[float, Meta(gt=0.5, lt=1)] = 0.99
 
 

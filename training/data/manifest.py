@@ -23,21 +23,20 @@ class DataError(MedXferError): ...
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One file. `series`, `number`, `cause` and `patient` as in `patients.Identity`; `official_split`: the folder that it came
-    in; `split`: set by `splits.split`. A file that cannot be decoded has a `problem`, and 0 for its size."""
+    """One file of the data folder."""
 
     path: str  # relative to the data folder
     label: str
-    series: str
+    series: str  # this, `number`, `cause` and `patient` as in `patients.Identity`
     number: int
     cause: str = ""
     patient: str
-    width: int
+    width: int  # 0, like `height`, if the file has a `problem`: it cannot be decoded
     height: int
     sha256: str
-    official_split: str
+    official_split: str  # the folder that it came in
     problem: str = ""
-    split: str = ""
+    split: str = ""  # set by `splits.split`
 
     @property
     def group(self) -> str:

@@ -8,8 +8,6 @@ from sklearn.datasets import load_sample_images
 from service.model.classifier import GreyImage
 from training.data.alterations import grey_levels
 
-CROPS_OF_A_PHOTOGRAPH = 4
-
 
 def images() -> dict[str, list[GreyImage]]:
     """By kind; the same images at every call."""
@@ -54,7 +52,7 @@ def photographs(rng: np.random.Generator) -> list[GreyImage]:
     pictures = [np.asarray(source()) for source in sources]  # type: ignore[no-untyped-call]  # scikit-image has no types
     pictures += load_sample_images().images
     whole = [np.asarray(Image.fromarray(picture).convert("L")) for picture in pictures]
-    crops = [_crop(image, rng, rng.uniform(1 / 3, 1)) for image in whole for _ in range(CROPS_OF_A_PHOTOGRAPH)]
+    crops = [_crop(image, rng, rng.uniform(1 / 3, 1)) for image in whole for _ in range(4)]
     return [*whole, *crops]
 
 

@@ -32,10 +32,7 @@ def split(records: Sequence[Record], choices: Data, seed: int) -> list[Record]:
 
     Raises DataError if there are too few patients, or if no series has the name `data.shifted_series`.
     """
-    assigned = _left_out(records)
-    for record in records:
-        if record.official_split == TEST:
-            assigned.setdefault(record.path, TEST)
+    assigned = {record.path: TEST for record in records if record.official_split == TEST} | _left_out(records)
     pool = [record for record in records if record.path not in assigned]
     shifted = _shifted_patients(pool, choices)
     rest = [record for record in pool if record.patient not in shifted]

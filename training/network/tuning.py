@@ -36,11 +36,9 @@ class FineTuning:
         self.optimizer = AdamW(groups, weight_decay=choices.weight_decay)
         steps = choices.epochs * steps_per_epoch
         warmup = max(1, round(steps * choices.warmup_fraction))
-        self.schedule = SequentialLR(
-            self.optimizer,
-            [LinearLR(self.optimizer, 0.01, total_iters=warmup), CosineAnnealingLR(self.optimizer, max(1, steps - warmup))],
-            milestones=[warmup],
-        )
+        rise = LinearLR(self.optimizer, 0.01, total_iters=warmup)
+        fall = CosineAnnealingLR(self.optimizer, max(1, steps - warmup))
+        self.schedule = SequentialLR(self.optimizer, [rise, fall], milestones=[warmup])
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay), use_buffers=True)
 
     def run_epoch(self, images: Loader, what: str) -> tuple[Network, float]:
