@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,7 @@ def test_a_missing_or_damaged_history_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"No such file.*the stage «fit» writes it"):
         history.read(tmp_path)
     history.write(rows(0.5), tmp_path)
-    text = (tmp_path / "history.csv").read_text()
-    (tmp_path / "history.csv").write_text(text[: text.rindex(",") - 5])
+    os.truncate(tmp_path / "history.csv", (tmp_path / "history.csv").stat().st_size - 8)
     with pytest.raises(DataError, match=r"history\.csv cannot be read"):
         history.read(tmp_path)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.network.small import RECORDS, bright_and_dark, small_network
+from tests.training.network.small import RECORDS, TARGETS, bright_and_dark, small_network
 from training.data.batches import Targets
 from training.network import probe, validation
 
@@ -18,12 +18,10 @@ def test_the_head_alone_separates_what_frozen_features_can(positive: str) -> Non
 
 
 def test_the_head_is_the_regression_on_all_views_together() -> None:
-    network, targets = small_network(), Targets(RECORDS, "B")
-    views = [bright_and_dark(), bright_and_dark(brighter=1)]
+    network, views = small_network(), [bright_and_dark(), bright_and_dark(brighter=1)]
     outputs = [validation.outputs(network, network.pooled, view, "features") for view in views]
-    features, numbers = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
-    weight, bias = probe.regress(features, targets.is_positive(numbers))
-    probe.fit_head(network, views, targets)
-    head = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
-    assert np.allclose(head[0][1] - head[0][0], weight, atol=1e-6)
-    assert head[1][1] - head[1][0] == pytest.approx(bias, abs=1e-5)
+    features, classes = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+    weight, bias = probe.regress(features, TARGETS.is_positive(classes))
+    probe.fit_head(network, views, TARGETS)
+    assert np.diff(network.head.weight.detach(), axis=0)[0] == pytest.approx(weight, abs=1e-6)
+    assert np.diff(network.head.bias.detach()) == pytest.approx(bias, abs=1e-5)

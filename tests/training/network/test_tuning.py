@@ -8,11 +8,11 @@ from training.config import Config, ConfigError, Data, Fit
 from training.network import backbone
 from training.network.tuning import FineTuning
 
-FIT = Fit(epochs=4, learning_rate=1e-3)
+CONFIG = Config(fit=Fit(epochs=4, learning_rate=1e-3))
 
 
-def tuned(epochs: int) -> FineTuning:
-    tuning = FineTuning(small_network(), Config(fit=FIT), len(bright_and_dark()), TARGETS.label_of_class)
+def tuned(epochs: int, config: Config = CONFIG) -> FineTuning:
+    tuning = FineTuning(small_network(), config, len(bright_and_dark()), TARGETS.label_of_class)
     for _ in range(epochs):
         tuning.run_epoch(bright_and_dark(), "epoch")
     return tuning
@@ -36,28 +36,25 @@ def test_a_restored_fit_continues_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_a_fit_continues_with_other_paths_but_not_with_another_configuration(tmp_path: Path) -> None:
     tuned(0).save([], tmp_path / "resume.pt")
-    moved = Config(data=Data(folder="elsewhere"), fit=FIT)
-    assert FineTuning(small_network(), moved, 3, TARGETS.label_of_class).restore(tmp_path / "resume.pt") == []
+    assert tuned(0, Config(data=Data(folder="elsewhere"), fit=CONFIG.fit)).restore(tmp_path / "resume.pt") == []
     with pytest.raises(ConfigError, match="another configuration"):
-        FineTuning(small_network(), Config(fit=Fit(epochs=5)), 3, TARGETS.label_of_class).restore(tmp_path / "resume.pt")
+        tuned(0, Config(fit=Fit(epochs=5))).restore(tmp_path / "resume.pt")
 
 
 def test_a_damaged_file_to_resume_from_is_named(tmp_path: Path) -> None:
-    tuning = tuned(0)
-    tuning.save([], tmp_path / "resume.pt")
-    content = (tmp_path / "resume.pt").read_bytes()
-    for damaged in (content[:-1000], b"", b"hello"):
-        (tmp_path / "resume.pt").write_bytes(damaged)
+    tuning, path = tuned(0), tmp_path / "resume.pt"
+    tuning.save([], path)
+    for damaged in (path.read_bytes()[:-1000], b"", b"hello"):
+        path.write_bytes(damaged)
         with pytest.raises(ConfigError, match=r"resume\.pt is damaged"):
-            tuning.restore(tmp_path / "resume.pt")
+            tuning.restore(path)
 
 
 def test_the_cause_is_learned_beside_the_label() -> None:
     batch, target = next(iter(bright_and_dark()))
     losses = {}
     for causes in (0.0, 2.0):
-        torch.manual_seed(0)
-        tuning = FineTuning(small_network(), Config(fit=Fit(causes=causes)), 1, TARGETS.label_of_class)
+        tuning = tuned(0, Config(fit=Fit(causes=causes)))
         losses[causes] = tuning.loss(batch, target).item()
     with backbone.autocast(batch.device):  # bfloat16 on some CPUs, which moves the loss by some thousandths
         classes = tuning.class_head(tuning.network.pooled(batch))
