@@ -37,6 +37,9 @@ def assert_problem(answer: httpx.Response, status: int, words: str) -> None:
 
 
 def metric(client: httpx.Client, name: str) -> float:
+    return total(client.get("/metrics").text, name)
+
+
+def total(metrics: str, name: str) -> float:
     """The sum of all samples whose line starts with `name`."""
-    lines = client.get("/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+    return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(name))
