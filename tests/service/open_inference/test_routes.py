@@ -163,6 +163,7 @@ BINARY = {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "para
         (infer_body(PNG, name="other"), "`$.inputs[0].name`"),
         (infer_body(PNG, shape=[2]), "data has 1 elements; its shape needs 2"),
         (infer_body(PNG, shape=[1, 1]), "the shape of BYTES, [N]"),
+        (infer_body(PNG, shape=[10**30]), "images; a request may have 1 to 16"),
         (infer_body(*[PNG] * 17), "the shape is of 17 images; a request may have 1 to 16"),
         (infer_body(PNG, data=[]), "data has 0 elements; its shape needs 1"),
         (infer_body(PNG, data=["%%%"]), "data: Invalid base64"),
@@ -207,6 +208,11 @@ def test_only_problems_below_v2_repeat_their_detail_as_error(client: httpx.Clien
         problem = client.post(path, content=b"x").json()
         assert problem["error"] == problem["detail"]
     assert "error" not in client.post("/predict", content=b"x").json()
+
+
+def test_a_compressed_request_is_rejected(server: triton.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match=r"\[415\] Content-Encoding is 'gzip'"):
+        infer(server, encoded(PNG), request_compression_algorithm="gzip")
 
 
 def test_metrics_count_by_address_and_never_by_a_clients_name_for_a_model(client: httpx.Client) -> None:
