@@ -47,7 +47,8 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
         entry = msgspec.structs.replace(entry, mtime_ns=mtime_ns, bytes=len(content), sha256=sha256)
         prediction = engine.predict_now(content)
     except Exception as error:  # a fault of a decoder must not end a run over a million files
-        problem = error if isinstance(error, RequestError) else UndecodableImage(f"a decoder failed: {type(error).__name__}")
+        failed = f"decoding or inference failed: {type(error).__name__}"
+        problem = error if isinstance(error, RequestError) else UndecodableImage(failed)
         if isinstance(error, NotReady):
             entry = msgspec.structs.replace(entry, mtime_ns=None)
         return msgspec.structs.replace(entry, problem=problem.type, detail=str(problem))

@@ -7,9 +7,11 @@ import math
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context, parent_process
 
 from service.archive.entries import Entry, predict_file
@@ -19,6 +21,7 @@ from service.model.artefact import Artefact
 from service.settings import Settings
 
 BLOCK = 16  # files sent to a process at once: a kill loses their work, but sending single files would cost more
+AHEAD = 4  # blocks per process that wait: pool.map would queue all of them, 200 MB for a million files
 
 _engine: Engine  # of a worker process
 
@@ -31,12 +34,18 @@ def predict_files(engine: Engine, files: dict[str, str], workers: int | None) ->
             yield predict_file(engine, name, path)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (engine.artefact, engine.settings))
+    waiting = deque[Future[list[Entry]]]()
+    remaining = iter(files.items())
     try:
-        # The workers inherit that SIGINT is blocked. They never see a Ctrl-C: this process ends them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        entries = pool.map(_predict_file, files.keys(), files.values(), chunksize=BLOCK)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        yield from entries
+        while block := list(islice(remaining, BLOCK)):
+            # A Ctrl-C must not interrupt submit. The workers inherit that it is blocked, and this process ends them.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            waiting.append(pool.submit(_predict_block, block))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            if len(waiting) > AHEAD * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
     except (KeyboardInterrupt, GeneratorExit):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the clean-up, which then waits for ever
         for process in list(pool._processes.values()):
@@ -62,5 +71,5 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _predict_file(name: str, path: str) -> Entry:
-    return predict_file(_engine, name, path)
+def _predict_block(block: list[tuple[str, str]]) -> list[Entry]:
+    return [predict_file(_engine, name, path) for name, path in block]
