@@ -49,8 +49,7 @@ def photographs(rng: np.random.Generator) -> list[GreyImage]:
         data.astronaut, data.brick, data.camera, data.chelsea, data.clock, data.coffee, data.coins, data.grass, data.gravel,
         data.hubble_deep_field, data.immunohistochemistry, data.moon, data.retina, data.rocket,
     )  # fmt: skip
-    pictures = [np.asarray(source()) for source in sources]  # type: ignore[no-untyped-call]  # scikit-image has no types
-    pictures += load_sample_images().images
+    pictures = [*(source() for source in sources), *load_sample_images().images]  # type: ignore[no-untyped-call]  # no types
     whole = [np.asarray(Image.fromarray(picture).convert("L")) for picture in pictures]
     crops = [_crop(image, rng, rng.uniform(1 / 3, 1)) for image in whole for _ in range(4)]
     return [*whole, *crops]

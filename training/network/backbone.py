@@ -36,12 +36,12 @@ class Network(nn.Module):
         super().__init__()
         self.features = features
         self.head = nn.Linear(channels, 2)
-        maps, sides = torch.zeros(1, 1, 64, 64), []
+        self.upper = 0  # number of children whose maps have S / 16 places or more on a side
+        maps = torch.zeros(1, 1, 64, 64)
         with torch.inference_mode():
             for child in features.eval():
                 maps = child(maps)
-                sides.append(maps.shape[-1])
-        self.upper = sum(side >= 64 / 16 for side in sides)  # number of children that reduce the image by at most 16
+                self.upper += maps.shape[-1] >= 64 / 16
 
     def to_device(self, batch: torch.Tensor) -> torch.Tensor:
         """Moves `batch` to the device and the memory format of the weights."""
@@ -63,13 +63,14 @@ class Network(nn.Module):
 def build(choices: config.Backbone) -> Network:
     """Builds the network and loads the backbone's weights. Raises ConfigError if they cannot be downloaded, read, or used."""
     model = models.get_model(choices.name, weights=None)
-    if choices.weights == "imagenet":
-        try:
+    try:
+        if choices.weights == "imagenet":
             model = models.get_model(choices.name, weights="DEFAULT")
-        except OSError as error:
-            raise ConfigError(f"backbone.weights = «imagenet»: {error}; without internet, give a .safetensors file") from error
-    elif choices.weights != "none":
-        load_backbone(model, Path(choices.weights))
+        elif choices.weights != "none":
+            load_backbone(model, Path(choices.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last: of other shapes
+        known = "«imagenet» (a download), «none», or a .safetensors file"
+        raise ConfigError(f"backbone.weights = «{choices.weights}»: {error}; it is {known}") from error
     features = features_of(model)
     fold_stem(features)
     classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
@@ -77,12 +78,9 @@ def build(choices: config.Backbone) -> Network:
 
 
 def load_backbone(model: nn.Module, path: Path) -> None:
-    """Loads a .safetensors file in torchvision's names, except for its classifier."""
-    try:
-        weights = {name: value for name, value in load_file(path).items() if not name.startswith(CLASSIFIERS)}
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:  # the last: of other shapes
-        raise ConfigError(f"backbone.weights = «{path}»: {error}") from error
+    """Loads a .safetensors file in torchvision's names, except for its classifier. Raises ConfigError if it has other names."""
+    weights = {name: value for name, value in load_file(path).items() if not name.startswith(CLASSIFIERS)}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     needed = [name for name in missing if not (name.startswith(CLASSIFIERS) or name.endswith("num_batches_tracked"))]
     if wrong := needed + unexpected:
         raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} names differ, as {wrong[0]}")
