@@ -29,7 +29,7 @@ class FinishedStage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create(choices: Config, folder: Path | None) -> Path:
-    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError if it exists, and OSError."""
+    """Makes `folder`, or the next of runs/1, runs/2 … Raises ConfigError if it exists, OSError if it cannot be made."""
     numbers = [int(path.name) for path in Path("runs").glob("*") if path.name.isdigit()]
     folder = folder or Path("runs") / str(max(numbers, default=0) + 1)
     try:
