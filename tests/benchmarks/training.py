@@ -20,7 +20,7 @@ from tests.benchmarks.images import Kind, drawings, encode
 from training import allocator, config
 from training.config import Config
 from training.data import batches, layouts, phantoms
-from training.data.batches import Loader, Targets
+from training.data.batches import Images, Loader, Targets
 from training.graph import inference
 from training.network import backbone, validation
 from training.network.tuning import FineTuning
@@ -49,8 +49,8 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     records = layouts.scan(folder)
     kinds = Targets(records, choices.data.positive)
     network = backbone.move_to_device(backbone.build(choices.backbone))
-    crops = batches.loader(choices, records, kinds, batches.augmented(choices), sampler=batches.balanced_sampler(records))
-    plain = batches.loader(choices, records, kinds, batches.plain(choices.backbone.image_size))
+    crops = batches.loader(Images(choices, records, kinds, batches.augmented(choices)), batches.balanced_sampler(records))
+    plain = batches.loader(Images(choices, records, kinds, batches.plain(choices.backbone.image_size)))
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
     exported = export.build_graph(backbone.build(choices.backbone), choices, kinds.labels)
     epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))

@@ -50,35 +50,26 @@ class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Decodes as the service does. `transform` takes float32 [1, height, width] from 0 to 1. If there are `alterations`, each
     image is altered by one of them, in turn."""
 
-    folder: Path
+    config: Config
     records: Sequence[Record]
     targets: Targets
     transform: nn.Module
-    alterations: Sequence[Alteration]
+    alterations: Sequence[Alteration] = ()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         record = self.records[index]
-        grey = manifest.read_image(self.folder, record)
+        grey = manifest.read_image(Path(self.config.data.folder), record)
         if self.alterations:
             grey = self.alterations[index % len(self.alterations)](grey)
         pixels = torch.from_numpy(grey.astype(np.float32))
         return self.transform(pixels[None] / 255), torch.tensor(self.targets.target(record))
 
 
-def loader(
-    config: Config,
-    records: Sequence[Record],
-    targets: Targets,
-    transform: nn.Module,
-    *,
-    sampler: Sampler[int] | None = None,
-    alterations: Sequence[Alteration] = (),
-) -> Loader:
-    images = Images(Path(config.data.folder), records, targets, transform, alterations)
-    return DataLoader(images, config.fit.batch_size, sampler=sampler, num_workers=config.fit.workers)
+def loader(images: Images, sampler: Sampler[int] | None = None) -> Loader:
+    return DataLoader(images, images.config.fit.batch_size, sampler=sampler, num_workers=images.config.fit.workers)
 
 
 def validation(config: Config, records: Sequence[Record], targets: Targets) -> dict[str, Loader]:
@@ -86,9 +77,9 @@ def validation(config: Config, records: Sequence[Record], targets: Targets) -> d
     transform = plain(config.backbone.image_size)
     val, shifted = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED))
     return {
-        "val": loader(config, val, targets, transform),
-        "shifted": loader(config, shifted, targets, transform),
-        "altered": loader(config, [*val, *shifted], targets, transform, alterations=list(ALTERATIONS.values())),
+        "val": loader(Images(config, val, targets, transform)),
+        "shifted": loader(Images(config, shifted, targets, transform)),
+        "altered": loader(Images(config, [*val, *shifted], targets, transform, list(ALTERATIONS.values()))),
     }
 
 

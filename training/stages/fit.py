@@ -15,7 +15,7 @@ import torch
 
 from training.config import Config
 from training.data import batches, manifest, splits
-from training.data.batches import Targets
+from training.data.batches import Images, Targets
 from training.data.manifest import Record
 from training.network import backbone, history, probe, validation
 from training.network.backbone import Network
@@ -40,7 +40,7 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     """Fits one of `fit.seeds`, so that several machines can share them."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
-    crops = batches.loader(config, train, kinds, batches.augmented(config), sampler=batches.balanced_sampler(train))
+    crops = batches.loader(Images(config, train, kinds, batches.augmented(config)), batches.balanced_sampler(train))
     loaders = batches.validation(config, records, kinds)
 
     folder = history.folder(run_dir, seed)
@@ -86,7 +86,7 @@ def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Tar
     network = backbone.move_to_device(backbone.build(config.backbone))
     transforms = [batches.plain(config.backbone.image_size), *(batches.augmented(config) for _ in range(config.fit.views))]
     if config.backbone.weights != "none":
-        probe.fit_head(network, [batches.loader(config, train, kinds, transform) for transform in transforms], kinds)
+        probe.fit_head(network, [batches.loader(Images(config, train, kinds, transform)) for transform in transforms], kinds)
     backbone.save(network, path)
     return network
 

@@ -7,7 +7,7 @@ import torch
 from training.config import Augment, Backbone, Config, Data, Fit
 from training.data import batches, splits
 from training.data.alterations import ALTERATIONS
-from training.data.batches import Targets
+from training.data.batches import Images, Targets
 from training.data.manifest import DataError, Record
 
 
@@ -50,8 +50,8 @@ def test_the_third_validation_is_the_other_two_altered(folder: Path, records: li
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_a_process_cannot_read_is_named_in_one_line(records: list[Record], tmp_path: Path, workers: int) -> None:
-    images = batches.loader(choices(tmp_path, workers=workers), records[:4], Targets(records, "PNEUMONIA"), batches.plain(64))
+    images = Images(choices(tmp_path, workers=workers), records[:4], Targets(records, "PNEUMONIA"), batches.plain(64))
     with pytest.raises(DataError) as raised:
-        list(batches.read_batches(images, "read"))
+        list(batches.read_batches(batches.loader(images), "read"))
     [line] = str(raised.value).splitlines()
     assert line.startswith(f"{tmp_path / records[0].path}: [Errno 2] No such file")
