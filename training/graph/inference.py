@@ -34,8 +34,7 @@ class Predictions(NamedTuple):
     probability: npt.NDArray[np.float64]
     novelty: npt.NDArray[np.float64]
 
-    def select(self, wanted: Callable[[Record], bool]) -> "Predictions":
-        index = [number for number, record in enumerate(self.records) if wanted(record)]
+    def select(self, index: Sequence[int]) -> "Predictions":
         return Predictions([self.records[i] for i in index], self.truth[index], self.probability[index], self.novelty[index])
 
     @property

@@ -1,7 +1,6 @@
-"""Bootstrap intervals over patients: figures of many random draws of the patients, with replacement (Efron 1979).
+"""Bootstrap intervals: figures of many random draws of the patients, with replacement (Efron 1979).
 
-`truth` is bool [N] (positive label or not), `probability` float [N] of the positive label. `patients` names the patient of
-each image; images of one patient are alike, so they are drawn together.
+`truth`, `probability` and `patients` are those of `metrics`. The images of a patient are alike, so they are drawn together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,11 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 DRAWS = 1000
 CHUNK = 1_000_000  # draws × images computed at once: bounds the memory to some tens of MB for any number of images
-FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
+GRID = np.linspace(0, 1, 101)  # the rates and thresholds at which curves are sampled
 
 
 class Draws(NamedTuple):
-    """Figures [B] of each draw, NaN where it lacks a label. `roc` [B, 101]: sensitivity at each of FALSE_POSITIVE_RATES."""
+    """Figures [B] of each draw, NaN where it lacks a label. `roc` [B, 101]: sensitivity at the false positive rates GRID."""
 
     sensitivity: Floats
     specificity: Floats
@@ -62,7 +61,7 @@ def figures(truth: Bools, probability: Floats, weight: Floats, threshold: float)
             specificity=1 - false / negatives,
             accuracy=(true + negatives - false) / (positives + negatives),
             auroc=np.asarray(np.trapezoid(true_rates, false_rates, axis=1)),
-            roc=np.array([np.interp(FALSE_POSITIVE_RATES, *rates) for rates in zip(false_rates, true_rates, strict=True)]),
+            roc=np.array([np.interp(GRID, *rates) for rates in zip(false_rates, true_rates, strict=True)]),
         )
 
 

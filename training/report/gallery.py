@@ -29,8 +29,8 @@ img {{ display: block; max-width: 100%; background: #000 }}
 figcaption {{ overflow-wrap: anywhere; font-size: 13px }}
 </style>
 <h1>Errors of {name}</h1>
-<p>Each image is shown with its heat-map: red is evidence for {positive}, blue against it. <strong>These are images of the
-data set: only for those who trained the model.</strong></p>
+<p>Each image is shown with its heat-map. Red is evidence for {positive}, blue is evidence against it. <strong>These are images
+of the data set. Show them only to those who trained the model.</strong></p>
 {sections}
 """
 
@@ -46,18 +46,15 @@ def write(path: Path, classifier: Classifier, folder: Path, predictions: dict[st
         most_confident = wrong[np.argsort(-np.abs(found.probability[wrong] - 0.5), kind="stable")][:SHOWN]
         figures = [_figure(classifier, folder, found, index) for index in most_confident]
         sections.append(f"<h2>{split}: {len(wrong)} of {len(found.truth)}</h2>\n" + "\n".join(figures))
-    text = PAGE.format(
-        name=escape(description.name), positive=escape(description.positive), width=2 * SIDE, sections="\n".join(sections)
-    )
-    path.write_text(text, encoding="utf-8")
+    name, positive = escape(description.name), escape(description.positive)
+    path.write_text(PAGE.format(name=name, positive=positive, width=2 * SIDE, sections="\n".join(sections)), encoding="utf-8")
 
 
 def _figure(classifier: Classifier, folder: Path, predictions: Predictions, index: int) -> str:
     record = predictions.records[index]
     grey = manifest.read_image(folder, record)
-    picture = np.hstack([_square(grey), _overlay(grey, classifier)])
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    Image.fromarray(np.hstack([_square(grey), _overlay(grey, classifier)])).save(buffer, "JPEG", quality=85)
     source = base64.b64encode(buffer.getvalue()).decode()
     positive = classifier.artefact.description.positive
     probability, novelty = predictions.probability[index], predictions.novelty[index]

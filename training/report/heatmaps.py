@@ -25,14 +25,13 @@ PARTS = {"the head": 0.0, "the head and the upper half": 0.5, "all": 1.0}  # sha
 
 def check(folder: Path, classifier: Classifier, images: Sequence[GreyImage]) -> dict[str, Any]:
     """The figures for `model.json`. `randomised`: rank correlation of maps before and after, mean over images."""
-    maps = inference.classify_images(classifier, images).heatmaps
-    noise = {name: randomised(classifier, folder, share) for name, share in PARTS.items()}
+    maps, after = inference.classify_images(classifier, images).heatmaps, {}
+    for name, share in PARTS.items():
+        noise_maps = inference.classify_images(randomised(classifier, folder, share), images).heatmaps
+        after[name] = float(np.mean(correlations(maps, noise_maps)))
     return {
         "images": len(images),
-        "randomised": {
-            name: float(np.mean(correlations(maps, inference.classify_images(other, images).heatmaps)))
-            for name, other in noise.items()
-        },
+        "randomised": after,
         "border": {"share": border_share(maps), "if_even": border_share(np.ones_like(maps))},
         "outside_the_middle": {"share": outside_share(maps), "if_even": outside_share(np.ones_like(maps))},
     }
@@ -49,8 +48,8 @@ def randomised(classifier: Classifier, folder: Path, share: float) -> Classifier
     upper = layers[len(layers) - round(share * len(layers)) :]
     for name in ["evidence_weight", *upper]:
         values = numpy_helper.to_array(tensors[name])
-        drawn = rng.normal(0, values.std(), values.shape).astype(values.dtype)
-        tensors[name].CopyFrom(numpy_helper.from_array(drawn, name))
+        noise = rng.normal(0, values.std(), values.shape).astype(values.dtype)
+        tensors[name].CopyFrom(numpy_helper.from_array(noise, name))
     return Classifier(msgspec.structs.replace(artefact, graph=model.SerializeToString()))
 
 

@@ -1,4 +1,4 @@
-"""Metrics of binary predictions: discrimination, calibration, and how certain each figure is. Numbers in, numbers out.
+"""Computes metrics of binary predictions: discrimination, calibration, and the interval of each figure.
 
 To add a metric to the report, compute it in `measure` and name it in `ROWS` of `training/stages/card.py`.
 
@@ -12,24 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sklearn.metrics as sk
 from scipy.stats import beta, binomtest
-from sklearn.metrics import (
-    average_precision_score,
-    brier_score_loss,
-    log_loss,
-    matthews_corrcoef,
-    precision_recall_curve,
-    precision_recall_fscore_support,
-    roc_auc_score,
-    roc_curve,
-)
 
-from training.report.bootstrap import FALSE_POSITIVE_RATES, Bools, Draws, Floats, bootstrap, interval
+from training.report.bootstrap import GRID, Bools, Draws, Floats, bootstrap, interval
 
 ECE_BINS = 15
 RELIABILITY_BINS = 10
 HISTOGRAM_BINS = 20
-GRID = np.linspace(0, 1, 101)
 
 
 def measure(truth: Bools, probability: Floats, patients: Sequence[str], thresholds: Mapping[str, float]) -> dict[str, Any]:
@@ -42,17 +32,17 @@ def measure(truth: Bools, probability: Floats, patients: Sequence[str], threshol
     at = {name: counts(truth, probability, threshold) for name, threshold in thresholds.items()}
     tp, fp, fn, tn = at["balanced"].values()
     called = probability >= thresholds["balanced"]
-    macro = precision_recall_fscore_support(truth, called, average="macro", zero_division=0)
+    macro = sk.precision_recall_fscore_support(truth, called, average="macro", zero_division=0)
     return {
         "images": len(truth),
         "patients": len(set(patients)),
-        "auroc": {"value": float(roc_auc_score(truth, probability)), "interval": interval(draws.auroc)},
-        "average_precision": float(average_precision_score(truth, probability)),
+        "auroc": {"value": float(sk.roc_auc_score(truth, probability)), "interval": interval(draws.auroc)},
+        "average_precision": float(sk.average_precision_score(truth, probability)),
         "accuracy": {**proportion(tp + tn, len(truth)), "patient_interval": interval(draws.accuracy)},
         "sensitivity": {**proportion(tp, tp + fn), "patient_interval": interval(draws.sensitivity)},
         "specificity": {**proportion(tn, tn + fp), "patient_interval": interval(draws.specificity)},
         **{name: float(value) for name, value in zip(("precision", "recall", "f1"), macro[:3], strict=True)},
-        "mcc": float(matthews_corrcoef(truth, called)),
+        "mcc": float(sk.matthews_corrcoef(truth, called)),
         "at": at,
         **calibration(truth, probability),
         "histogram": histogram(truth, probability),
@@ -67,20 +57,15 @@ def calibration(truth: Bools, probability: Floats) -> dict[str, Any]:
     weight = equal_priors(truth)
     return {
         "ece": ece(truth, probability),
-        "brier": float(brier_score_loss(truth, probability, sample_weight=weight)),
-        "nll": float(log_loss(truth, probability, sample_weight=weight)),
+        "brier": float(sk.brier_score_loss(truth, probability, sample_weight=weight)),
+        "nll": float(sk.log_loss(truth, probability, sample_weight=weight)),
         "reliability": reliability(truth, probability),
     }
 
 
 def counts(truth: Bools, probability: Floats, threshold: float) -> dict[str, int]:
-    called = probability >= threshold
-    return {
-        "tp": int((truth & called).sum()),
-        "fp": int((~truth & called).sum()),
-        "fn": int((truth & ~called).sum()),
-        "tn": int((~truth & ~called).sum()),
-    }
+    tn, fp, fn, tp = sk.confusion_matrix(truth, probability >= threshold, labels=[False, True]).ravel().tolist()
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
 
 
 def equal_priors(truth: Bools) -> Floats:
@@ -110,11 +95,8 @@ def reliability(truth: Bools, probability: Floats) -> list[dict[str, Any]]:
 
 def histogram(truth: Bools, probability: Floats) -> dict[str, list[int]]:
     """Number of images in 20 bins of equal width from 0 to 1."""
-    ranges: dict[str, Any] = {"bins": HISTOGRAM_BINS, "range": (0, 1)}
-    return {
-        "positive": np.histogram(probability[truth], **ranges)[0].tolist(),
-        "negative": np.histogram(probability[~truth], **ranges)[0].tolist(),
-    }
+    kinds = {"positive": truth, "negative": ~truth}
+    return {name: np.histogram(probability[kind], HISTOGRAM_BINS, (0, 1))[0].tolist() for name, kind in kinds.items()}
 
 
 def proportion(successes: int, trials: int) -> dict[str, Any]:
@@ -145,16 +127,15 @@ def text(value: Any) -> str:
 
 def _roc(truth: Bools, probability: Floats, draws: Draws) -> dict[str, list[float]]:
     """Sensitivity at 101 false positive rates, and its band over patients."""
-    rates = FALSE_POSITIVE_RATES
-    false, true, _ = roc_curve(truth, probability, drop_intermediate=False)
+    false, true, _ = sk.roc_curve(truth, probability, drop_intermediate=False)
     low, high = np.quantile(draws.roc[np.isfinite(draws.auroc)], [0.025, 0.975], axis=0)
-    sensitivity = np.interp(rates, false, true)
-    return {"false_positive_rate": _list(rates), "sensitivity": _list(sensitivity), "low": _list(low), "high": _list(high)}
+    curves = {"false_positive_rate": GRID, "sensitivity": np.interp(GRID, false, true), "low": low, "high": high}
+    return {name: _list(values) for name, values in curves.items()}
 
 
 def _precision_recall(truth: Bools, probability: Floats) -> dict[str, list[float]]:
     """The greatest precision at each of 101 recalls or more, at the images' own prevalence."""
-    precision, recall, _ = precision_recall_curve(truth, probability)  # recall falls; the last point is no threshold
+    precision, recall, _ = sk.precision_recall_curve(truth, probability)  # recall falls; the last point is no threshold
     greatest = np.maximum.accumulate(precision[:-1])[::-1]
     at = np.searchsorted(recall[-2::-1], GRID - 1e-12)
     return {"recall": _list(GRID), "precision": _list(greatest[at])}
@@ -163,11 +144,8 @@ def _precision_recall(truth: Bools, probability: Floats) -> dict[str, list[float
 def _sweep(truth: Bools, probability: Floats) -> dict[str, list[float]]:
     """Sensitivity and specificity at thresholds 0, 0.01 … 1."""
     called = probability >= GRID[:, None]
-    return {
-        "threshold": _list(GRID),
-        "sensitivity": _list(called[:, truth].mean(1)),
-        "specificity": _list((~called[:, ~truth]).mean(1)),
-    }
+    sensitivity, specificity = called[:, truth].mean(1), (~called[:, ~truth]).mean(1)
+    return {"threshold": _list(GRID), "sensitivity": _list(sensitivity), "specificity": _list(specificity)}
 
 
 def _equal_mass(truth: Bools, probability: Floats, bins: int) -> npt.NDArray[np.int64]:

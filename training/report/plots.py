@@ -7,7 +7,6 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
@@ -32,7 +31,6 @@ def draw(path: Path, plot: Callable[Concatenate[Figure, P], None], *data: P.args
     """Saves the figure that `plot(figure, *data)` draws as a PNG. The same data give the same bytes."""
     with rc_context(STYLE):  # type: ignore[arg-type]  # matplotlib's type lists the keys one by one
         figure = Figure(figsize=SIZE, layout="constrained")
-        FigureCanvasAgg(figure)
         plot(figure, *data, **options)
         figure.savefig(path, metadata={"Software": None})
 
@@ -63,8 +61,7 @@ def reliability(figure: Figure, curves: Mapping[str, tuple[str, Metrics]]) -> No
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     for name, (colour, measured) in curves.items():
         x, y = ([part[key] for part in measured["reliability"]] for key in ("probability", "observed"))
-        label = f"{name}, ECE {measured['ece']:.3f}"
-        axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1, label=label)
+        axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1, label=f"{name}, ECE {measured['ece']:.3f}")
     axes.set(xlabel="predicted probability", ylabel="observed share, at equal priors", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     _legend(figure, columns=1)
 
@@ -86,14 +83,12 @@ def confusion(figure: Figure, counts: Mapping[str, int], negative: str, positive
 def sweep(figure: Figure, metrics: Metrics, thresholds: Mapping[str, float]) -> None:
     """Sensitivity and specificity at every threshold; the zone of uncertainty is shaded."""
     axes = figure.add_subplot()
-    zone = (thresholds["screening"], thresholds["rule_in"])
-    axes.axvspan(*zone, color=GREY, alpha=0.15, linewidth=0, label="uncertain")
+    axes.axvspan(thresholds["screening"], thresholds["rule_in"], color=GREY, alpha=0.15, linewidth=0, label="uncertain")
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--")
     for split, style in (("shifted", ":"), ("test", "-")):
         curve = metrics[split]["sweep"]
         for rate, colour in (("sensitivity", ORANGE), ("specificity", BLUE)):
-            name = f"{rate}, {SPLITS[split][1]}"
-            axes.plot(curve["threshold"], curve[rate], color=colour, linestyle=style, label=name)
+            axes.plot(curve["threshold"], curve[rate], color=colour, linestyle=style, label=f"{rate}, {SPLITS[split][1]}")
     axes.set(xlabel="threshold of the positive probability", xlim=(0, 1), ylim=(0.5, 1.005))
     _legend(figure)
 
@@ -101,8 +96,7 @@ def sweep(figure: Figure, metrics: Metrics, thresholds: Mapping[str, float]) -> 
 def scores(figure: Figure, metrics: Metrics, negative: str, positive: str) -> None:
     panels: Sequence[Axes] = figure.subplots(2, 1, sharex=True)
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
-    kinds = (("positive", positive, ORANGE), ("negative", negative, BLUE))
-    for axes, (kind, label, colour) in zip(panels, kinds, strict=True):
+    for axes, kind, label, colour in zip(panels, ("positive", "negative"), (positive, negative), (ORANGE, BLUE), strict=True):
         axes.stairs(metrics["test"]["histogram"][kind], edges, fill=True, color=colour, alpha=0.8)
         axes.set(ylabel="images", title=f"true label {label}", yscale="symlog", ylim=(0, None))
         axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -112,9 +106,8 @@ def scores(figure: Figure, metrics: Metrics, negative: str, positive: str) -> No
 def prevalence(figure: Figure, metrics: Metrics) -> None:
     """PPV and NPV by Bayes' rule, from the test fold's sensitivity and specificity at 0.5."""
     axes = figure.add_subplot()
-    share = np.linspace(0.001, 0.999, 500)
-    sensitivity, specificity = metrics["test"]["sensitivity"]["value"], metrics["test"]["specificity"]["value"]
-    ppv, npv = predictive_values(sensitivity, specificity, share)
+    share, test = np.linspace(0.001, 0.999, 500), metrics["test"]
+    ppv, npv = predictive_values(test["sensitivity"]["value"], test["specificity"]["value"], share)
     axes.plot(share, ppv, color=ORANGE, label="PPV")
     axes.plot(share, npv, color=BLUE, label="NPV")
     axes.set(xlabel="prevalence where the model is used", xlim=(0, 1), ylim=(0, 1.01))
@@ -136,14 +129,12 @@ def subgroups(figure: Figure, groups: Mapping[str, Metrics]) -> None:
 
 def robustness(figure: Figure, changes: Mapping[str, Metrics]) -> None:
     axes = figure.add_subplot()
-    rows, bottom_up = range(len(changes)), dict(reversed(list(changes.items())))
+    rows, bottom_up = np.arange(len(changes)), dict(reversed(list(changes.items())))
     for offset, rate, colour in ((0.12, "sensitivity", ORANGE), (-0.12, "specificity", BLUE)):
         values = [change[rate]["value"] for change in bottom_up.values()]
         spans = np.array([change[rate]["interval"] for change in bottom_up.values()]).T
-        axes.errorbar(
-            values, [row + offset for row in rows], xerr=np.abs(spans - values), fmt="o", color=colour, markersize=4,
-            linewidth=1, label=rate,
-        )  # fmt: skip
+        errors = np.abs(spans - values)
+        axes.errorbar(values, rows + offset, xerr=errors, fmt="o", color=colour, markersize=4, linewidth=1, label=rate)
     axes.set_yticks(rows, list(bottom_up))
     axes.set(xlabel="at 0.5, shifted validation", xlim=(None, 1.01))
     _legend(figure)

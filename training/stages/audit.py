@@ -59,8 +59,7 @@ def cut(config: Config) -> list[Record]:
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:
     """The summary for `model.json`: counts, no file names. Sizes in pixels: least, median, greatest."""
-    by_split: dict[str, Counter[str]] = defaultdict(Counter)
-    by_series: dict[str, Counter[str]] = defaultdict(Counter)
+    by_split, by_series = (defaultdict[str, Counter[str]](Counter) for _ in range(2))
     read = [record for record in records if not record.problem]
     for record in records:
         by_split[record.split][record.label] += 1
@@ -90,7 +89,9 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
     }
     _print_table("sizes", sizes, ["least", "median", "greatest"])
     for split, reason in REASONS.items():
-        _print_files(reason, [f"{r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split])
+        lines = [f"  {r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split]
+        if lines:
+            print(f"left out, {reason}: {len(lines)}", *lines[:SHOWN], *["  …"] * (len(lines) > SHOWN), sep="\n")
     if others := layouts.count_other_files(folder):
         print("note: ignored, not JPEG, PNG or DICOM: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()))
     if unknown := summary["without_patient"]:
@@ -102,11 +103,8 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
 
 
 def _sizes(records: Sequence[Record]) -> dict[str, list[float]]:
-    sides = {
-        "width": [float(record.width) for record in records],
-        "height": [float(record.height) for record in records],
-        "width / height": [record.width / record.height for record in records],
-    }
+    width, height = np.array([(record.width, record.height) for record in records]).T
+    sides = {"width": width, "height": height, "width / height": width / height}
     return {side: [round(float(value), 3) for value in np.quantile(values, (0, 0.5, 1))] for side, values in sides.items()}
 
 
@@ -115,12 +113,3 @@ def _print_table(title: str, rows: dict[str, list[Any]], columns: Sequence[str])
     print(f"  {title:{width}}" + "".join(f"{column:>15}" for column in columns))
     for name, values in rows.items():
         print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))
-
-
-def _print_files(reason: str, lines: list[str]) -> None:
-    if lines:
-        print(f"left out, {reason}: {len(lines)}")
-        for line in lines[:SHOWN]:
-            print(f"  {line}")
-        if len(lines) > SHOWN:
-            print("  …")

@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.model.artefact import Description, HeatmapFormat, NoveltyCutoffs, Thresholds, read_artefact
-from service.model.classifier import Classifier, Outputs
+from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read_artefact
+from service.model.classifier import Classifier
 from training.config import Config
 from training.data import manifest, splits
 from training.data.manifest import DataError, Record
@@ -59,37 +59,34 @@ def calibrate(
     """
     description = model_folder.description_of(folder)
     truth = np.array([record.label == description.positive for record in records])
-    models = {name: onnx.load(folder / variant.file) for name, variant in description.variants.items()}
-    variants, outputs = {}, {}
-    for name, model in models.items():
-        outputs[name] = inference.classify(uncalibrated(folder, name, model), images, records)
-        assembly.set_calibration(model, *fit_logistic(_evidence(outputs[name]).mean((1, 2)), truth))
+    models, variants, evidence, novelty = {}, {}, {}, {}
+    for name, variant in description.variants.items():
+        models[name] = model = onnx.load(folder / variant.file)
+        assembly.set_calibration(model, temperature=1, bias=0)  # so that calibrating again gives the same bits
+        artefact = msgspec.structs.replace(read_artefact(folder, name), graph=model.SerializeToString())
+        outputs = inference.classify(Classifier(artefact), images, records)
+        evidence[name], novelty[name] = outputs.heatmaps.astype(np.float64), outputs.novelty
+        assembly.set_calibration(model, *fit_logistic(evidence[name].mean((1, 2)), truth))
         temperature, bias = assembly.calibration(model)  # rounded to float32, as the graph computes with them
-        variants[name] = msgspec.structs.replace(description.variants[name], temperature=temperature, bias=bias, gate={})
+        variants[name] = msgspec.structs.replace(variant, temperature=temperature, bias=bias, gate={})
 
-    evidence, plain, fp32 = _evidence(outputs[FP32]), description.variants[FP32], variants[FP32]
-    logit = evidence.mean((1, 2))
+    plain, fp32, logit = description.variants[FP32], variants[FP32], evidence[FP32].mean((1, 2))
     thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
     before = metrics.calibration(truth, expit(logit / plain.temperature + plain.bias))
     after = metrics.calibration(truth, cross_fitted(logit, truth, [record.patient for record in records]))
-    novelty = outputs[FP32].novelty
+    unusual, foreign = (float(np.quantile(novelty[FP32], quantile)) for quantile in (UNUSUAL, FOREIGN))
+    scale = float(np.quantile(np.abs(evidence[FP32]), FULL_STRENGTH) / fp32.temperature)
+    labels = dict(Counter(record.label for record in records))
     return models, msgspec.structs.replace(
         description,
         variants=variants,
         thresholds=thresholds,
-        novelty=NoveltyCutoffs(unusual=float(np.quantile(novelty, UNUSUAL)), foreign=float(np.quantile(novelty, FOREIGN))),
-        heatmap=HeatmapFormat(
-            grid=description.heatmap.grid, scale=float(np.quantile(np.abs(evidence), FULL_STRENGTH) / fp32.temperature)
-        ),
+        novelty=NoveltyCutoffs(unusual=unusual, foreign=foreign),
+        heatmap=msgspec.structs.replace(description.heatmap, scale=scale),
         metrics={
             **model_folder.network_metrics(description),
             "zone": zone,
-            "calibration": {
-                "images": len(records),
-                "labels": dict(Counter(record.label for record in records)),
-                "before": before,
-                "after": after,
-            },
+            "calibration": {"images": len(records), "labels": labels, "before": before, "after": after},
         },
     )
 
@@ -100,25 +97,12 @@ def show(description: Description) -> None:
     print(f"temperature {variant.temperature:.3f}, bias {variant.bias:+.3f}, on {calibration['images']:,} images")
     print(f"{'':12}     ECE    Brier      NLL")
     for when in ("before", "after"):
-        row = calibration[when]
-        print(f"{when:12}{row['ece']:8.4f} {row['brier']:8.4f} {row['nll']:8.4f}")
+        print(f"{when:12}{calibration[when]['ece']:8.4f} {calibration[when]['brier']:8.4f} {calibration[when]['nll']:8.4f}")
     print(f"uncertain between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}")
     for rate in ("sensitivity", "specificity"):
         edge = zone[rate]
         if not edge["reached"]:
             print(f"  {rate}: {edge['images']} images are too few to show {zone['target']}: {edge['lower_bound']:.4f} is shown")
-
-
-def _evidence(outputs: Outputs) -> Floats:
-    """The heat-maps [N, h, w] of an uncalibrated graph."""
-    return outputs.heatmaps.astype(np.float64)
-
-
-def uncalibrated(folder: Path, variant: str, model: onnx.ModelProto) -> Classifier:
-    """`model` at temperature 1 and bias 0, so that calibrating again gives the same bits."""
-    assembly.set_calibration(model, temperature=1, bias=0)
-    artefact = read_artefact(folder, variant)
-    return Classifier(msgspec.structs.replace(artefact, graph=model.SerializeToString()))
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
@@ -127,13 +111,12 @@ def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats
     Raises DataError if a label has fewer than five patients.
     """
     probability = np.empty(len(logit))
-    people = [len({patient for patient, t in zip(patients, truth, strict=True) if t == label}) for label in (True, False)]
-    if min(people) < CALIBRATION_PATIENTS:
+    positive, other = (len(set(np.array(patients)[truth == label])) for label in (True, False))
+    if min(positive, other) < (least := CALIBRATION_PATIENTS):
         raise DataError(
-            f"{people[0]} patients of the positive and {people[1]} of the other label: "
-            f"at least {CALIBRATION_PATIENTS} of each are needed"
+            f"{positive} patients of the positive and {other} of the other label: at least {least} of each are needed"
         )
-    for fit, held_out in StratifiedGroupKFold(CALIBRATION_PATIENTS, shuffle=True, random_state=0).split(logit, truth, patients):
+    for fit, held_out in StratifiedGroupKFold(least, shuffle=True, random_state=0).split(logit, truth, patients):
         temperature, bias = fit_logistic(logit[fit], truth[fit])
         probability[held_out] = expit(logit[held_out] / temperature + bias)
     return probability

@@ -38,19 +38,20 @@ ROWS = {
     "nll": "NLL", "uncertain": "called uncertain", "unusual": "called unusual or foreign", "foreign": "called foreign",
 }  # fmt: skip
 SECTIONS = {
-    "summary": "In short", "figures": "Figures", "thresholds": "Thresholds", "calibration": "Calibration",
-    "subgroups": "Subgroups and robustness", "novelty": "Odd images", "heatmaps": "Heat-maps", "variants": "The int8 variant",
+    "summary": "Summary", "figures": "Figures", "thresholds": "Thresholds", "calibration": "Calibration",
+    "subgroups": "Subgroups and robustness", "novelty": "Novelty", "heatmaps": "Heat-maps", "variants": "The int8 variant",
     "training": "Training", "ablation": "Why this recipe", "data": "Data",
 }  # fmt: skip
 
 LIMITS = (
-    "A model of one data set learns its habits: published ones, trained on the Kermany chest X-rays (one hospital, children of "
-    "one to five years), fell to an AUROC of 0.54 on children from elsewhere (Xin, Li, Yi, Emerg Radiol 2021, "
-    "doi:10.1007/s10140-021-01954-x). Expect the same here.",
-    "Figures on held-out parts of the same archive, as those here, say nothing about another archive, adults or other devices.",
-    "It knows two labels. What is neither, it calls one of them all the same.",
-    "The heat-map shows where evidence came from, not where a lesion is.",
-    "Novelty knows images that differ from the training images as a whole; it does not find rare disease.",
+    "A model that is trained on one data set learns the habits of that data set. Published models that were trained on the "
+    "Kermany chest X-rays (one hospital, children of one to five years) fell to an AUROC of 0.54 on children from elsewhere "
+    "(Xin, Li, Yi, Emerg Radiol 2021, doi:10.1007/s10140-021-01954-x). Expect the same of this model.",
+    "The figures were measured on held-out parts of the same archive. They say nothing about another archive, adults or other "
+    "devices.",
+    "The model knows two labels. It gives one of them to every image, even if neither is right.",
+    "The heat-map shows where the evidence came from. It does not show where a lesion is.",
+    "Novelty detects images that differ from the training images as a whole. It does not detect rare diseases.",
 )
 
 
@@ -90,9 +91,8 @@ def render(template: str, description: Description, sizes: Mapping[str, tuple[in
 
 
 def _fill(template: str, context: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=template.endswith(".html")
-    )
+    html = template.endswith(".html")
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html)
     return environment.get_template(template).render(context) + "\n"
 
 
@@ -109,10 +109,6 @@ def describe(description: Description) -> dict[str, Any]:
     measured = description.metrics
     histories = histories_of(description)
     seeds = [rows[epoch] for rows, epoch in zip(histories, measured["fit"]["kept"], strict=True)]
-
-    def of_seeds(column: str) -> list[float]:
-        return [getattr(row, column) for row in seeds]
-
     return {
         "d": description,
         "m": measured,
@@ -136,24 +132,23 @@ def describe(description: Description) -> dict[str, Any]:
         "text": metrics.text,
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
         "span": lambda interval: f"{interval[0]:.3f}–{interval[1]:.3f}",
-        "mean": lambda column: statistics.mean(of_seeds(column)),
-        "deviation": lambda column: statistics.stdev(of_seeds(column)),
+        "mean": lambda column: statistics.mean(getattr(row, column) for row in seeds),
+        "deviation": lambda column: statistics.stdev(getattr(row, column) for row in seeds),
     }
 
 
 def draw(description: Description, folder: Path) -> None:
     """Draws all pictures of the report."""
     measured, thresholds = description.metrics, msgspec.structs.asdict(description.thresholds)
-    calibrations = measured["calibration"]
     labels = (negative(description), description.positive)
-    by_calibration = {"before": (plots.ORANGE, calibrations["before"]), "after": (plots.BLUE, calibrations["after"])}
+    colours = {"before": plots.ORANGE, "after": plots.BLUE}
+    by_calibration = {when: (colour, measured["calibration"][when]) for when, colour in colours.items()}
     by_split = {name: (colour, measured[split]) for split, (colour, name) in plots.SPLITS.items()}
-    plots.draw(folder / "roc.png", plots.roc, measured)
-    plots.draw(folder / "precision_recall.png", plots.precision_recall, measured)
+    for plot in (plots.roc, plots.precision_recall, plots.prevalence):
+        plots.draw(folder / f"{plot.__name__}.png", plot, measured)
     plots.draw(folder / "confusion.png", plots.confusion, measured["test"]["at"]["balanced"], *labels)
     plots.draw(folder / "scores.png", plots.scores, measured, *labels)
     plots.draw(folder / "sweep.png", plots.sweep, measured, thresholds)
-    plots.draw(folder / "prevalence.png", plots.prevalence, measured)
     plots.draw(folder / "calibration.png", plots.reliability, by_calibration)
     plots.draw(folder / "reliability.png", plots.reliability, by_split)
     plots.draw(folder / "subgroups.png", plots.subgroups, measured["subgroups"])
@@ -168,10 +163,8 @@ def worth(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     shares, sensitivity, specificity = np.array(PREVALENCES), test["sensitivity"], test["specificity"]
     values = metrics.predictive_values(sensitivity["value"], specificity["value"], shares)
     bounds = metrics.predictive_values(sensitivity["patient_interval"][0], specificity["patient_interval"][0], shares)
-    return [
-        {"prevalence": share, "value": value, "bound": bound}
-        for share, value, bound in zip(PREVALENCES, np.transpose(values), np.transpose(bounds), strict=True)
-    ]
+    rows = zip(PREVALENCES, np.transpose(values), np.transpose(bounds), strict=True)
+    return [{"prevalence": share, "value": value, "bound": bound} for share, value, bound in rows]
 
 
 def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
@@ -179,7 +172,8 @@ def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str
     width, height = (max(sides[side][-1] for sides in sizes.values()) for side in ("width", "height"))
     if max(width, height) > SMALL:
         return []
-    return [f"It was trained and measured on copies of at most {width:g} × {height:g} pixels, not on full-size radiographs."]
+    copies = f"copies of at most {width:g} × {height:g} pixels"
+    return [f"The model was trained and measured only on {copies}, not on full-size radiographs."]
 
 
 def histories_of(description: Description) -> list[list[Row]]:

@@ -3,7 +3,7 @@
 python -m training evaluate --run runs/1
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,17 +35,17 @@ def run(config: Config, run_dir: Path) -> None:
     description = classifier.artefact.description
     if "zone" not in description.metrics:
         raise DataError(f"{run_dir}: the model is not calibrated; run the stage «calibrate» first")
-    val, shifted, test = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED, splits.TEST))
+    test = manifest.of_split(records, splits.TEST)
     predictions = {
-        splits.VAL: inference.predict(classifier, folder, val),
-        splits.SHIFTED: inference.predict(classifier, folder, shifted),
-        splits.TEST: holdout.predict(run_dir, classifier, folder, test),
+        split: inference.predict(classifier, folder, manifest.of_split(records, split))
+        for split in (splits.VAL, splits.SHIFTED)
     }
+    predictions[splits.TEST] = holdout.predict(run_dir, classifier, folder, test)
 
     results = {split: measure(found, description) for split, found in predictions.items()}
     results["test"]["reading"] = holdout.number_of(run_dir, classifier.artefact)
     strict_paths = {record.path for record in splits.strict_test(records)}
-    strict = predictions[splits.TEST].select(lambda record: record.path in strict_paths)
+    strict = predictions[splits.TEST].select([index for index, record in enumerate(test) if record.path in strict_paths])
     if splits.official_overlap(records) and len(set(strict.truth)) == 2:
         results["strict_test"] = measure(strict, description)
     results["subgroups"] = subgroups(predictions[splits.TEST])
@@ -78,13 +78,13 @@ def subgroups(predictions: Predictions) -> Metrics:
     names = np.array([record.group for record in predictions.records])
     truth, probability = predictions.truth, predictions.probability
     groups = {}
-    for name in sorted(set(names)):
+    for name in sorted({record.group for record in predictions.records}):
         inside = names == name
         positive = bool(truth[inside][0])
         compared = inside | (truth != positive)
         images, right = int(inside.sum()), int(((probability[inside] >= 0.5) == positive).sum())
         auroc = float(roc_auc_score(truth[compared], probability[compared]))
-        groups[str(name)] = {"images": images, "right": metrics.proportion(right, images), "auroc": auroc}
+        groups[name] = {"images": images, "right": metrics.proportion(right, images), "auroc": auroc}
     return groups
 
 
@@ -93,7 +93,8 @@ def robustness(classifier: Classifier, images: Sequence[GreyImage], predictions:
     description = classifier.artefact.description
     positive = description.labels.index(description.positive)
     result = {}
-    for name, change in {"as they are": _unchanged, **alterations.ALTERATIONS}.items():
+    changes: dict[str, Callable[[GreyImage], GreyImage]] = {"as they are": np.asarray, **alterations.ALTERATIONS}
+    for name, change in changes.items():
         outputs = inference.classify_images(classifier, [change(image) for image in images])
         probability = outputs.probabilities[:, positive].astype(np.float64)
         count = metrics.counts(predictions.truth, probability, 0.5)
@@ -125,20 +126,13 @@ def oddness(classifier: Classifier, images: Sequence[GreyImage], test: Predictio
 
 def every_nth(predictions: Predictions, limit: int) -> Predictions:
     """At most `limit` images of each label, evenly spaced."""
-    kept: set[str] = set()
-    for label in (False, True):
-        paths = [record.path for record, truth in zip(predictions.records, predictions.truth, strict=True) if truth == label]
-        kept |= {paths[index] for index in np.linspace(0, len(paths) - 1, min(limit, len(paths))).astype(int)}
-    return predictions.select(lambda record: record.path in kept)
+    of_label = (np.flatnonzero(predictions.truth == label) for label in (False, True))
+    kept = [index[np.linspace(0, len(index) - 1, min(limit, len(index))).astype(int)] for index in of_label]
+    return predictions.select(sorted(np.concatenate(kept).tolist()))
 
 
 def show(description: Description) -> None:
-    rows = ("auroc", "accuracy", "sensitivity", "specificity", "f1", "ece")
     measured = [split for split in ("val", "shifted", "test", "strict_test") if split in description.metrics]
     print(f"{'at 0.5':12}" + "".join(f"{split:>23}" for split in measured))
-    for row in rows:
+    for row in ("auroc", "accuracy", "sensitivity", "specificity", "f1", "ece"):
         print(f"{row:12}" + "".join(f"{metrics.text(description.metrics[split][row]):>23}" for split in measured))
-
-
-def _unchanged(image: GreyImage) -> GreyImage:
-    return image
