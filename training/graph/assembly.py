@@ -5,8 +5,7 @@
     heatmaps       float32 [N, h, w]                  calibrated logits: evidence for the positive label at each place
     novelty        float32 [N]                        Mahalanobis distance of the features at two depths
 
-To add an output, compute it in HEAD and name it there, in `describe` if users should know it, and in
-`service.model.classifier.Outputs`.
+To add an output, compute it in HEAD and name it there and in `service.model.classifier.Outputs`.
 
 Only the network comes from torch's exporter. The rest is written here in ONNX's text form, because its operators were chosen
 by measurement: `Loop` with a stacked output (`SequenceMap` copies the sequence at every step), `Resize` on floats (agrees with
@@ -186,7 +185,12 @@ def assemble(
     del model.opset_import[1:]  # merging repeats it, which ONNX Runtime's quantiser refuses
     model.graph.name = model.producer_name = "medxfer"
     set_calibration(model, temperature=1, bias=bias)
-    describe(model, labels, positive)
+    onnx.helper.set_model_props(model, {  # so that the file alone can be used
+        "labels": ",".join(labels),
+        "positive": positive,
+        "images": "a list of greyscale images, uint8 [height, width], 0 black to 255 white, of any sizes",
+        "disclaimer": "For education and research only. Not a medical device.",
+    })  # fmt: skip
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -205,16 +209,6 @@ def calibration(model: onnx.ModelProto) -> tuple[float, float]:
     """Temperature and bias, as the graph holds them."""
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     return float(numpy_helper.to_array(values["temperature"])), float(numpy_helper.to_array(values["bias"]))
-
-
-def describe(model: onnx.ModelProto, labels: list[str], positive: str) -> None:
-    """Writes labels and input format into the file's own metadata, so that the file alone can be used."""
-    onnx.helper.set_model_props(model, {
-        "labels": ",".join(labels),
-        "positive": positive,
-        "images": "a list of greyscale images, uint8 [height, width], 0 black to 255 white, of any sizes",
-        "disclaimer": "For education and research only. Not a medical device.",
-    })  # fmt: skip
 
 
 def _novelty_tensors(whitening: Whitening) -> dict[str, Floats]:

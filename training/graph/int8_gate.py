@@ -19,12 +19,9 @@ from training.graph.model_folder import FP32, INT8
 
 # The largest allowed value of a loss or shift, the smallest allowed value of a correlation.
 LIMITS = {
-    "auroc_loss": 0.003,
-    "accuracy_loss": 0.005,
-    "mean_probability_shift": 0.01,
-    "heatmap_correlation": 0.98,
+    "auroc_loss": 0.003, "accuracy_loss": 0.005, "mean_probability_shift": 0.01, "heatmap_correlation": 0.98,
     "novelty_rank_correlation": 0.98,
-}
+}  # fmt: skip
 
 Figures: TypeAlias = dict[str, float]  # by the names of LIMITS
 
@@ -65,20 +62,15 @@ def compare(truth: npt.NDArray[np.bool_], reference: Outputs, found: Outputs, po
 
 
 def passes(figures: Figures) -> bool:
-    return all(
-        figures[name] >= limit if name.endswith("correlation") else figures[name] <= limit for name, limit in LIMITS.items()
-    )
-
-
-def show(figures: Mapping[str, Figures]) -> None:
-    print(f"{'int8 against fp32':26}" + "".join(f"{split:>10}" for split in figures) + "     limit")
-    for name, limit in LIMITS.items():
-        print(f"{name.replace('_', ' '):26}" + "".join(f"{found[name]:10.4f}" for found in figures.values()) + f"{limit:10.3f}")
+    sign = {name: -1 if name.endswith("correlation") else 1 for name in LIMITS}
+    return all(sign[name] * figures[name] <= sign[name] * limit for name, limit in LIMITS.items())
 
 
 def _keep_or_remove(folder: Path, figures: dict[str, Figures]) -> None:
     """`figures`: by split; those of other splits stay in `model.json`."""
-    show(figures)
+    print(f"{'int8 against fp32':26}" + "".join(f"{split:>10}" for split in figures) + "     limit")
+    for name, limit in LIMITS.items():
+        print(f"{name.replace('_', ' '):26}" + "".join(f"{found[name]:10.4f}" for found in figures.values()) + f"{limit:10.3f}")
     description = model_folder.description_of(folder)
     fp32, int8 = description.variants[FP32], description.variants[INT8]
     if all(passes(found) for found in figures.values()):

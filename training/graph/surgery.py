@@ -45,9 +45,8 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     more = onnx.ModelProto()
     more.CopyFrom(model)
     known = {value.name for value in (*model.graph.input, *model.graph.output)}
-    more.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names if name not in known
-    )
+    added = [name for name in names if name not in known]
+    more.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in added)
     return more
 
 
@@ -68,13 +67,10 @@ def space_to_depth(network: onnx.ModelProto) -> onnx.ModelProto:
     wide[:, first : first + side, first : first + side] = filters[:, 0]
     deep = wide.reshape(channels, blocks, BLOCK, blocks, BLOCK).transpose(0, 2, 4, 1, 3)  # the channel order of SpaceToDepth
     weight.CopyFrom(numpy_helper.from_array(deep.reshape(channels, BLOCK * BLOCK, blocks, blocks), weight.name))
+    pads = [before, before, after, after]
+    attributes = {"group": 1, "kernel_shape": [blocks, blocks], "pads": pads, "strides": [1, 1]}
     stem.ClearField("attribute")
-    stem.attribute.extend(
-        helper.make_attribute(name, value)
-        for name, value in {
-            "group": 1, "kernel_shape": [blocks, blocks], "pads": [before, before, after, after], "strides": [1, 1],
-        }.items()
-    )  # fmt: skip
+    stem.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     stem.input[0] = "blocks"
     network.graph.node.insert(0, helper.make_node("SpaceToDepth", [INPUT], ["blocks"], "blocks", blocksize=BLOCK))
     return shape_inference.infer_shapes(network)

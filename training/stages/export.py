@@ -44,22 +44,17 @@ def run(config: Config, run_dir: Path) -> None:
 def summarise_fit(config: Config, run_dir: Path) -> dict[str, Any]:
     """The history of each seed, and the epoch and seed that were kept."""
     histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
-    return {
-        "epochs": config.fit.epochs,
-        "histories": histories,
-        "kept": [history.best(rows).epoch for rows in histories],
-        "kept_seed": history.best_seed(histories),
-    }
+    kept, kept_seed = [history.best(rows).epoch for rows in histories], history.best_seed(histories)
+    return {"epochs": config.fit.epochs, "histories": histories, "kept": kept, "kept_seed": kept_seed}
 
 
 def build_graph(network: Network, config: Config, labels: list[str]) -> onnx.ModelProto:
     """The served graph of `network`, at temperature 1 and without novelty."""
     size, positive = config.backbone.image_size, labels.index(config.data.positive)
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
-    evidence_weight = weight[positive] - weight[1 - positive]
-    evidence_bias = float(bias[positive] - bias[1 - positive])
+    weight, bias = (values[positive] - values[1 - positive] for values in (weight, bias))
     exported = assembly.export_network(network, size)
-    return assembly.assemble(exported, size, evidence_weight, evidence_bias, labels, config.data.positive)
+    return assembly.assemble(exported, size, weight, float(bias), labels, config.data.positive)
 
 
 def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
@@ -85,9 +80,6 @@ def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.Model
         data={"source": config.data.source, **msgspec.json.decode((run_dir / manifest.AUDIT).read_bytes())},
         versions={
             "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "torchvision": torchvision.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            **{module.__name__: str(module.__version__) for module in (torch, torchvision, onnx, onnxruntime)},
         },
     )

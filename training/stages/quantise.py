@@ -46,14 +46,10 @@ def run(config: Config, run_dir: Path) -> None:
     representative_images = [manifest.read_image(Path(config.data.folder), train[index]) for index in chosen]
     quantised, kept = quantise(model, representative_images)
     temperature, bias = assembly.calibration(model)
-    variant = Variant(
-        file=model_folder.INT8_FILE, bytes=quantised.ByteSize(), temperature=temperature, bias=bias, kept_in_fp32=kept
-    )
-    description = msgspec.structs.replace(
-        description,
-        variants={FP32: description.variants[FP32], INT8: variant},
-        metrics=model_folder.network_metrics(description),
-    )
+    file, size = model_folder.INT8_FILE, quantised.ByteSize()
+    variant = Variant(file=file, bytes=size, temperature=temperature, bias=bias, kept_in_fp32=kept)
+    variants, metrics = {FP32: description.variants[FP32], INT8: variant}, model_folder.network_metrics(description)
+    description = msgspec.structs.replace(description, variants=variants, metrics=metrics)
     model_folder.write(folder, {FP32: model, INT8: quantised}, description)
     print(f"{variant.file}: {variant.bytes / 1e6:.1f} MB, in fp32 {', '.join(kept) or 'no convolution'}")
 
@@ -62,27 +58,15 @@ def quantise(model: onnx.ModelProto, images: Sequence[GreyImage]) -> tuple[onnx.
     """The int8 form of a served graph, and the names of the layers that stay float32."""
     network = surgery.network_of(model)
     names = [node.name for node in network.graph.node if node.op_type == "Conv"]
-    kept = names[: faster_in_fp32(network)]
+    # ONNX Runtime is faster in float32 for a stem and a depthwise convolution after it: their maps are the largest of all.
+    second = next(node for node in network.graph.node if node.name == names[1])
+    kept = names[:2] if surgery.attribute(second, "group") > 1 else []
     if not kept:
         network = surgery.space_to_depth(network)
-    pixels = _pixels(model, images)
+    session = inference.session_of(surgery.with_outputs(model, [surgery.INPUT]))
+    pixels = np.concatenate([session.run([surgery.INPUT], {"images": [image]})[0] for image in images])  # [N, 1, S, S]
     steps = rounding.round_weights(network, names[len(kept) :], pixels[:: max(1, len(pixels) // ROUNDING)])
     return surgery.with_network(model, _in_int8(network, kept, steps, pixels)), kept
-
-
-def faster_in_fp32(network: onnx.ModelProto) -> int:
-    """How many convolutions, counted from the stem, ONNX Runtime computes faster in float32 than in int8.
-
-    Two if a depthwise convolution follows the stem: its maps are the largest of all, and float32 is faster for the pair.
-    """
-    convolutions = [node for node in network.graph.node if node.op_type == "Conv"]
-    return 2 if surgery.attribute(convolutions[1], "group") > 1 else 0
-
-
-def _pixels(model: onnx.ModelProto, images: Sequence[GreyImage]) -> Pixels:
-    """The network's inputs [N, 1, S, S] for these images."""
-    session = inference.session_of(surgery.with_outputs(model, [surgery.INPUT]))
-    return np.concatenate([session.run([surgery.INPUT], {"images": [image]})[0] for image in images])
 
 
 def _in_int8(

@@ -34,8 +34,8 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
         for folder in sorted(run.glob("seed-*")):
             network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))
             figures = validation.validate(network, loaders, kinds)
-            texts = [f"{figures[name]:.4f}" for name in history.FIGURES]
             change = difference(Config() if run == runs[0] else configs[0], choices)
+            texts = [f"{figures[name]:.4f}" for name in history.FIGURES]
             writer.writerow([change, folder.name.removeprefix("seed-"), *texts])
             file.flush()
 

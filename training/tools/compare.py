@@ -39,12 +39,9 @@ def paired(truth: Bools, first: Floats, second: Floats, patients: list[str]) -> 
     patients. `mcnemar`: how many images only one model classifies correctly, and the exact p (McNemar 1947)."""
     one, other = (bootstrap(truth, probability, patients) for probability in (first, second))  # the same draws of patients
     right, right_too = ((probability >= 0.5) == truth for probability in (first, second))
-    values = {
-        "auroc": [float(roc_auc_score(truth, probability)) for probability in (first, second)],
-        "sensitivity": [float(correct[truth].mean()) for correct in (right, right_too)],
-        "specificity": [float(correct[~truth].mean()) for correct in (right, right_too)],
-        "accuracy": [float(correct.mean()) for correct in (right, right_too)],
-    }
+    values = {"auroc": [float(roc_auc_score(truth, probability)) for probability in (first, second)]}
+    for name, counted in (("sensitivity", truth), ("specificity", ~truth), ("accuracy", truth | ~truth)):
+        values[name] = [float(correct[counted].mean()) for correct in (right, right_too)]
     alone = [int((right & ~right_too).sum()), int((right_too & ~right).sum())]
     p = float(binomtest(alone[0], sum(alone)).pvalue) if sum(alone) else 1.0
     result: dict[str, Comparison] = {"mcnemar": {"right_alone": alone, "p": p}}
@@ -58,9 +55,7 @@ def show(names: tuple[str, str], result: dict[str, Comparison], images: int) -> 
     print(f"{images:,} images; threshold 0.5; intervals: 95 %, over patients")
     print(f"{'':12}{names[0][-20:]:>21}{names[1][-20:]:>21}   difference")
     for name in ("auroc", "sensitivity", "specificity", "accuracy"):
-        row = result[name]
-        low, high = row["interval"]
-        first, second = row["values"]
-        print(f"{name:12}{first:21.4f}{second:21.4f}   {row['difference']:+.4f} ({low:+.4f} to {high:+.4f})")
+        (low, high), (first, second) = result[name]["interval"], result[name]["values"]
+        print(f"{name:12}{first:21.4f}{second:21.4f}   {result[name]['difference']:+.4f} ({low:+.4f} to {high:+.4f})")
     first, second = result["mcnemar"]["right_alone"]
     print(f"correct where the other is wrong: {first} and {second}; McNemar's exact p = {result['mcnemar']['p']:.3g}")
