@@ -152,7 +152,7 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
     draw, predict, compare, recalibrate = (line for line in commands(TRAINING) if "python -m training " in line)
     printed_by(f"{draw} --count 60")
     for command in (line for line in MAKE if "make train " in line):
-        train = run(command.replace("make", "make --dry-run", 1), clone).splitlines()[-1]
+        train = run(command.replace("make", "make --no-print-directory --dry-run", 1), clone).splitlines()[-1]
         assert "nothing was written" in printed_by(f"{train} --dry-run")
     assert printed_by(predict).splitlines()[1].startswith("b.png")
     assert "McNemar's exact p" in printed_by(compare)
@@ -162,7 +162,7 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("command", MAKE)
 def test_make_knows_its_targets(clone: Path, command: str) -> None:
-    run(command.replace("make", "make --dry-run", 1), clone)
+    run(command.replace("make", "make --no-print-directory --dry-run", 1), clone)
 
 
 def test_the_docker_commands_are_those_of_the_smoke_tests() -> None:

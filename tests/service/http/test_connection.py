@@ -16,7 +16,7 @@ from service.server import KEEP_ALIVE_SECONDS
 from tests.conftest import encode, grey
 from tests.service.http.helpers import INFER, slow_image, total
 from tests.torture.process import Service, serving
-from tests.torture.wire import chunked, connect, exchange, get, post, request
+from tests.torture.wire import chunked, connect, exchange, form, get, part, post, request
 
 PNG = encode(grey(120, 100))
 DEADLINE_SECONDS = 3
@@ -194,18 +194,33 @@ def outcomes(service: Service) -> Counter[str]:
     return Counter(line["outcome"] for line in service.requests() if line["route"] == "/predict")
 
 
+def test_a_log_line_says_what_became_of_a_request(service: Service) -> None:
+    form_of_two = form(part(PNG, "images"), part(b"x", "images"), path="/predict/batch")
+    exchange(service.port, form_of_two.replace(b"\r\n", b"\r\nX-Request-ID: of-a-batch\r\n", 1))
+    exchange(service.port, post(b"x", "X-Request-ID: of-no-image"))
+    while len(lines := {line["request_id"]: line for line in service.requests() if line["request_id"].startswith("of-")}) < 2:
+        time.sleep(0.05)  # a line may come after the answer
+    batch, failed = lines["of-a-batch"], lines["of-no-image"]
+    assert (batch["images"], batch["refused"], batch["outcome"]) == (2, 1, "answered")
+    assert batch["bytes"] > len(PNG)
+    assert "decode_ms" not in batch
+    assert (failed["problem"], failed["outcome"]) == ("Unsupported image type", "refused")
+    assert "images" not in failed
+
+
 def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
     """A client may be answered before it leaves, and is not logged if it leaves before the first step of its request."""
     before, runs_before = outcomes(service), metric(service, "medxfer_inference_seconds_count")
-    connections = [connect(service.port) for _ in range(6)]
-    for connection in connections:
-        connection.sendall(post(slow_image()))
-    for connection in connections:
-        connection.close()
-    while outcomes(service)["left"] == before["left"] or metric(service, "medxfer_in_flight"):
-        time.sleep(0.05)
+    sent = 0
+    while outcomes(service)["left"] == before["left"]:
+        assert (sent := sent + 6) < 100
+        connections = [connect(service.port, post(slow_image())) for _ in range(6)]
+        for connection in connections:
+            connection.close()
+        while metric(service, "medxfer_in_flight"):
+            time.sleep(0.05)
     found = outcomes(service) - before
-    assert found["left"] + found["answered"] <= 6
+    assert found["left"] + found["answered"] <= sent
     assert metric(service, "medxfer_inference_seconds_count") - runs_before <= found["answered"] + 1  # one may be in a lane
     assert exchange(service.port, post(PNG)).status == 200
 
