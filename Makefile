@@ -28,7 +28,7 @@ serve: .venv/serving
 
 # In more processes than two CPUs, since many tests wait; a file's tests stay together, as they share fixtures.
 test: .venv/everything
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_pipeline.py tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/test_pipeline.py tests
 
 test-page: .venv/everything
 	$(BIN)/python -m pytest tests/web

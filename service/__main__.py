@@ -1,6 +1,7 @@
 """python -m service: serve a model folder over HTTP, or predict every image of an archive."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ PREDICT = """
 IMAGES is a folder, a file, or a glob in quotes ('archive/**/*.dcm', where **
 stands for any number of folders). A folder is searched at any depth for files
 named .jpg, .jpeg, .png, .dcm or .dicom, and for files that are DICOM by content.
-Hidden files are left out. Links to files are read. Links to folders are followed
-only where a glob names that level.
+Hidden files are left out, unless IMAGES names one. Links to files are read. Links
+to folders are followed only where a glob names that level.
 
 FILE must end with .csv, .jsonl or .parquet (needs pyarrow). It has a row for
 each file, sorted by path: path, bytes, sha256; the answer of /predict, with the
@@ -78,9 +79,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 1 to {MAX_WORKERS:,}")
-    return int(text)
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= MAX_WORKERS:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 1 to {MAX_WORKERS:,}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import msgspec
 
 from service.engine.engine import Engine
 from service.errors import NotReady, RequestError, UndecodableImage, UnreadableFile
+from service.images.decode import DecodedImage, decode_image
 
 MAX_BYTES = 200_000_000  # also the most that MEDXFER_MAX_BODY_BYTES may allow; 40 megapixels need 80,000,000
+PIECE_BYTES = 2**24
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +47,11 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
         content, mtime_ns = _read(path)
         sha256 = hashlib.sha256(content).hexdigest()
         entry = msgspec.structs.replace(entry, mtime_ns=mtime_ns, bytes=len(content), sha256=sha256)
-        prediction = engine.predict_now(content)
-    except Exception as error:  # a fault of a decoder must not end a run over a million files
-        failed = f"decoding or inference failed: {type(error).__name__}"
-        problem = error if isinstance(error, RequestError) else UndecodableImage(failed)
+        prediction = engine.predict_now(_decode(content))
+    except RequestError as error:
         if isinstance(error, NotReady):
             entry = msgspec.structs.replace(entry, mtime_ns=None)
-        return msgspec.structs.replace(entry, problem=problem.type, detail=str(problem))
+        return msgspec.structs.replace(entry, problem=error.type, detail=str(error))
     return msgspec.structs.replace(
         entry,
         label=prediction.label,
@@ -64,6 +64,15 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
     )
 
 
+def _decode(content: bytes) -> DecodedImage:
+    try:
+        return decode_image(content)
+    except RequestError:
+        raise
+    except Exception as error:  # a fault of a decoder must not end a run over a million files
+        raise UndecodableImage(f"the image cannot be decoded: {type(error).__name__}") from error
+
+
 def _read(path: str) -> tuple[bytes, int]:
     """The file's content and mtime_ns. Raises UnreadableFile."""
     try:
@@ -72,9 +81,11 @@ def _read(path: str) -> tuple[bytes, int]:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableFile("it is not a regular file")
-            content = b"" if status.st_size > MAX_BYTES else file.read()
+            content = bytearray()  # in pieces, since the file may grow meanwhile
+            while status.st_size <= MAX_BYTES >= len(content) and (piece := file.read(PIECE_BYTES)):
+                content += piece
     except OSError as error:
         raise UnreadableFile(f"the file cannot be read: {error.strerror}") from error
     if (size := max(status.st_size, len(content))) > MAX_BYTES:
         raise UnreadableFile(f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
-    return content, status.st_mtime_ns
+    return bytes(content), status.st_mtime_ns

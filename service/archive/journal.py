@@ -81,11 +81,13 @@ class Journal:
 
     def has(self, name: str, path: str) -> bool:
         """Whether there is an entry for the file as it is now: with another size or time it is another file."""
+        if name not in self.finished:  # no look at the disk: on a network share it costs a million files many minutes
+            return False
         try:
             status = Path(path).stat()
         except OSError:
             return False
-        return name in self.finished and self.finished[name][1:] == (status.st_size, status.st_mtime_ns)
+        return self.finished[name][1:] == (status.st_size, status.st_mtime_ns)
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """The entries of these files, in this order. Raises ArchiveError if one has none."""

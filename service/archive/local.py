@@ -40,8 +40,10 @@ def predict_files(engine: Engine, files: dict[str, str], workers: int | None) ->
         while block := list(islice(remaining, BLOCK)):
             # A Ctrl-C must not interrupt submit. The workers inherit that it is blocked, and this process ends them.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            waiting.append(pool.submit(_predict_block, block))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            try:
+                waiting.append(pool.submit(_predict_block, block))
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             if len(waiting) > AHEAD * workers:
                 yield from waiting.popleft().result()
         while waiting:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 from tqdm import tqdm
 
 from service.archive import files, formats, local
@@ -29,9 +30,11 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
     """Returns the exit code: 1 if a file was refused, otherwise 0. Raises MedXferError if the run cannot begin or go on."""
     formats.check(out)
     predict_files = _predict_files(engine)
-    model = Engine.load(read_settings(os.environ))
+    settings = msgspec.structs.replace(read_settings(os.environ), token="")  # they travel to workers, which need no secret
+    model = Engine.load(settings)
     root, paths = files.find_root(images), files.find(images)
     header = {
+        "format": "2",  # of the entries
         "images": files.utf8_name(str(Path(images).absolute())),
         "model": model.artefact.description.name,
         "variant": model.artefact.variant,

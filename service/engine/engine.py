@@ -12,7 +12,7 @@ from service import machine
 from service.engine.admission import Admission
 from service.engine.batcher import Batcher
 from service.engine.watchdog import watched
-from service.images.decode import DecodedImage, decode_image, warm_up_decoders
+from service.images.decode import DecodedImage, warm_up_decoders
 from service.metrics import Metrics
 from service.model.artefact import Artefact, read_artefact, read_description
 from service.model.classifier import Classifier
@@ -103,9 +103,8 @@ class Engine:
         )
         return TimedPrediction(prediction, ran.batch_size, decode_ms, ran.queue_ms, ran.run_ms)
 
-    def predict_now(self, data: bytes) -> Prediction:
-        """Decodes a file and predicts on the calling thread. Raises what `decode_image` raises."""
-        image = decode_image(data)
+    def predict_now(self, image: DecodedImage) -> Prediction:
+        """Predicts on the calling thread."""
         [output] = self._classifier.classify_each([image.grey])
         return interpret(self.artefact.description, image, output)
 

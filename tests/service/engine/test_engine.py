@@ -20,7 +20,7 @@ def engine() -> Engine:
 
 
 def test_predict_now_gives_the_bits_of_the_http_interface(engine: Engine, client: httpx.Client) -> None:
-    prediction = engine.predict_now(PNG)
+    prediction = engine.predict_now(decode_image(PNG))
     answer = client.post("/predict?heatmap=true", content=PNG).json()
     assert prediction.label == answer["label"]
     assert prediction.probabilities == answer["probabilities"]
