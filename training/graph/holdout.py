@@ -44,8 +44,7 @@ def predict(run_dir: Path, classifier: Classifier, folder: Path, test: Sequence[
 
     kept = read_once(run_dir, classifier.artefact, len(test), read, dict[str, tuple[float, float]])
     probability, novelty = np.array([kept[record.path] for record in test]).T
-    positive = classifier.artefact.description.positive
-    return Predictions(list(test), np.array([record.label == positive for record in test]), probability, novelty)
+    return Predictions(list(test), inference.truth_of(test, classifier.artefact.description), probability, novelty)
 
 
 def read_once(run_dir: Path, artefact: Artefact, images: int, read: Callable[[], T], kind: type[T]) -> T:

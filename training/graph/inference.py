@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from service.model.artefact import Description
 from service.model.classifier import Classifier, GreyImage, Outputs
 from training.config import CPUS
 from training.data import manifest
@@ -44,14 +45,14 @@ class Predictions(NamedTuple):
 
 def predict(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Predictions:
     """Decodes and classifies images of a data folder exactly as the service does."""
-    outputs = classify(classifier, folder, records)
-    description = classifier.artefact.description
-    return Predictions(
-        list(records),
-        np.array([record.label == description.positive for record in records]),
-        outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64),
-        outputs.novelty.astype(np.float64),
-    )
+    outputs, description = classify(classifier, folder, records), classifier.artefact.description
+    probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)
+    return Predictions(list(records), truth_of(records, description), probability, outputs.novelty.astype(np.float64))
+
+
+def truth_of(records: Sequence[Record], description: Description) -> npt.NDArray[np.bool_]:
+    """Bool [N]: whether each image has the positive label."""
+    return np.array([record.label == description.positive for record in records])
 
 
 def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Outputs:

@@ -44,8 +44,8 @@ def confirm(run_dir: Path, images: Path, test: Sequence[Record]) -> None:
 def against_fp32(folder: Path, images: Path, records: Sequence[Record]) -> Figures:
     reference, found = (inference.classify(model_folder.load(folder, name), images, records) for name in (FP32, INT8))
     description = model_folder.description_of(folder)
-    truth = np.array([record.label == description.positive for record in records])
-    return compare(truth, reference, found, description.labels.index(description.positive))
+    truth, positive = inference.truth_of(records, description), description.labels.index(description.positive)
+    return compare(truth, reference, found, positive)
 
 
 def compare(truth: npt.NDArray[np.bool_], reference: Outputs, found: Outputs, positive: int) -> Figures:

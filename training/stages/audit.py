@@ -18,10 +18,9 @@ from training.data.manifest import DataError, Record
 SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
 
 REASONS = {
-    "duplicate": "the same bytes as another file",
-    "contradictory": "the same bytes under both labels",
+    "duplicate": "the same bytes as another file", "contradictory": "the same bytes under both labels",
     "unreadable": "cannot be decoded",
-}
+}  # fmt: skip
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -38,11 +37,11 @@ def cut(config: Config) -> list[Record]:
 
     Raises DataError if a split lacks a label or has too few patients of it to calibrate on, or if two splits share a patient.
     """
-    records = splits.split(layouts.scan(Path(config.data.folder)), config.data, config.seed)
-    labels = manifest.label_names(records, config.data.positive)
+    folder = Path(config.data.folder)
+    records = splits.split(layouts.scan(folder), config.data, config.seed)
+    labels, summary = manifest.label_names(records, config.data.positive), summarise(records)
     splits.check_leaks(records)
-    summary = summarise(records)
-    show(records, summary, labels, Path(config.data.folder))
+    show(records, summary, labels, folder)
     for split in splits.USED:
         for label in labels:
             if not summary["splits"].get(split, {}).get(label):
@@ -82,11 +81,9 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
     used = [split for split in (*splits.USED, *splits.LEFT_OUT) if split in summary["splits"]]
     _print_table("images", {label: [summary["splits"][split][label] for split in used] for label in labels}, used)
     _print_table("series", {name: [counts[split] for split in used] for name, counts in summary["series"].items()}, used)
-    sizes = {
-        f"{label}, {side}": [f"{value:g}" for value in values]
-        for label, sides in summary["sizes"].items()
-        for side, values in sides.items()
-    }
+    sizes: dict[str, list[str]] = {}
+    for label, sides in summary["sizes"].items():
+        sizes |= {f"{label}, {side}": [f"{value:g}" for value in values] for side, values in sides.items()}
     _print_table("sizes", sizes, ["least", "median", "greatest"])
     for split, reason in REASONS.items():
         lines = [f"  {r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split]

@@ -58,7 +58,7 @@ def calibrate(
     Returns the calibrated graphs by variant, and their description. Raises DataError, as `cross_fitted`.
     """
     description = model_folder.description_of(folder)
-    truth = np.array([record.label == description.positive for record in records])
+    truth = inference.truth_of(records, description)
     models, variants, evidence, novelty = {}, {}, {}, {}
     for name, variant in description.variants.items():
         models[name] = model = onnx.load(folder / variant.file)

@@ -60,9 +60,8 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         torch.manual_seed(_seed(config.seed, seed, epoch))  # the same whether the fit was interrupted or not
         if epoch:
             candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
-        seconds = time.monotonic() - start
-        figures = validation.validate(candidate, loaders, kinds)
-        rows.append(Row(epoch=epoch, seconds=round(seconds, 2), train_loss=loss, **figures))
+        seconds = round(time.monotonic() - start, 2)
+        rows.append(Row(epoch=epoch, seconds=seconds, train_loss=loss, **validation.validate(candidate, loaders, kinds)))
         backbone.save(candidate, folder / backbone.LAST)
         history.write(rows, folder)
         plots.draw(folder / CURVES, plots.history, rows)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import parser
@@ -14,14 +13,12 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from tests.conftest import grey
-from training.config import Backbone
+from tests.training.graph.conftest import SIZE, Export
 from training.data import batches
 from training.data.batches import MEAN
-from training.graph import assembly, surgery
-from training.network import backbone
+from training.graph import assembly, inference, surgery
 from training.network.backbone import Network
 
-SIZE = 96
 SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
 IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
 LABELS = ["NORMAL", "PNEUMONIA"]
@@ -31,47 +28,19 @@ GreyImage = npt.NDArray[np.uint8]
 
 
 def run(model: onnx.ModelProto, images: Sequence[GreyImage]) -> list[npt.NDArray[np.float32]]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return list(session.run(None, {"images": list(images)}))
+    return list(inference.session_of(model).run(None, {"images": list(images)}))
 
 
-def make(name: str, images: int = 100) -> tuple[Network, onnx.ModelProto]:
-    torch.manual_seed(0)
-    network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
-    for module in network.modules():  # as after training: an untrained norm would hide a wrong fold
-        if isinstance(module, nn.BatchNorm2d):
-            module.get_buffer("running_mean").normal_(0, 0.1)
-            module.get_buffer("running_var").uniform_(0.5, 1.5)
+def served(export: Export, name: str) -> tuple[Network, onnx.ModelProto]:
+    network, exported = export(name)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    model = assembly.assemble(assembly.export_network(network, SIZE), SIZE, weight, bias, LABELS, "PNEUMONIA")
-    assembly.set_novelty(model, assembly.whiten(training_features(network, images), len(weight)))
-    return network, model
-
-
-def blocks(network: Network) -> tuple[int, int]:
-    return at_two_depths(network, torch.zeros(1, 1, SIZE, SIZE)).shape[1] - network.head.in_features, network.head.in_features
-
-
-def at_two_depths(network: Network, images: torch.Tensor) -> npt.NDArray[np.float64]:
-    with torch.inference_mode():
-        middle, last = network.feature_maps(images)
-        quarters = nn.functional.adaptive_avg_pool2d(middle, 2)
-        return torch.cat([quarters.flatten(1), last.mean((2, 3))], 1).double().numpy()
-
-
-def training_features(network: Network, images: int) -> npt.NDArray[np.float64]:
-    """Random ones, the middle ones three times as large."""
-    middle, last = blocks(network)
-    rng = np.random.default_rng(0)
-    return np.hstack([rng.normal(0, 3, (images, middle)), rng.normal(0, 1, (images, last))])
+    return network, assembly.assemble(exported, SIZE, weight, bias, LABELS, "PNEUMONIA")
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Network, onnx.ModelProto]:
-    return make("mobilenet_v2", MANY)
+def made(export: Export) -> tuple[Network, onnx.ModelProto]:
+    return served(export, "mobilenet_v2")
 
 
 def tensors(images: Sequence[GreyImage]) -> torch.Tensor:
@@ -99,8 +68,8 @@ def test_torch_and_onnx_agree_on_the_calibrated_logit(made: tuple[Network, onnx.
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
-def test_the_other_backbones_agree_too(name: str) -> None:
-    network, model = make(name)
+def test_the_other_backbones_agree_too(export: Export, name: str) -> None:
+    network, model = served(export, name)
     probability = run(model, IMAGES)[0][:, 1].astype(np.float64)
     assert np.abs(np.log(probability / (1 - probability)) - torch_logits(network, IMAGES)).max() < 1e-4
 
@@ -123,7 +92,10 @@ network (float[N, 1, 96, 96] pixels) => (float[N, 1, 6, 6] middle_features, floa
 def test_the_novelty_features_are_the_means_of_two_depths(made: tuple[Network, onnx.ModelProto]) -> None:
     network, model = made
     found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]), IMAGES)[-1].reshape(len(IMAGES), -1)
-    expected = at_two_depths(network, tensors(IMAGES))
+    with torch.inference_mode():
+        middle, last = network.feature_maps(tensors(IMAGES))
+        quarters = nn.functional.adaptive_avg_pool2d(middle, 2)
+        expected = torch.cat([quarters.flatten(1), last.mean((2, 3))], 1).numpy()
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 
 
@@ -166,15 +138,17 @@ def test_novelty_is_about_the_root_of_the_dimension_however_few_the_images(count
     assert 0.5 < np.median(distances) / np.sqrt(128) < 2
 
 
-def test_novelty_is_the_mahalanobis_distance(made: tuple[Network, onnx.ModelProto]) -> None:
-    network, model = made
-    features, (middle, last) = training_features(network, MANY), blocks(network)  # what `make` whitened by
-    variance = features.var(0)
-    scale = np.repeat([variance[:middle].mean(), variance[middle:].mean()], [middle, last]) ** -0.5
-    pca = PCA(assembly.NOVELTY_COMPONENTS, svd_solver="full").fit(features * scale)
-    deviations = at_two_depths(network, tensors(IMAGES)) * scale - pca.mean_
+def test_novelty_is_the_mahalanobis_distance() -> None:
+    scale = np.repeat([3.0, 1.0], [4, 4])  # the middle features are three times as large
+    features = np.random.default_rng(0).normal(0, scale, (MANY, 8))
+    model = assembly.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, LABELS, "PNEUMONIA")
+    assembly.set_novelty(model, assembly.whiten(features, 4))
+    *_, novelty, found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]), IMAGES)
+    block_scale = np.repeat([features[:, :4].var(0).mean(), features[:, 4:].var(0).mean()], 4) ** -0.5
+    pca = PCA(3, svd_solver="full").fit(features * block_scale)
+    deviations = found.reshape(len(IMAGES), 8).astype(np.float64) * block_scale - pca.mean_
     expected = np.sqrt(np.einsum("ni,ij,nj->n", deviations, pca.get_precision(), deviations))
-    assert np.allclose(run(model, IMAGES)[2], expected, rtol=1e-4)
+    assert np.allclose(novelty, expected, rtol=1e-4)
 
 
 def test_the_file_says_what_it_is_and_nothing_of_this_machine(made: tuple[Network, onnx.ModelProto]) -> None:

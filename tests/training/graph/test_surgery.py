@@ -2,14 +2,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-import torch
 
 from tests.conftest import DEFAULT_MODEL, grey
-from training.config import Backbone
-from training.graph import assembly, inference, surgery
-from training.network import backbone
-
-SIZE = 96
+from tests.training.graph.conftest import SIZE, Export
+from training.graph import inference, surgery
 
 
 def maps(network: onnx.ModelProto) -> list[npt.NDArray[np.float32]]:
@@ -18,9 +14,8 @@ def maps(network: onnx.ModelProto) -> list[npt.NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
-def test_space_to_depth_is_the_same_function(name: str) -> None:
-    torch.manual_seed(0)
-    network = assembly.export_network(backbone.build(Backbone(name=name, weights="none", image_size=SIZE)), SIZE)  # type: ignore[arg-type]
+def test_space_to_depth_is_the_same_function(export: Export, name: str) -> None:
+    _, network = export(name)
     blocks = surgery.space_to_depth(network)
     assert {node.op_type for node in blocks.graph.node} > {"SpaceToDepth"}
     for expected, found in zip(maps(network), maps(blocks), strict=True):

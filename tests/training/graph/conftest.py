@@ -1,0 +1,35 @@
+"""Exports each backbone once for all tests of the graph, because an export takes seconds."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from training.config import Backbone
+from training.graph import assembly
+from training.network import backbone
+from training.network.backbone import Network
+
+SIZE = 96
+
+Export: TypeAlias = Callable[[str], tuple[Network, onnx.ModelProto]]
+
+
+@pytest.fixture(scope="session")
+def export() -> Export:
+    """The network and its exported form, by the name of the backbone."""
+    return functools.cache(_export)
+
+
+def _export(name: str) -> tuple[Network, onnx.ModelProto]:
+    torch.manual_seed(0)
+    network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
+    for module in network.modules():  # as after training: an untrained norm would hide a wrong fold
+        if isinstance(module, nn.BatchNorm2d):
+            module.get_buffer("running_mean").normal_(0, 0.1)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
+    return network, assembly.export_network(network, SIZE)
