@@ -1,6 +1,7 @@
 """Results of the torture runs: the structure of results.json and soak.json, from which README.md is written."""
 
 import datetime
+import platform
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from service import machine
-from training import run_folder
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
@@ -96,10 +96,16 @@ def section(seconds: float, *, answered: list[Answered] | None = None, checks: l
     return Section(**surroundings(), seconds=round(seconds), answered=answered or [], checks=checks or [])
 
 
+def processor() -> str:
+    """The name of the CPU. (Torch would know it too, but the service's tests run without torch.)"""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
 def surroundings() -> dict[str, Any]:  # Any: fields of several types
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": run_folder.environment()["processor"],
+        "processor": processor(),
         "cpus": machine.available_cpus(),
     }
 
