@@ -53,6 +53,7 @@ benchmark-archive: .venv/everything
 
 torture: .venv/everything
 	$(BIN)/python -m tests.torture
+	$(BIN)/python -m pytest -m torture tests/training
 
 torture-training: .venv/everything
 	$(BIN)/python -m tests.torture.training

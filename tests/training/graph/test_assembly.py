@@ -67,7 +67,7 @@ def test_torch_and_onnx_agree_on_the_calibrated_logit(made: tuple[Network, onnx.
         assert np.abs(logit - (torch_logits(network, images) / 0.7 + 0.3)).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("densenet121", marks=pytest.mark.torture)])
 def test_the_other_backbones_agree_too(export: Export, name: str) -> None:
     network, model = served(export, name)
     probability = run(model, IMAGES)[0][:, 1].astype(np.float64)
