@@ -20,7 +20,7 @@ UNCOMPRESSED = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.Expl
 def exif(*entries: tuple[int, int, int, int]) -> bytes:
     """A directory of (tag, type, count, value or offset), as a camera may write it, valid or not."""
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + packed + bytes(4)
+    return b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + packed + bytes(4)
 
 
 def in_bits(bits: int, signed: bool = False) -> npt.NDArray[np.generic]:

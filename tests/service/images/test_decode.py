@@ -67,6 +67,7 @@ def test_grey_in_another_mode_is_nearly_the_same_grey(file_format: str, mode: st
 @pytest.mark.parametrize(("file_format", "orientation"), [*(("JPEG", orientation) for orientation in range(10)), ("PNG", 6)])
 def test_exif_orientation_is_applied_as_pillow_would(file_format: str, orientation: int) -> None:
     data = encode(PIXELS, file_format, exif=exif((ORIENTATION, SHORT, 1, orientation)))
+    assert Image.open(io.BytesIO(data)).getexif()[ORIENTATION] == orientation
     assert np.array_equal(decode(data), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
 
 

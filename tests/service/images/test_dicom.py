@@ -57,6 +57,13 @@ def test_signed_values_count_from_the_lowest(syntax: str, bits: int) -> None:
     assert is_the_same(decode(transcode(data, syntax) if syntax else data))
 
 
+def test_jpeg_2000_of_twelve_bits_keeps_its_levels() -> None:
+    shifted = (in_bits(12) + 2**15 - 2**11).astype(np.uint16)  # a decoder adds 2^15 to samples of 16 bits, 2^11 to those of 12
+    frame = bytearray(encode(shifted, "JPEG2000", no_jp2=True))
+    frame[42] = 12 - 1  # the precision
+    assert is_the_same(decode(dicom_of(in_bits(12), uid.JPEG2000Lossless, bytes(frame), BitsStored=12)))
+
+
 def test_bits_above_the_bits_stored_are_ignored() -> None:
     overlay = (np.arange(PIXELS.size).reshape(PIXELS.shape) % 16 << 12).astype(np.uint16)
     assert is_the_same(decode(dicom_of(in_bits(12).astype(np.uint16) | overlay, BitsStored=12)))
@@ -272,7 +279,7 @@ def test_no_message_quotes_the_patient(caplog: pytest.LogCaptureFixture, capfd: 
     files = [dicom_of(PIXELS, **{keyword: "Secret"}) for keyword in ("ViewPosition", "BodyPartExamined", "Modality")]
     files += [dicom_of(PIXELS, PhotometricInterpretation="SECRET", SpecificCharacterSet=None)]
     files += [dicom_of(PIXELS)[:400], dicom_of(PIXELS).replace(b"DS", b"XX")]
-    files += [dicom_of(PIXELS, WindowCenter=1, WindowWidth=1).replace(b"DS\x02\x001 ", b"DS\x02\x00Se")]
+    files += [dicom_of(PIXELS, WindowCenter="1", WindowWidth="1").replace(b"DS\x02\x001 ", b"DS\x06\x00Secret")]
     said: list[str] = []
     for data in files:
         try:
