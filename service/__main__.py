@@ -1,7 +1,6 @@
 """python -m service: serve a model folder over HTTP, or predict every image of an archive."""
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 
@@ -11,25 +10,11 @@ FAILED, INTERRUPTED = 2, 130  # exit codes
 MAX_WORKERS = 100_000
 
 PREDICT = """
-IMAGES is a folder, a file, or a glob in quotes ('archive/**/*.dcm', where **
-stands for any number of folders). A folder is searched at any depth for files
-named .jpg, .jpeg, .png, .dcm or .dicom, and for files that are DICOM by content.
-Hidden files are left out, unless IMAGES names one. Links to files are read. Links
-to folders are followed only where a glob names that level.
-
-FILE must end with .csv, .jsonl or .parquet (needs pyarrow). It has a row for
-each file, sorted by path: path, bytes, sha256; the answer of /predict, with the
-same bits, or problem and detail; then the model. Bytes of a name that are not
-UTF-8 are written as \\xff. Import names into a spreadsheet as text: it would run
-one that begins with = as a formula.
-
-Finished rows are kept in FILE.part. After Ctrl-C, a kill or a crash, the same
-command continues there, and reads again what has changed. MEDXFER_MODEL and
-MEDXFER_VARIANT choose the model, as for the service.
-
---engine ray uses the cluster of RAY_ADDRESS; without it, one that runs on this
-machine, or a new one. Nodes need the packages of the service, and the images
-under the same path; they receive the model and the program. Nodes may die.
+IMAGES is a folder, which is searched at any depth, a file, or a glob in quotes,
+such as 'archive/**/*.dcm'. FILE gets a row for each file, sorted by path.
+After Ctrl-C, a kill or a crash, the same command continues from FILE.part.
+MEDXFER_MODEL and MEDXFER_VARIANT choose the model, RAY_ADDRESS the cluster of
+--engine ray. Columns, links and hidden files: service/README.md, «Archives».
 
 example:
   python -m service predict archive --out results.csv
@@ -60,10 +45,8 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m service",
-        description="Without a command: serve the model folder MEDXFER_MODEL. Settings: see service/README.md.",
-    )
+    without = "Without a command: serve the model folder MEDXFER_MODEL. Settings: see service/README.md."
+    parser = argparse.ArgumentParser("python -m service", description=without)
     predict = parser.add_subparsers(dest="command", title="commands").add_parser(
         "predict",
         help="predict every image of an archive: one row of results for each",
@@ -79,9 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _workers(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if 1 <= int(text) <= MAX_WORKERS:
-            return int(text)
+    if text.isdecimal() and 1 <= int(text) <= MAX_WORKERS:
+        return int(text)
     raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 1 to {MAX_WORKERS:,}")
 
 

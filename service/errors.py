@@ -1,8 +1,6 @@
 """All errors that the project raises on purpose, as plain exceptions.
-
 `service.http.problems` turns each `RequestError` into problem details. Clients match on the `type` of a problem, so it is
-written here, and stays when a class is renamed.
-"""
+written here, and stays when a class is renamed."""
 
 from typing import ClassVar
 
@@ -64,8 +62,7 @@ class UnsupportedImage(ImageError, problem="unsupported-image", status=415, titl
 class UndecodableImage(ImageError, problem="undecodable-image", status=422, title="The image cannot be decoded"): ...
 
 
-class UnreadableFile(ImageError, problem="unreadable-file", status=422, title="The file cannot be read"):
-    """A file of an archive cannot be read. HTTP never answers with it."""
+class UnreadableFile(ImageError, problem="unreadable-file", status=422, title="The file cannot be read"): ...  # archives only
 
 
 class ImageOutOfRange(ImageError, problem="image-out-of-range", status=422, title="The image is out of range"): ...

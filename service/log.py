@@ -44,11 +44,10 @@ class NonBlockingHandler(logging.Handler):
 
 
 def configure_logging(level: str) -> None:
-    fields, reserved = ["levelname", "message"], [*RESERVED_ATTRS, "color_message"]  # uvicorn's message for terminals
+    fields, names = ["levelname", "message"], {"levelname": "level"}
+    reserved = [*RESERVED_ATTRS, "color_message"]  # uvicorn's message for terminals
     handler = NonBlockingHandler(sys.stderr.fileno())
-    handler.setFormatter(
-        MsgspecFormatter(fields, rename_fields={"levelname": "level"}, timestamp="time", reserved_attrs=reserved)
-    )
+    handler.setFormatter(MsgspecFormatter(fields, rename_fields=names, timestamp="time", reserved_attrs=reserved))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines quote EXIF, which may name a patient
     logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())  # the client's fault

@@ -1,7 +1,5 @@
 """Counts the CPUs that this process may use, and finds the int8 instructions of the CPU.
-
-It imports the standard library alone, so that a bare Python in any container can run it. Tests pass a folder as `root`.
-"""
+It imports the standard library alone, so that a bare Python in any container can run it. Tests pass a folder as `root`."""
 
 import math
 import os
@@ -13,20 +11,16 @@ INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "asimddp")  # x86, x86 without A
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """Count the CPUs that this process may use, by its affinity (taskset, cpuset) and its quota, never the host's count.
-
-    A quota limits time, not CPUs, so it is rounded up. With 1.5 CPUs, one lane would leave a third unused; two lanes use all
-    of it and wait for the rest of a period (usually 0.1 s).
-    """
+    """Count the CPUs that this process may use, by its affinity (taskset, cpuset) and its quota, never the host's count. A
+    quota limits time, not CPUs, so it is rounded up. With 1.5 CPUs, one lane would leave a third unused; two lanes use all of
+    it and wait for the rest of a period (usually 0.1 s)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, cpu_quota(root))))
 
 
 def cpu_quota(root: Path = ROOT) -> float:
     """CPU seconds per second: the lowest quota of this process's control group (version 1 or 2) and the groups above it.
-
-    Infinity if there is none. Weights (docker's `--cpu-shares`, Kubernetes' requests) are not limits.
-    """
+    Infinity if there is none. Weights (docker's `--cpu-shares`, Kubernetes' requests) are not limits."""
     return min(map(_read_quota, _cpu_groups(root)), default=math.inf)
 
 
@@ -35,8 +29,7 @@ def int8_instructions(root: Path = ROOT) -> str | None:
 
     Older x86 CPUs add pairs of products in 16 bits (vpmaddubsw), which saturates, so that the network's answers can be wrong.
     VNNI on x86 and dot products on Arm add in 32 bits.
-    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
-    """
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"""
     try:
         lines = (root / "proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:  # not Linux; all Apple silicon has dot products

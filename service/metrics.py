@@ -1,19 +1,9 @@
 """Prometheus metrics: in seconds and bytes, as its conventions ask, with labels of few values, none of them from a client."""
 
-import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+import prometheus_client as prometheus
+from prometheus_client import Counter, Histogram
 
 from service.errors import RequestError
 
@@ -22,9 +12,6 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
 OUTCOMES = {408: "slow", 429: "overloaded", 503: "unready", 504: "late"}
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def outcome(status: int) -> str:
@@ -39,58 +26,35 @@ class Metrics:
 
     def __init__(self) -> None:
         # Else each series gets a second one, with the time at which it was created.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=self._registry)
         self.requests = self._counter("requests", "Requests answered, or left by their clients", "route", "outcome")
-        self.request_seconds = self._histogram(
-            "request_seconds", "From a request's head to its answer, or to its client's leaving", SECONDS, "route"
-        )
+        answered = "From a request's head to its answer, or to its client's leaving"
+        self.request_seconds = self._histogram("request_seconds", answered, SECONDS, "route")
         self.images = self._counter("images", "Images answered or refused, each of a batch by itself", "outcome")
         self.decode_seconds = self._histogram("decode_seconds", "Decoding of an image, and its wait for a thread", SECONDS)
         self.queue_wait_seconds = self._histogram("queue_wait_seconds", "From an image's decoding to its run", SECONDS)
         self.inference_seconds = self._histogram("inference_seconds", "One run, of a whole batch", SECONDS)
         self.batch_size = self._histogram("batch_size", "Images of one run", BATCH_SIZES)
         self.predictions = self._counter("predictions", "Predictions", "label", "novelty")
-        self.positive_probability = self._histogram(
-            "positive_probability", "Of the positive label: where this drifts, so do the images", TENTHS
-        )
+        probability = "Of the positive label: where this drifts, so do the images"
+        self.positive_probability = self._histogram("positive_probability", probability, TENTHS)
 
     def read(self) -> bytes:
         """All metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+        return prometheus.generate_latest(self._registry)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         """`value` is called each time Prometheus reads."""
-        Gauge(f"medxfer_{name}", what, registry=self._registry).set_function(value)
+        prometheus.Gauge(f"medxfer_{name}", what, registry=self._registry).set_function(value)
 
     def model(self, **facts: str) -> None:
-        Info("medxfer_model", "The model that answers", registry=self._registry).info(facts)
-
-    def count_image(
-        self, *, label: str, novelty: str, positive_probability: float, decode_seconds: float, queue_seconds: float
-    ) -> None:
-        self.images.labels(outcome(200)).inc()
-        self.decode_seconds.observe(decode_seconds)
-        self.queue_wait_seconds.observe(queue_seconds)
-        self.predictions.labels(label, novelty).inc()
-        self.positive_probability.observe(positive_probability)
+        prometheus.Info("medxfer_model", "The model that answers", registry=self._registry).info(facts)
 
     def count_failure(self, error: Exception) -> None:
         """Counts an image that was not predicted. A cancelled image is not counted."""
         self.images.labels(outcome(error.status if isinstance(error, RequestError) else 500)).inc()
-
-    def timed(self, run: Callable[[list[Item]], Sequence[Result]]) -> Callable[[list[Item]], Sequence[Result]]:
-        """`run`, with its seconds and its batch size measured."""
-
-        def measured(items: list[Item]) -> Sequence[Result]:
-            start = time.perf_counter()
-            results = run(items)
-            self.inference_seconds.observe(time.perf_counter() - start)
-            self.batch_size.observe(len(items))
-            return results
-
-        return measured
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"medxfer_{name}", what, labels, registry=self._registry)

@@ -15,7 +15,7 @@ import uvicorn
 from service.app import create_app
 from service.errors import MedXferError
 from service.http.connection import protocol
-from service.http.health import Lifecycle
+from service.http.status import Lifecycle
 from service.log import configure_logging
 from service.settings import read_settings
 

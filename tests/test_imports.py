@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.http.info import VERSION
+from service.http.status import VERSION
 from tests.conftest import ROOT
 
 WINGS = {

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.http.info import VERSION
+from service.http.status import VERSION
 from service.images.dicom import sandbox
 from service.settings import SECRET, Settings, read_settings
 from tests.benchmarks import results

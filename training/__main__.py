@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import MedXferError
-from training import allocator, config, pipeline, progress, run_folder
+from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import layouts, phantoms
 from training.stages import fit
@@ -95,7 +95,7 @@ def _resumed_config(arguments: argparse.Namespace) -> Config:
     if arguments.data:
         layouts.check_layout(arguments.data)
         choices = config.with_paths(choices, folder=arguments.data)
-        config.save_config(choices, path)
+        files.write_json(path, choices)
     return choices
 
 
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
 
     for name, module in pipeline.STAGES.items():
-        stage = add(name, module.__doc__, _stage)
+        stage = add(name, f"{module.__doc__}\n\n  python -m training {name} --run runs/1", _stage)
         stage.set_defaults(stage=name, seed=None)
         stage.add_argument("--run", type=Path, required=True, help="a run folder")
         if name == "fit":

@@ -1,7 +1,6 @@
 """The configuration of a training run: every key of its TOML file, with type, range and default.
 
-The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`.
-"""
+The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`."""
 
 import os
 from pathlib import Path
@@ -12,7 +11,6 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from service.errors import MedXferError
-from training import files
 
 SAVED = "config.json"  # in a run folder
 PRESETS = Path(__file__).parent / "configs"
@@ -63,9 +61,7 @@ class Augment(Section, frozen=True, kw_only=True):
 
 class Fit(Section, frozen=True, kw_only=True):
     seeds: Count = 1  # number of repetitions; the best one by validation is exported
-    views: Annotated[int, Meta(ge=0)] = (
-        0  # augmented views of each image that the head is first fitted on, besides the plain one
-    )
+    views: Annotated[int, Meta(ge=0)] = 0  # augmented views of each image that the head is also fitted on
     epochs: Annotated[int, Meta(ge=0)] = 12  # the most; with 0 the backbone stays frozen
     patience: Count = 5  # epochs without an improvement after which fitting ends
     batch_size: Annotated[int, Meta(ge=2, le=4096)] = 32
@@ -97,10 +93,8 @@ class Config(Section, frozen=True, kw_only=True):
 
 
 def load_config(name: Path) -> Config:
-    """Reads a TOML file, or the preset of that name.
-
-    Raises ConfigError if there is neither, or if it is not TOML, has an unknown key, or has a value out of range.
-    """
+    """Reads a TOML file, or the preset of that name. Raises ConfigError if there is neither, or if it is not TOML, has an
+    unknown key, or has a value out of range."""
     preset = PRESETS / f"{name}.toml"
     path = preset if preset.exists() and not name.is_file() else name
     try:
@@ -120,11 +114,6 @@ def with_paths(config: Config, *, folder: Path | None = None, weights: str | Non
     data = config.data if folder is None else replace(config.data, folder=str(folder))
     backbone = config.backbone if weights is None else replace(config.backbone, weights=weights)
     return replace(config, data=data, backbone=backbone)
-
-
-def save_config(config: Config, path: Path) -> None:
-    with files.atomic_write(path) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
 def read_saved(path: Path) -> Config:

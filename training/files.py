@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 
 @contextmanager
@@ -14,3 +17,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:  # Any: whatever msgspec encodes
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

@@ -2,8 +2,7 @@
 
 config.json          the resolved configuration, defaults included
 environment.json     versions, processor, threads
-stages.jsonl         one line for each finished stage, with its seconds
-"""
+stages.jsonl         one line for each finished stage, with its seconds"""
 
 import os
 import platform
@@ -34,8 +33,8 @@ def create(choices: Config, folder: Path | None) -> Path:
     folder = folder or Path("runs") / str(max(numbers, default=0) + 1)
     try:
         folder.mkdir(parents=True)
-        config.save_config(choices, folder / config.SAVED)
-        (folder / ENVIRONMENT).write_bytes(msgspec.json.format(msgspec.json.encode(environment()), indent=2) + b"\n")
+        files.write_json(folder / config.SAVED, choices)
+        files.write_json(folder / ENVIRONMENT, environment())
     except FileExistsError as error:
         raise ConfigError(f"{folder} exists; runs are not overwritten (to continue it: train --resume {folder})") from error
     return folder

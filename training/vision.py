@@ -2,8 +2,7 @@
 
 torchvision's wheel on the Python package index is built against CUDA. Beside a CPU-only torch its compiled operators do not
 load, and `import torchvision` stops with «operator torchvision::nms does not exist», though models, transforms and data sets
-need no such operator. Declaring the two missing schemas lets the import finish.
-"""
+need no such operator. Declaring the two missing schemas lets the import finish."""
 
 import sys
 

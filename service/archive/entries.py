@@ -15,11 +15,9 @@ PIECE_BYTES = 2**24
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the journal and, without `mtime_ns`, a row of the results.
-
-    `bytes`, `sha256` and `mtime_ns` (time of the last change) are those of the file. Either `label` to `warnings` are set, as
-    in an answer of `/predict`, or `problem` and `detail`, the `type` and `detail` of a problem.
-    """
+    """A line of the journal and, without `mtime_ns`, a row of the results. `bytes`, `sha256` and `mtime_ns` (time of the last
+    change) are those of the file. Either `label` to `warnings` are set, as in an answer of `/predict`, or `problem` and
+    `detail`, the `type` and `detail` of a problem."""
 
     mtime_ns: int | None = None  # None if a later run should try the file again
     path: str
@@ -52,16 +50,10 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
         if isinstance(error, NotReady):
             entry = msgspec.structs.replace(entry, mtime_ns=None)
         return msgspec.structs.replace(entry, problem=error.type, detail=str(error))
-    return msgspec.structs.replace(
-        entry,
-        label=prediction.label,
-        confidence=prediction.confidence,
-        probabilities=prediction.probabilities,
-        uncertain=prediction.uncertain,
-        novelty=prediction.novelty.value,
-        novelty_level=prediction.novelty.level,
-        warnings=prediction.warnings,
-    )
+    novelty, fields = prediction.novelty, msgspec.structs.asdict(prediction)
+    fields |= {"novelty": novelty.value, "novelty_level": novelty.level}
+    del fields["heatmap"]
+    return msgspec.structs.replace(entry, **fields)
 
 
 def _decode(content: bytes) -> DecodedImage:

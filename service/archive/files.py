@@ -1,8 +1,6 @@
 """Finds the files that a folder, a file or a glob names.
-
-Hidden files are left out. Links to files are read. Links to folders are followed only where the glob names that level, never
-by `**`, so that a loop of links cannot run for ever.
-"""
+Hidden files are left out. Links to files are read. Links to folders are followed only where the glob names that level, never by
+`**`, so that a loop of links cannot run for ever."""
 
 import fnmatch
 import glob
@@ -30,12 +28,10 @@ def find_root(images: str) -> Path:
 
 
 def find(images: str) -> dict[str, str]:
-    """Maps each file's name in the results, its path below the root, to its absolute path, sorted.
-
-    A folder gives, at any depth, the files with a suffix of `SUFFIXES` and those that are DICOM by content, because archives
-    often name them without a suffix. A folder that cannot be read is listed as if it were a file, so that the results report
-    it. The paths are strings, because a million `Path`s take a gigabyte. Raises ArchiveError if there is no file.
-    """
+    """Maps each file's name in the results, its path below the root, to its absolute path, sorted. A folder gives, at any
+    depth, the files with a suffix of `SUFFIXES` and those that are DICOM by content, because archives often name them without a
+    suffix. A folder that cannot be read is listed as if it were a file, so that the results report it. The paths are strings,
+    because a million `Path`s take a gigabyte. Raises ArchiveError if there is no file."""
     path, root = Path(images), find_root(images)
     if root != path:
         parts = path.relative_to(root).parts

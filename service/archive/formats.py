@@ -95,8 +95,5 @@ def _write_parquet(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> N
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
 
 
-WRITERS: Mapping[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_lines,
-    ".parquet": _write_parquet,
-}
+Writer: TypeAlias = Callable[[Path, Iterable[Row], Sequence[str]], None]
+WRITERS: Mapping[str, Writer] = {".csv": _write_csv, ".jsonl": _write_lines, ".parquet": _write_parquet}

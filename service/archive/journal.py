@@ -1,12 +1,10 @@
 """Journal of a run: one line per finished file, so that an interrupted run resumes.
-
 The first line is a header with everything that decides the results. Entries are only ever appended, each as soon as it exists,
-so that a kill loses no finished file. If two entries have the same path, the later one counts.
-"""
+so that a kill loses no finished file. If two entries have the same path, the later one counts."""
 
 import fcntl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -27,21 +25,18 @@ class Finished(NamedTuple):
 
 @contextmanager
 def open_journal(path: Path, header: dict[str, str]) -> "Iterator[Journal]":
-    """Opens or creates a journal and locks it. At the end, removes it if it has no entries.
-
-    Raises ArchiveError if it belongs to another run, is in use, or cannot be written.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            raise ArchiveError(f"{path}: is not a regular file")
-        file = path.open("ab", buffering=0)  # unbuffered: what was written survives the end of this process
-    except OSError as error:
-        raise ArchiveError(f"{path}: {error.strerror}") from error
-    with file:
+    """Opens or creates a journal and locks it. At the end, removes it if it has no entries. Raises ArchiveError if it belongs
+    to another run, is in use, or cannot be written."""
+    with ExitStack() as stack:
         try:
+            if path.exists() and not path.is_file():
+                raise ArchiveError(f"{path}: is not a regular file")
+            file = stack.enter_context(path.open("ab", buffering=0))  # unbuffered, so that it survives the end of this process
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ArchiveError(f"{path}: another run is writing it") from error
+        except OSError as error:
+            raise ArchiveError(f"{path}: {error.strerror}") from error
         journal = Journal(path, file, header)
         try:
             yield journal
@@ -54,8 +49,7 @@ class Journal:
     """`finished` has an item for each entry, by the file's name in the results."""
 
     def __init__(self, path: Path, file: FileIO, header: dict[str, str]) -> None:
-        """Reads what an earlier run wrote. A kill can damage the last line: it is cut off. Raises ArchiveError if the header
-        differs."""
+        """Reads what an earlier run wrote, less a last line that a kill damaged. Raises ArchiveError if the header differs."""
         self.path = path
         self.finished: dict[str, Finished] = {}
         self._file = file
@@ -83,11 +77,10 @@ class Journal:
         """Whether there is an entry for the file as it is now: with another size or time it is another file."""
         if name not in self.finished:  # no look at the disk: on a network share it costs a million files many minutes
             return False
-        try:
+        with suppress(OSError):
             status = Path(path).stat()
-        except OSError:
-            return False
-        return self.finished[name][1:] == (status.st_size, status.st_mtime_ns)
+            return self.finished[name][1:] == (status.st_size, status.st_mtime_ns)
+        return False
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """The entries of these files, in this order. Raises ArchiveError if one has none."""

@@ -1,7 +1,5 @@
 """Predicts files on this machine: one process for each CPU, each with a model of its own.
-
-Threads would share one interpreter, whose lock is held for much of the decoding: two threads decode DICOM no faster than one.
-"""
+Threads would share one interpreter, whose lock is held while decoding: two threads decode DICOM no faster than one."""
 
 import math
 import os
@@ -54,8 +52,7 @@ def predict_files(engine: Engine, files: dict[str, str], workers: int | None) ->
             process.kill()  # their unfinished files are not in the journal, so the next run reads them
         raise
     except BrokenProcessPool as error:
-        message = "a worker was killed, perhaps for lack of memory; the same command goes on from here"
-        raise ArchiveError(message) from error
+        raise ArchiveError("a worker was killed, perhaps for lack of memory; the same command goes on from here") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

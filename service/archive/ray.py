@@ -1,8 +1,6 @@
-"""Predicts files on a Ray cluster. Nothing else in the project imports Ray.
-
-Model and program travel with the work. The images do not: the nodes read them from a file system that they share. Ray repeats
-the work that is lost with a node, and delivers each block of entries once.
-"""
+"""Predicts files on a Ray cluster.
+Nothing else in the project imports Ray. Model and program travel with the work. The images do not: the nodes read them from a
+file system that they share. Ray repeats the work that is lost with a node, and delivers each block of entries once."""
 
 import logging
 import math

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -75,9 +76,7 @@ def _predict_files(engine: str) -> PredictFiles:
 def _show_progress(entries: Iterable[Entry], finished: int, total: int) -> Iterator[Entry]:
     """Yields the entries. Shows a bar on a terminal, otherwise a line now and then, and names refused files."""
 
-    def show(text: str) -> None:
-        tqdm.write(text, file=sys.stderr)  # above the bar
-
+    show = partial(tqdm.write, file=sys.stderr)  # above the bar
     refused, start = 0, time.monotonic()
     next_line = start + LINE_SECONDS
     with tqdm(total=total, initial=finished, unit=" files", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:

@@ -1,8 +1,5 @@
 """Admission control: bounds the work in flight in images and in bytes, and rejects requests that would miss their deadline.
-
-Slow uploads do not use up the queue: a body counts by the bytes received so far, and an image only once its body is complete.
-For the event loop's thread alone.
-"""
+Slow uploads do not use up the queue: a body counts by the bytes received so far, an image only once its body is complete."""
 
 import asyncio
 import math
@@ -16,7 +13,7 @@ from service.errors import Overloaded
 
 
 class Admission:
-    """Every rejection carries `Retry-After`: the seconds until the work in flight should be done, from its measured rate."""
+    """For the event loop's thread alone. Each rejection has `Retry-After`: seconds until the work in flight should be done."""
 
     def __init__(self, *, max_images: int, max_bytes: int) -> None:
         self.images = 0  # in flight: being decoded, waiting for a lane, or in one
@@ -27,10 +24,8 @@ class Admission:
         self._since = 0.0  # time.perf_counter of the last answer, or of the start of work after idleness
 
     def check_request(self, size: int, seconds: float) -> None:
-        """To be called before a body of at most `size` bytes is read, whose client waits for `seconds`.
-
-        Raises Overloaded if there is no place for it, or if it would miss its deadline.
-        """
+        """To be called before a body of at most `size` bytes is read, whose client waits for `seconds`. Raises Overloaded if
+        there is no place for it, or if it would miss its deadline."""
         self.check_places()
         if self.bytes + size > self._max_bytes:
             raise self._overloaded(f"{self.bytes:,} bytes are in work; {size:,} more would exceed {self._max_bytes:,}")
@@ -62,10 +57,8 @@ class Admission:
 
     @contextmanager
     def image(self) -> Iterator[None]:
-        """Holds the place of an image, from before it is decoded until it is answered.
-
-        Raises Overloaded if other images took the last place while its body was read.
-        """
+        """Holds the place of an image, from before it is decoded until it is answered. Raises Overloaded if other images took
+        the last place while its body was read."""
         self.check_places()
         if not self.images:
             self._since = time.perf_counter()

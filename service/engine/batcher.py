@@ -1,8 +1,6 @@
 """Batching over lanes: threads that each take all waiting items, up to a limit, and run them as one batch.
-
-It is work-conserving: a free lane starts at once with what waits. So batches form under load alone, and no item is held back
-to fill one. It knows neither HTTP nor ONNX.
-"""
+It is work-conserving: a free lane starts at once with what waits. So batches form under load alone, and no item is held back to
+fill one. It knows neither HTTP nor ONNX."""
 
 import asyncio
 import itertools
@@ -72,10 +70,8 @@ class Batcher(Generic[Item, Result]):
         return dict(self._runs)
 
     async def submit(self, item: Item) -> Completed[Result]:
-        """Waits for the result of `item`. An item that is cancelled before a lane takes it costs no run.
-
-        Raises NotReady after `close`, and what `run` raises for this item alone.
-        """
+        """Waits for the result of `item`. An item that is cancelled before a lane takes it costs no run. Raises NotReady after
+        `close`, and what `run` raises for this item alone."""
         job: _Job[Item, Result] = _Job(item, Future(), time.perf_counter())
         with self._changed:
             if self._closing:

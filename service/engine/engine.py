@@ -13,9 +13,9 @@ from service.engine.admission import Admission
 from service.engine.batcher import Batcher
 from service.engine.watchdog import watched
 from service.images.decode import DecodedImage, warm_up_decoders
-from service.metrics import Metrics
+from service.metrics import Metrics, outcome
 from service.model.artefact import Artefact, read_artefact, read_description
-from service.model.classifier import Classifier
+from service.model.classifier import Classifier, GreyImage, Outputs
 from service.model.prediction import Prediction, interpret
 from service.model.variant import choose_variant
 from service.settings import Settings
@@ -48,19 +48,19 @@ class Engine:
         self._classifier.self_test()
         warm_up_decoders()
         self.metrics = Metrics()
-        run = self.metrics.timed(self._classifier.classify_each)
-        self._batcher = Batcher(run, lanes=self.lanes, max_batch_size=settings.max_batch_size)
+        self._batcher = Batcher(self._run, lanes=self.lanes, max_batch_size=settings.max_batch_size)
         # Decoding has threads of its own, as many as there are lanes: it fills the time that the lanes leave.
         self._decoders = ThreadPoolExecutor(self.lanes, thread_name_prefix="decoder")
         self.admission = Admission(max_images=settings.queue_limit, max_bytes=settings.queue_bytes)
-        self._describe_in_metrics()
+        self.metrics.model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
+        self.metrics.gauge("lanes", "Threads that infer", lambda: self.lanes)
+        self.metrics.gauge("in_flight_images", "Images in work", lambda: self.admission.images)
+        self.metrics.gauge("in_flight_bytes", "Bytes of bodies that arrive or are in work", lambda: self.admission.bytes)
+        self.metrics.gauge("queue_depth_images", "Images that wait for a lane", lambda: self._batcher.waiting)
 
     @classmethod
     def load(cls, settings: Settings) -> "Engine":
-        """Verifies the model folder, chooses the variant for this machine, loads, warms up and self-tests it.
-
-        Raises ArtefactError if the model folder cannot be trusted.
-        """
+        """Verifies the model folder, and loads the variant for this machine. Raises ArtefactError if it cannot be trusted."""
         folder = Path(settings.model)
         choice = choose_variant(settings.variant, read_description(folder).variants, machine.int8_instructions())
         return cls(read_artefact(folder, choice.variant), settings, choice.reason)
@@ -80,10 +80,8 @@ class Engine:
         self._decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they decode
 
     async def predict(self, decode: Callable[[], DecodedImage]) -> TimedPrediction:
-        """Calls `decode` in a decoder thread, then queues the image for a lane.
-
-        Raises Overloaded if all places are taken, NotReady while stopping, and what `decode` raises.
-        """
+        """Calls `decode` in a decoder thread, then queues the image for a lane. Raises Overloaded if all places are taken,
+        NotReady while stopping, and what `decode` raises."""
         try:
             with self.admission.image():
                 start = time.perf_counter()
@@ -94,19 +92,13 @@ class Engine:
             self.metrics.count_failure(error)
             raise
         prediction = interpret(self.artefact.description, image, ran.result)
-        self.metrics.count_image(
-            label=prediction.label,
-            novelty=prediction.novelty.level,
-            positive_probability=prediction.probabilities[self.artefact.description.positive],
-            decode_seconds=decode_ms / 1000,
-            queue_seconds=ran.queue_ms / 1000,
-        )
-        return TimedPrediction(prediction, ran.batch_size, decode_ms, ran.queue_ms, ran.run_ms)
+        timed = TimedPrediction(prediction, ran.batch_size, decode_ms, ran.queue_ms, ran.run_ms)
+        self._count(timed)
+        return timed
 
     def predict_now(self, image: DecodedImage) -> Prediction:
         """Predicts on the calling thread."""
-        [output] = self._classifier.classify_each([image.grey])
-        return interpret(self.artefact.description, image, output)
+        return interpret(self.artefact.description, image, self._classifier.classify_each([image.grey])[0])
 
     async def run_in_decoder(self, function: Callable[[], T]) -> T:
         """Calls `function` in a decoder thread."""
@@ -119,10 +111,17 @@ class Engine:
             if not future.done():  # cancelled, but the thread has begun
                 self.admission.hold_until_done(future)
 
-    def _describe_in_metrics(self) -> None:
-        artefact, admission = self.artefact, self.admission
-        self.metrics.model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
-        self.metrics.gauge("lanes", "Threads that infer", lambda: self.lanes)
-        self.metrics.gauge("in_flight_images", "Images in work", lambda: admission.images)
-        self.metrics.gauge("in_flight_bytes", "Bytes of bodies that arrive or are in work", lambda: admission.bytes)
-        self.metrics.gauge("queue_depth_images", "Images that wait for a lane", lambda: self._batcher.waiting)
+    def _run(self, images: list[GreyImage]) -> list[Outputs]:
+        start = time.perf_counter()
+        outputs = self._classifier.classify_each(images)
+        self.metrics.inference_seconds.observe(time.perf_counter() - start)
+        self.metrics.batch_size.observe(len(images))
+        return outputs
+
+    def _count(self, timed: TimedPrediction) -> None:
+        prediction, metrics = timed.prediction, self.metrics
+        metrics.images.labels(outcome(200)).inc()
+        metrics.decode_seconds.observe(timed.decode_ms / 1000)
+        metrics.queue_wait_seconds.observe(timed.queue_ms / 1000)
+        metrics.predictions.labels(prediction.label, prediction.novelty.level).inc()
+        metrics.positive_probability.observe(prediction.probabilities[self.artefact.description.positive])

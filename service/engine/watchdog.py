@@ -1,7 +1,5 @@
 """Ends the process if a lane or the event loop makes no progress, so that its supervisor starts another.
-
-Python cannot kill a thread, nor can a run of ONNX Runtime be ended, and Docker never restarts a container for being unhealthy.
-"""
+Python cannot kill a thread, ONNX Runtime cannot end a run, and Docker never restarts a container for being unhealthy."""
 
 import asyncio
 import faulthandler
@@ -19,10 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Looks once a second at `progress`: by name, a number that changes as work goes on and is 0 while there is none.
-
-    It counts its own looks instead of reading a clock, so that a process that was stopped (SIGSTOP) does not count as stuck.
-    """
+    """Looks once a second at `progress`: by name, a number that changes as work goes on and is 0 while there is none. It counts
+    its own looks instead of reading a clock, so that a process that was stopped (SIGSTOP) does not count as stuck."""
 
     def __init__(self, progress: Callable[[], Mapping[str, int]], seconds: int) -> None:
         self._progress = progress
@@ -44,16 +40,12 @@ class Watchdog:
             now = self._progress()
             looks = {name: looks.get(name, 0) + 1 if count and count == before.get(name) else 0 for name, count in now.items()}
             before = now
-            for name, count in looks.items():
-                if count >= self._seconds:
-                    self._end_process(name)
+            if stuck := [name for name, count in looks.items() if count >= self._seconds]:
+                threading.Thread(target=self._log, args=stuck[:1], daemon=True).start()  # in a thread: logging may be stuck too
+                self._ended.wait(1)
+                os._exit(STUCK)
 
-    def _end_process(self, name: str) -> None:
-        threading.Thread(target=self._log_stacks, args=(name,), daemon=True).start()  # in a thread, as logging may be stuck too
-        self._ended.wait(1)
-        os._exit(STUCK)
-
-    def _log_stacks(self, name: str) -> None:
+    def _log(self, name: str) -> None:
         logger.critical("stuck", extra={"what": name, "seconds": self._seconds})
         faulthandler.dump_traceback(sys.stderr)
 

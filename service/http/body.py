@@ -24,17 +24,17 @@ TimeoutMs: TypeAlias = Annotated[
 
 @asynccontextmanager
 async def read_body(request: Request, engine: Engine, timeout_ms: int | None) -> AsyncIterator[bytes]:
-    """Yields the whole body. The deadline holds for what is done within the context, too.
-
-    Raises UnsupportedEncoding, BodyTooLarge, Overloaded, MalformedRequest, TooSlow (the body did not arrive in time) and
-    DeadlineExceeded (the answer was not ready in time).
-    """
+    """Yields the whole body. The deadline holds for what is done within the context, too. Raises UnsupportedEncoding,
+    BodyTooLarge, Overloaded, MalformedRequest, TooSlow (the body came too late) and DeadlineExceeded (the answer did)."""
     if (encoding := request.headers.get("content-encoding", "identity")).lower() != "identity":
         raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
     settings = engine.settings
     deadline_ms = min(timeout_ms or settings.deadline_ms, settings.deadline_ms)
     late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
-    engine.admission.check_request(_largest_size(request, settings.max_body_bytes), deadline_ms / 1000)
+    size, most = request.content_length, settings.max_body_bytes
+    if size is not None and size > most:
+        raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
+    engine.admission.check_request(most if size is None else size, deadline_ms / 1000)  # a body in chunks declares no size
     with engine.admission.body() as add_bytes:
         try:
             async with asyncio.timeout(deadline_ms / 1000):
@@ -45,7 +45,7 @@ async def read_body(request: Request, engine: Engine, timeout_ms: int | None) ->
         except TimeoutError:
             raise late from None
         except RequestEntityTooLarge:
-            raise BodyTooLarge(f"the body is larger than {settings.max_body_bytes:,} bytes") from None
+            raise BodyTooLarge(f"the body is larger than {most:,} bytes") from None
 
 
 def is_form(content_type: str) -> bool:
@@ -53,10 +53,8 @@ def is_form(content_type: str) -> bool:
 
 
 def images_of_form(body: bytes, content_type: str, field: str, most: int) -> list[bytes]:
-    """The contents of all parts named `field`. Their file names and types are ignored.
-
-    Raises MalformedRequest if the body is no form, or has not 1 to `most` such parts.
-    """
+    """The contents of all parts named `field`. Their file names and types are ignored. Raises MalformedRequest if the body is
+    no form, or has not 1 to `most` such parts."""
     if not is_form(content_type):
         raise MalformedRequest(f"the body is not a form (multipart/form-data), with the field «{field}»")
     boundary = parse_options_header(content_type)[1].get("boundary", "")
@@ -81,14 +79,6 @@ def images_of_form(body: bytes, content_type: str, field: str, most: int) -> lis
         times = "once" if most == 1 else f"1 to {most} times"
         raise MalformedRequest(f"the form needs the field «{field}» {times}, it has it {len(found)} times")
     return found
-
-
-def _largest_size(request: Request, most: int) -> int:
-    """In bytes: the declared size, or for a body in chunks, which declares none, the most that it may have."""
-    size = request.content_length
-    if size is not None and size > most:
-        raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
-    return most if size is None else size
 
 
 async def _read(request: Request, add_bytes: Callable[[int], None]) -> bytes:

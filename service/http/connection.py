@@ -1,8 +1,6 @@
 """uvicorn's HTTP/1.1 protocol with deadlines for every wait, limits for heads, and cancellation when a client leaves.
-
 uvicorn's only timer runs between requests. Without others, a connection that sends nothing or half a request, or never reads
-its answer, stays open for ever (Kludex/uvicorn#157).
-"""
+its answer, stays open for ever (Kludex/uvicorn#157)."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,8 +31,7 @@ TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD
 
 class DeadlineProtocol(HttpToolsProtocol):
     """One connection. `deadline_seconds` is the app's, from a head to its answer. `note_refusal` logs the status of a request
-    that is refused here, and returns its request id. Its one timer is rarely set anew: it checks whether the connection has
-    expired, and sleeps for the rest."""
+    that is refused here, and returns its request id. The one timer checks whether the connection has expired."""
 
     deadline_seconds: float
     note_refusal: Callable[[int], str]
@@ -81,8 +78,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
     def _feed(self, data: bytes) -> None:
-        """Ignores requests to upgrade the protocol, such as to HTTP/2 (RFC 9110, 7.8). The parser stops at one, so a new parser
-        continues without the two headers."""
+        """Ignores requests to upgrade to another protocol (RFC 9110, 7.8): a new parser continues without the two headers."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from litestar.openapi.datastructures import ResponseSpec
@@ -30,16 +31,14 @@ def operation(description: str, *, bodies: Mapping[str, JsonSchema], answers: Ma
     return BodyOperation
 
 
-def form(field: str, schema: JsonSchema) -> JsonSchema:
-    return {"type": "object", "properties": {field: schema}, "required": [field]}
+def json_object(*required: str, **properties: JsonSchema) -> JsonSchema:
+    return {"type": "object", "properties": properties} | ({"required": [*required]} if required else {})
 
 
 def problems(*kinds: type[RequestError]) -> dict[int, ResponseSpec]:
     """The problems that a handler may answer with."""
-    return {
-        kind.status: ResponseSpec(Problem, description=kind.title, media_type=CONTENT_TYPE, generate_examples=False)
-        for kind in kinds
-    }
+    spec = partial(ResponseSpec, Problem, media_type=CONTENT_TYPE, generate_examples=False)
+    return {kind.status: spec(description=kind.title) for kind in kinds}
 
 
 def _content(schemas: Mapping[str, JsonSchema]) -> dict[str, OpenAPIMediaType]:
@@ -60,9 +59,10 @@ PROBLEMS = problems(
 
 PredictOperation = operation(
     f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or the bytes as they are",
-    bodies={"multipart/form-data": form(IMAGE_FIELD, BINARY), "image/*": BINARY},
+    bodies={"multipart/form-data": json_object(IMAGE_FIELD, **{IMAGE_FIELD: BINARY}), "image/*": BINARY},
 )
+_IMAGES = {"type": "array", "items": BINARY, "minItems": 1}
 BatchOperation = operation(
     f"A form with the field «{IMAGES_FIELD}», once for each JPEG, PNG or DICOM",
-    bodies={"multipart/form-data": form(IMAGES_FIELD, {"type": "array", "items": BINARY, "minItems": 1})},
+    bodies={"multipart/form-data": json_object(IMAGES_FIELD, **{IMAGES_FIELD: _IMAGES})},
 )

@@ -5,33 +5,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from litestar import HttpMethod, Response, get, route
+from litestar import Response, get, route
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from service.http.record import Request
+from service.http.status import PROBE_METHODS
 
 WEB = Path(__file__).parent.parent / "web"
 REPORT = "report"
 INDEX = "index.html"
 
-_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
+_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class File(NamedTuple):
-    """`etag` is weak, since the same file may be sent compressed."""
-
     content: bytes
     media_type: str
-    etag: str
+    etag: str  # weak, since the same file may be sent compressed
 
 
 Files = Mapping[str, File]
@@ -39,17 +32,16 @@ Files = Mapping[str, File]
 
 def read_files(folder: Path) -> Files:
     """The files of a folder that a page can use, by name; none if there is no such folder."""
-    paths = [path for path in sorted(folder.glob("*")) if path.suffix in _TYPES and path.is_file()]
-    return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in paths}
+    files = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix in _TYPES and path.is_file():
+            content = path.read_bytes()
+            files[path.name] = File(content, _TYPES[path.suffix], f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
+    return files
 
 
-@route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], sync_to_thread=False, include_in_schema=False)
-def page(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
-    return _answer(request, web, INDEX)
-
-
-@get("/web/{name:str}", sync_to_thread=False, include_in_schema=False)
-def page_file(request: Request, web: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
+@route(["/", "/web/{name:str}"], http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
+def page(request: Request, web: NamedDependency[Files], name: FromPath[str] = INDEX) -> Response[bytes]:
     return _answer(request, web, name)
 
 
@@ -61,10 +53,6 @@ def report() -> Redirect:
 @get("/report/{name:str}", sync_to_thread=False, include_in_schema=False)
 def report_file(request: Request, report_files: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
     return _answer(request, report_files, name)
-
-
-def _file(content: bytes, media_type: str) -> File:
-    return File(content, media_type, f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:

@@ -14,7 +14,7 @@ from service.http.body import TimeoutMs, images_of_form, is_form, read_body
 from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
 from service.http.problems import problem_of
 from service.http.record import Request, RequestRecord, record_of
-from service.http.schemas import BatchEntry, BatchResponse, PredictionResponse, prediction_response
+from service.http.schemas import BatchEntry, BatchResponse, PredictionResponse, respond
 from service.images.decode import DecodedImage, decode_image
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ async def predict(
 
         timed = await engine.predict(decode)
         note_timing(record, timed)
-        return prediction_response(engine.artefact, timed, record, with_heatmap=heatmap)
+        return respond(engine.artefact, timed, record, with_heatmap=heatmap)
 
 
 @post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS)
@@ -47,7 +47,7 @@ async def predict_batch(
         try:
             timed = await engine.predict(lambda: decode_image(image))
             note_timing(record, timed)
-            return BatchEntry(prediction=prediction_response(engine.artefact, timed, record, with_heatmap=heatmap))
+            return BatchEntry(prediction=respond(engine.artefact, timed, record, with_heatmap=heatmap))
         except RequestError as error:
             return BatchEntry(problem=problem_of(error, record.request_id))
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """RFC 9457, `application/problem+json`. `type` tells problems of one status apart; with `about:blank` the status says it
-    all. Below `/v2` `error` repeats the detail, since clients of the Open Inference Protocol look for it there."""
+    all. Below `/v2`, `error` repeats the detail, as clients of that protocol look for it there."""
 
     type: str = "about:blank"
     title: str
@@ -44,22 +44,19 @@ async def send_problem(scope: HTTPScope, send: Send, error: RequestError) -> Non
 
 
 def _refuse(request: Request, error: RequestError) -> Response[Problem]:
-    return _response(request, problem_of(error, record_of(request.scope).request_id), error.headers)
+    return _response(request, problem_of(error, ""), error.headers)
 
 
 def _refuse_for_litestar(request: Request, error: HTTPException) -> Response[Problem]:
     """Answers what Litestar refuses by itself: unknown addresses, methods and parameters."""
     title = http.HTTPStatus(error.status_code).phrase
-    request_id = record_of(request.scope).request_id
-    problem = Problem(title=title, status=error.status_code, detail=_detail(request, error), request_id=request_id)
-    return _response(request, problem, error.headers)
+    return _response(request, Problem(title=title, status=error.status_code, detail=_detail(request, error)), error.headers)
 
 
 def _fail(request: Request, error: Exception) -> Response[Problem]:
-    request_id = record_of(request.scope).request_id
-    logger.error("failed", exc_info=error, extra={"request_id": request_id})
+    logger.error("failed", exc_info=error, extra={"request_id": record_of(request.scope).request_id})
     detail = "the service failed; its log has the reason under this request_id"
-    return _response(request, Problem(title="Internal error", status=500, detail=detail, request_id=request_id))
+    return _response(request, Problem(title="Internal error", status=500, detail=detail))
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {RequestError: _refuse, HTTPException: _refuse_for_litestar, Exception: _fail}
@@ -80,8 +77,9 @@ def _detail(request: Request, error: HTTPException) -> str:
 
 
 def _response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
-    record_of(request.scope).problem = problem.title
-    problem = _for_path(problem, request.scope["path"])
+    record = record_of(request.scope)
+    record.problem = problem.title
+    problem = _for_path(msgspec.structs.replace(problem, request_id=record.request_id), request.scope["path"])
     return Response(problem, status_code=problem.status, media_type=CONTENT_TYPE, headers=headers)
 
 

@@ -6,7 +6,7 @@ from service.engine.engine import TimedPrediction
 from service.http.problems import Problem
 from service.http.record import RequestRecord
 from service.model.artefact import Artefact, Description
-from service.model.prediction import DISCLAIMER, Heatmap, Novelty
+from service.model.prediction import DISCLAIMER, Heatmap, Prediction
 
 SCHEMA_VERSION = 1  # of a prediction
 
@@ -26,18 +26,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     total: float
 
 
-class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """`label` is the more probable label and `confidence` its probability. `uncertain` is true where the probability of the
-    positive label lies between the locked thresholds of `/model-info`."""
+class PredictionResponse(Prediction, frozen=True, kw_only=True):
+    """A prediction, and how it came about. The heat-map is there if the request asked for it."""
 
+    heatmap: Heatmap | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]  # Prediction always has one
     schema_version: int
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    uncertain: bool
-    novelty: Novelty
-    warnings: list[str]
-    heatmap: Heatmap | msgspec.UnsetType = msgspec.UNSET
     model: Model
     request_id: str
     timing_ms: Timing
@@ -66,8 +59,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process runs. `cpus` counts the CPUs that it may use, by affinity and quota; `report` tells whether the model
-    folder has a report, at `/report`."""
+    """What this process runs. `cpus` counts those that it may use; `report` tells whether the model has one, at `/report`."""
 
     variant: str
     variant_reason: str
@@ -86,21 +78,15 @@ class ModelInfo(Description, frozen=True, kw_only=True):
     disclaimer: str
 
 
-def prediction_response(
-    artefact: Artefact, timed: TimedPrediction, record: RequestRecord, *, with_heatmap: bool
-) -> PredictionResponse:
+def respond(artefact: Artefact, timed: TimedPrediction, record: RequestRecord, *, with_heatmap: bool) -> PredictionResponse:
+    timing = {"decode": timed.decode_ms, "queue": timed.queue_ms, "inference": timed.inference_ms, "total": record.elapsed_ms()}
     fields = msgspec.structs.asdict(timed.prediction) | ({} if with_heatmap else {"heatmap": msgspec.UNSET})
     return PredictionResponse(
         **fields,
         schema_version=SCHEMA_VERSION,
         model=Model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256),
         request_id=record.request_id,
-        timing_ms=Timing(
-            decode=round(timed.decode_ms, 3),
-            queue=round(timed.queue_ms, 3),
-            inference=round(timed.inference_ms, 3),
-            total=round(record.elapsed_ms(), 3),
-        ),
+        timing_ms=Timing(**{name: round(value, 3) for name, value in timing.items()}),
         batch_size=timed.batch_size,
         disclaimer=DISCLAIMER,
     )

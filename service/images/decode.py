@@ -1,8 +1,6 @@
 """The only image decoder of the project, used by serving and training alike: image bytes to one greyscale array.
-
 The content alone decides the file type. The limits are checked on the header, before any pixel is decoded. No more pixels are
-decoded than a network of 224 × 224 px can use.
-"""
+decoded than a network of 224 × 224 px can use."""
 
 import io
 import struct
@@ -49,12 +47,9 @@ def decode_image(data: bytes) -> DecodedImage:
     The EXIF orientation is applied, as browsers do. Transparent pixels are blended with black, 16-bit levels are scaled to 8.
     An image whose short side is at least 896 px (2 × 448) is shrunk by a whole factor.
 
-    Raises:
-        UnsupportedImage: not JPEG, PNG or DICOM, or DICOM with a compression that cannot be decoded here.
-        ImageOutOfRange: a side outside 32–8,192 px, over 40 megapixels, longer than 4 : 1, animated, or not a radiograph.
-        UndecodableImage: damaged, truncated, not really an image, or built to keep a decoder busy.
-        NotReady: the system could not start the process that decodes some kinds of DICOM.
-    """
+    Raises UnsupportedImage (not JPEG, PNG or DICOM, or a compression that cannot be decoded here), ImageOutOfRange (a side
+    outside 32–8,192 px, over 40 megapixels, longer than 4 : 1, animated, or not a radiograph), UndecodableImage (damaged,
+    truncated, or built to keep a decoder busy) and NotReady (no process could be started to decode some kinds of DICOM)."""
     if data.startswith(limits.JPEG_SIGNATURE):
         limits.check_segments(data)
     elif data.startswith(limits.PNG_SIGNATURE):

@@ -8,6 +8,7 @@ MIN_SIDE = 32
 MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000
 MAX_ASPECT = 4
+OF_IMAGES = {"min_side_px": MIN_SIDE, "max_side_px": MAX_SIDE, "max_pixels": MAX_PIXELS, "max_aspect": MAX_ASPECT}
 
 # Far more than any camera writes. Each of them costs a decoder time out of all proportion to its bytes.
 MAX_SCANS = 50

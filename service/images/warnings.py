@@ -3,8 +3,7 @@
 Contrast and inversion are measured on a sample of 32 × 32 pixels. In a chest X-ray the middle (spine and heart) is brighter
 than the left and right edges. None of the 5,216 training images of the Kermany data has a difference below 0 standard
 deviations, and their lowest contrast is 20 grey levels. The cut-off of −0.3 finds none of them and all of their negatives.
-With 9 % or 16 % cut off each side it finds 0 or 0.1 % of them, and 99.6 or 99.4 % of the negatives.
-"""
+With 9 % or 16 % cut off each side it finds 0 or 0.1 % of them, and 99.6 or 99.4 % of the negatives."""
 
 import numpy as np
 import numpy.typing as npt

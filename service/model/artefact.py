@@ -2,8 +2,7 @@
 
 model.json     what programs need
 model.onnx     the graph, fp32; other variants beside it
-SHA256SUMS     hashes of model.json and of every variant, in the format of sha256sum
-"""
+SHA256SUMS     hashes of model.json and of every variant, in the format of sha256sum"""
 
 import hashlib
 import re
@@ -114,22 +113,14 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_artefact(folder: Path, variant: str) -> Artefact:
-    """Verifies a model folder with all its variants, and reads one of them.
-
-    Raises ArtefactError if a file is missing, differs from its hash, or is malformed, or if there is no such variant.
-    """
+    """Verifies a model folder with all its variants, and reads one of them. Raises ArtefactError if a file is missing, differs
+    from its hash, or is malformed, or if there is no such variant."""
     description, sums = read_description(folder), _read_sums(folder)
     graphs = {name: _read_verified(folder, found.file, sums) for name, found in description.variants.items()}
     if variant not in graphs:
         raise ArtefactError(f"{folder}: has no variant «{variant}»; it has {', '.join(graphs)}")
-    return Artefact(
-        folder=folder,
-        description=description,
-        variant=variant,
-        sha256=sums[description.variants[variant].file],
-        description_sha256=sums[DESCRIPTION],
-        graph=graphs[variant],
-    )
+    hashes = {"sha256": sums[description.variants[variant].file], "description_sha256": sums[DESCRIPTION]}
+    return Artefact(folder=folder, description=description, variant=variant, graph=graphs[variant], **hashes)
 
 
 def read_description(folder: Path) -> Description:

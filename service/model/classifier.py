@@ -16,19 +16,11 @@ Floats = npt.NDArray[np.float32]
 
 class Outputs(NamedTuple):
     """Outputs for N images, float32: `probabilities` [N, 2] in the order of the labels, `heatmaps` [N, h, w] in calibrated
-    logits, `novelty` [N]."""
+    logits, `novelty` [N]. For one image, without their first dimension."""
 
     probabilities: Floats
     heatmaps: Floats
     novelty: Floats
-
-
-class Output(NamedTuple):
-    """Outputs for one image, float32: `probabilities` [2], `heatmap` [h, w], `novelty`."""
-
-    probabilities: Floats
-    heatmap: Floats
-    novelty: np.float32
 
 
 class Classifier:
@@ -56,14 +48,12 @@ class Classifier:
         """Classifies at least one image, uint8 [height, width]. Sizes may differ."""
         return Outputs(*self._session.run(None, {"images": list(images)}))
 
-    def classify_each(self, images: Sequence[GreyImage]) -> list[Output]:
-        return [Output(*rows) for rows in zip(*self.classify(images), strict=True)]
+    def classify_each(self, images: Sequence[GreyImage]) -> list[Outputs]:
+        return [Outputs(*rows) for rows in zip(*self.classify(images), strict=True)]
 
     def warm_up(self, max_batch_size: int) -> None:
-        """Runs the smallest and the largest batch once, so that the first client does not wait for allocations.
-
-        Raises ArtefactError if the graph does not run, or if its outputs do not have the shapes of `Outputs`.
-        """
+        """Runs the smallest and the largest batch once, so that the first client does not wait for allocations. Raises
+        ArtefactError if the graph does not run, or if its outputs do not have the shapes of `Outputs`."""
         description = self.artefact.description
         image = self_test_image(description.self_test.height, description.self_test.width)
         for size in {1, max_batch_size}:
@@ -86,9 +76,8 @@ class Classifier:
         positive = self.artefact.description.labels.index(self.artefact.description.positive)
         found = float(self.classify([self_test_image(test.height, test.width)]).probabilities[0, positive])
         if not abs(found - expected) <= tolerance:  # «not», so that NaN fails
-            raise ArtefactError(
-                f"{self.artefact.folder}: self-test: probability {found:.6f} instead of {expected:.6f} ± {tolerance}"
-            )
+            difference = f"probability {found:.6f} instead of {expected:.6f} ± {tolerance}"
+            raise ArtefactError(f"{self.artefact.folder}: self-test: {difference}")
 
 
 SELF_TEST_FORMULA = "(255 - |255 - 4 y| % 256 + |255 - 3 x| % 256) // 2"

@@ -6,7 +6,7 @@ import msgspec
 
 from service.images.decode import DecodedImage
 from service.model.artefact import Description
-from service.model.classifier import Output
+from service.model.classifier import Outputs
 
 DISCLAIMER = "For education and research only. Not a medical device; never use it to decide about a person."
 
@@ -40,11 +40,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     heatmap: Heatmap
 
 
-def interpret(description: Description, image: DecodedImage, output: Output) -> Prediction:
+def interpret(description: Description, image: DecodedImage, outputs: Outputs) -> Prediction:
     """The prediction that the outputs of the graph for this image mean."""
-    probabilities = dict(zip(description.labels, output.probabilities.tolist(), strict=True))
+    probabilities = dict(zip(description.labels, outputs.probabilities.tolist(), strict=True))
     label = max(probabilities, key=probabilities.__getitem__)
-    value = float(output.novelty)
+    value = float(outputs.novelty)
     novelty = Novelty(value=value, level=description.novelty.level(value))
     heatmap = description.heatmap
     return Prediction(
@@ -54,7 +54,7 @@ def interpret(description: Description, image: DecodedImage, output: Output) -> 
         uncertain=description.thresholds.is_uncertain(probabilities[description.positive]),
         novelty=novelty,
         warnings=[*image.warnings, *_warnings(description, image.age_years, novelty)],
-        heatmap=Heatmap(grid=heatmap.grid, scale=heatmap.scale, values=output.heatmap.tolist()),
+        heatmap=Heatmap(grid=heatmap.grid, scale=heatmap.scale, values=outputs.heatmaps.tolist()),
     )
 
 

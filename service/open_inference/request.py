@@ -1,8 +1,6 @@
 """Reads inference requests: JSON, and tensors that follow it as bytes (the protocol's extension `binary_tensor_data`).
-
 There is one input, `images`: BYTES [N], encoded images (in JSON as base64), or UINT8 [N, height, width], grey pixels. Never
-allocate memory from a size that the client declares: declared sizes are compared with the bytes that are there.
-"""
+allocate memory from a size that the client declares: declared sizes are compared with the bytes that are there."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -69,10 +67,8 @@ class _Request(Struct, frozen=True):
 
 
 def read_request(body: bytes, header_length: int | None, max_images: int) -> InferenceRequest:
-    """`header_length` is the number of bytes of JSON at the start of the body; None means all of it.
-
-    Raises MalformedRequest, BodyTooLarge (pixels as JSON) and ImageOutOfRange (the size of pixels).
-    """
+    """`header_length` is the number of bytes of JSON at the start of the body; None means all of it. Raises MalformedRequest,
+    BodyTooLarge (pixels as JSON) and ImageOutOfRange (the size of pixels)."""
     length = len(body) if header_length is None else header_length
     if length > len(body):
         raise MalformedRequest(f"{HEADER_LENGTH} is {length:,}; the body has {len(body):,} bytes")

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from service.http.info import VERSION
+from service.http.status import VERSION
 from service.model.artefact import Artefact
 from service.model.prediction import DISCLAIMER, Prediction
 from service.open_inference.request import InferenceRequest, OutputName
@@ -89,9 +89,7 @@ def model_metadata(artefact: Artefact) -> ModelMetadata:
     )
 
 
-def encode_response(
-    artefact: Artefact, request: InferenceRequest, predictions: Sequence[Prediction]
-) -> tuple[bytes, int | None]:
+def encode(artefact: Artefact, request: InferenceRequest, predictions: Sequence[Prediction]) -> tuple[bytes, int | None]:
     """The body, and how many bytes of it are JSON, or None if nothing follows the JSON."""
     tensors, contents = zip(*(_tensor(name, predictions, as_bytes) for name, as_bytes in request.outputs.items()), strict=True)
     response = InferenceResponse(

@@ -1,7 +1,5 @@
 """Routes of the Open Inference Protocol, version 2, for KServe and clients of Triton.
-
-https://github.com/kserve/open-inference-protocol
-"""
+https://github.com/kserve/open-inference-protocol"""
 
 import itertools
 from typing import Annotated, NoReturn, TypeAlias
@@ -15,10 +13,10 @@ from msgspec import Struct
 from service.engine.engine import Engine
 from service.errors import ImageError, NotReady, Unauthorized, UnknownModel
 from service.http.body import TimeoutMs, read_body
-from service.http.health import PROBE_METHODS, Lifecycle
 from service.http.openapi import PROBLEMS, problems
 from service.http.predict import gather, note_timing
 from service.http.record import Request, record_of
+from service.http.status import PROBE_METHODS, Lifecycle
 from service.model.artefact import Artefact
 from service.model.prediction import Prediction
 from service.open_inference import response
@@ -106,7 +104,7 @@ async def infer(
         inference = await engine.run_in_decoder(lambda: read_request(body, inference_header_content_length, engine.max_images))
         predictions = await gather(record, map(answer, itertools.count(), inference.images))
     record.images = len(predictions)
-    content, header_length = response.encode_response(engine.artefact, inference, predictions)
+    content, header_length = response.encode(engine.artefact, inference, predictions)
     if header_length is None:
         return Response(content, media_type="application/json")  # type: ignore[arg-type]  # encoded already
     headers = {HEADER_LENGTH: str(header_length)}
@@ -117,6 +115,4 @@ async def infer(
 def unknown_model(engine: NamedDependency[Engine]) -> NoReturn:
     """Answers every other address below `/v2/models`."""
     name, version = engine.artefact.description.name, response.version_of(engine.artefact)
-    raise UnknownModel(
-        f"there is no such model, version, or address of it; the model here is «{name}», its version «{version}»"
-    )
+    raise UnknownModel(f"there is no such model, version or address; the model here is «{name}», its version «{version}»")

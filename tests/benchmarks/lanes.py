@@ -8,7 +8,7 @@ from pathlib import Path
 from service.engine.batcher import Batcher
 from service.images.decode import decode_image
 from service.model.artefact import read_artefact
-from service.model.classifier import Classifier, GreyImage, Output
+from service.model.classifier import Classifier, GreyImage, Outputs
 from tests.benchmarks.images import BIG, SMALL, drawings, encode
 from tests.benchmarks.results import Lanes
 
@@ -50,7 +50,7 @@ def work_cpu_ms(model: Path, variant: str) -> float:
 
 
 def _images_per_second(classifier: Classifier, grey: GreyImage, lanes: int, size: int, count: int) -> float:
-    batcher: Batcher[GreyImage, Output] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size)
+    batcher: Batcher[GreyImage, Outputs] = Batcher(classifier.classify_each, lanes=lanes, max_batch_size=size)
 
     async def answer_all() -> float:
         begin = time.perf_counter()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training import config
+from training import config, files
 from training.config import ConfigError, load_config
 
 
@@ -37,6 +37,6 @@ def test_a_missing_file_is_named() -> None:
 
 def test_the_saved_configuration_is_the_resolved_one(tmp_path: Path) -> None:
     choices = config.with_paths(load_config(Path("phantom")), folder=tmp_path, weights="none")
-    config.save_config(choices, tmp_path / "config.json")
+    files.write_json(tmp_path / "config.json", choices)
     assert config.read_saved(tmp_path / "config.json") == choices
     assert choices.data.folder == str(tmp_path)

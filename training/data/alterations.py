@@ -3,8 +3,7 @@
 Most of them change the framing. On the Kermany data, a network that never saw crops mistakes an unusual framing for health,
 though both plain validations find nothing wrong with it (see `crop_area` in ablation.csv).
 
-Every function takes and returns uint8 [height, width].
-"""
+Every function takes and returns uint8 [height, width]."""
 
 import io
 from collections.abc import Callable

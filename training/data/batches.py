@@ -29,8 +29,7 @@ class Targets:
     names tell one; the target of an image is the number of its class.
 
     `labels`: in the order of the network's outputs; `positive`: the index of the positive one among them.
-    `label_of_class` float32 [classes, 2]: 1 where the class has the label.
-    """
+    `label_of_class` float32 [classes, 2]: 1 where the class has the label."""
 
     def __init__(self, records: Sequence[Record], positive: str) -> None:
         self.labels = manifest.label_names(records, positive)

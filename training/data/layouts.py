@@ -3,8 +3,7 @@
 {train,val,test}/{label}/*.jpeg      to train on (`scan`); val and test are optional
 {label}/*.jpeg                       to measure or recalibrate a model with (`scan_labelled`)
 
-The labels are the names of the folders; there must be exactly two.
-"""
+The labels are the names of the folders; there must be exactly two."""
 
 import hashlib
 import os
@@ -23,10 +22,8 @@ SPLITS = ("test/*/*", "train/*/*", "val/*/*")
 
 
 def scan(folder: Path) -> list[Record]:
-    """A record of every image of `folder`/{train,val,test}/LABEL/, sorted by path.
-
-    Raises DataError if there is no folder `train`, or if there are not exactly two labels.
-    """
+    """A record of every image of `folder`/{train,val,test}/LABEL/, sorted by path. Raises DataError if there is no folder
+    `train`, or if there are not exactly two labels."""
     check_layout(folder)
     return _read_all(folder, _files(folder, *SPLITS))
 
@@ -44,10 +41,8 @@ def count_other_files(folder: Path) -> dict[str, int]:
 
 
 def scan_labelled(folder: Path) -> list[Record]:
-    """A record of every image of `folder`/LABEL/, sorted by path.
-
-    Raises DataError if there are not exactly two labels, or if an image is unreadable or present twice (and names each).
-    """
+    """A record of every image of `folder`/LABEL/, sorted by path. Raises DataError if there are not exactly two labels, or if
+    an image is unreadable or present twice (and names each)."""
     records = _read_all(folder, _files(folder, "*/*"))
     if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
         raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))

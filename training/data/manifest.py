@@ -73,10 +73,7 @@ def of_split(records: Sequence[Record], *names: str) -> list[Record]:
 
 
 def label_names(records: Sequence[Record], positive: str) -> list[str]:
-    """The two labels in alphabetical order, which is the order of the network's outputs.
-
-    Raises DataError if `positive` is neither.
-    """
+    """The two labels in alphabetical order, that of the network's outputs. Raises DataError if `positive` is neither."""
     labels = sorted({record.label for record in records})
     if positive not in labels:
         raise DataError(f"data.positive = «{positive}» is not a label of this data; the labels are {labels}")

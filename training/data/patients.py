@@ -1,7 +1,6 @@
 """Which patient each image belongs to, read from its file name. `splits` never puts one patient into two splits.
 
-To group the images of another data set by patient, add the pattern of its names to `read_name`.
-"""
+To group the images of another data set by patient, add the pattern of its names to `read_name`."""
 
 import re
 from typing import NamedTuple
@@ -22,10 +21,8 @@ class Identity(NamedTuple):
 
 
 def read_name(name: str, label: str) -> Identity:
-    """A name of an unknown pattern makes its file a patient of its own.
-
-    In the Kermany data `personN` is one patient whatever the cause, and numbers restart in each series of normal images.
-    """
+    """A name of an unknown pattern makes its file a patient of its own. In the Kermany data `personN` is one patient whatever
+    the cause, and numbers restart in each series of normal images."""
     if match := _PNEUMONIA.match(name):
         number = int(match["number"])
         return Identity("person", number, match["cause"], f"person{number}")

@@ -2,8 +2,7 @@
 
     python -m training phantoms data/phantoms --count 300
 
-Both labels share anatomy, size, contrast and noise. PNEUMONIA adds one to three soft opacities inside the lungs.
-"""
+Both labels share anatomy, size, contrast and noise. PNEUMONIA adds one to three soft opacities inside the lungs."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -29,9 +28,8 @@ def draw(rng: np.random.Generator, sick: bool) -> npt.NDArray[np.uint8]:
     body = _blob(x, y, 0, 0.25, 0.95, 1.25, softness=0.08)
     spine = _blob(x, y, 0, 0.2, 0.1, 1.4, softness=0.3)
     heart = _blob(x, y, 0.14, 0.3, rng.uniform(0.26, 0.36), 0.38, softness=0.2)
-    lungs = np.maximum(
-        *(_blob(x, y, side * rng.uniform(0.4, 0.46), 0.02, 0.3, rng.uniform(0.58, 0.7), softness=0.18) for side in (-1, 1))
-    )
+    sides = ((side * rng.uniform(0.4, 0.46), 0.02, 0.3, rng.uniform(0.58, 0.7)) for side in (-1, 1))
+    lungs = np.maximum(*(_blob(x, y, *place, softness=0.18) for place in sides))
     ribs = 0.5 + 0.5 * np.sin(rng.uniform(17, 22) * (y + 0.5 * x**2) + rng.uniform(0, 6))
 
     density = 0.55 * body - 0.42 * lungs + 0.07 * ribs * body + 0.25 * spine * body + 0.3 * heart

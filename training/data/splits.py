@@ -5,8 +5,7 @@ val             a fold of patients like those in train
 shifted         a second validation, unlike train: consecutive patient numbers, or a whole series
 test            the official test split if there is one, otherwise another fold; read once for each model
 
-Left out of all: `unreadable`, `contradictory` (the same bytes under both labels), `duplicate` (the same bytes again).
-"""
+Left out of all: `unreadable`, `contradictory` (the same bytes under both labels), `duplicate` (the same bytes again)."""
 
 import warnings
 from collections import defaultdict
@@ -30,8 +29,7 @@ def split(records: Sequence[Record], choices: Data, seed: int) -> list[Record]:
     The shifted validation takes the lowest numbers of each series. The official test images of the Kermany data are the lowest
     numbers of their series too, so consecutive numbers next to them show more of the shift than a random fold does.
 
-    Raises DataError if there are too few patients, or if no series has the name `data.shifted_series`.
-    """
+    Raises DataError if there are too few patients, or if no series has the name `data.shifted_series`."""
     assigned = {record.path: TEST for record in records if record.official_split == TEST} | _left_out(records)
     pool = [record for record in records if record.path not in assigned]
     shifted = _shifted_patients(pool, choices)

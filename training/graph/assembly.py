@@ -10,8 +10,7 @@ To add an output, compute it in HEAD and name it there and in `service.model.cla
 Only the network comes from torch's exporter. The rest is written here in ONNX's text form, because its operators were chosen
 by measurement: `Loop` with a stacked output (`SequenceMap` copies the sequence at every step), `Resize` on floats (agrees with
 torch, and is faster than on uint8), and `GlobalAveragePool`, `GlobalLpPool` and 1 × 1 convolutions for sums (an image alone and
-in a batch gives the same bits; `ReduceMean` and `MatMul` do not guarantee that).
-"""
+in a batch gives the same bits; `ReduceMean` and `MatMul` do not guarantee that)."""
 
 import logging
 import warnings
@@ -106,8 +105,7 @@ def whiten(features: Floats, channels: int) -> Whitening:
 
     K leading directions have their own variance and all others share one, so a few thousand images determine it. As a measure
     of what is foreign to a network: Lee et al. 2018, arXiv 1807.03888. Each of the two depths, of which the last has `channels`
-    features, is first scaled to an average variance of 1.
-    """
+    features, is first scaled to an average variance of 1."""
     depths = np.split(features.var(0, dtype=np.float64), [-channels])
     block_scale = np.concatenate([np.full(len(variance), variance.mean() ** -0.5) for variance in depths])
     components = min(NOVELTY_COMPONENTS, (min(features.shape) - 1) // 2)  # leaves directions to measure the noise in
@@ -162,10 +160,8 @@ def export_network(network: Network, size: int) -> onnx.ModelProto:
 def assemble(
     network: onnx.ModelProto, size: int, weight: Floats, bias: float, labels: list[str], positive: str
 ) -> onnx.ModelProto:
-    """The whole graph around an exported network, at temperature 1 and with novelty not yet fitted (`set_novelty`).
-
-    `weight` [C] and `bias`: those of the head, positive label minus the other.
-    """
+    """The whole graph around an exported network, at temperature 1 and with novelty not yet fitted (`set_novelty`). `weight`
+    [C] and `bias`: those of the head, positive label minus the other."""
     depth = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in network.graph.output}
     texts = {
         "ir": IR_VERSION, "opset": OPSET, "size": size, "half": size // 32, "half2": size // 16, "mean": 255 * MEAN,
@@ -212,11 +208,8 @@ def calibration(model: onnx.ModelProto) -> tuple[float, float]:
 
 
 def _novelty_tensors(whitening: Whitening) -> dict[str, Floats]:
-    return {
-        "novelty_mean": whitening.mean.reshape(1, -1, 1, 1),
-        "novelty_scale": whitening.scale.reshape(1, -1, 1, 1),
-        "novelty_components": whitening.components[:, :, None, None],
-    }
+    mean, scale = whitening.mean.reshape(1, -1, 1, 1), whitening.scale.reshape(1, -1, 1, 1)
+    return {"novelty_mean": mean, "novelty_scale": scale, "novelty_components": whitening.components[:, :, None, None]}
 
 
 def _set(model: onnx.ModelProto, values: Mapping[str, npt.NDArray[np.generic]]) -> None:

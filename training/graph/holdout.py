@@ -1,7 +1,6 @@
 """Reads the test fold once for each locked model; `test.json` in the run folder logs every reading and keeps its result.
 
-The rule: a reading is logged before it begins, so that one that fails is on record too; and a result that was read stands.
-"""
+The rule: a reading is logged before it begins, so that one that fails is on record too; and a result that was read stands."""
 
 import datetime
 import hashlib
@@ -56,9 +55,10 @@ def read_once(run_dir: Path, artefact: Artefact, images: int, read: Callable[[],
             return msgspec.json.decode(reading.result, type=kind)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     reading = Reading(variant=artefact.variant, locked=locked, time=now, images=images)
-    _write_log(run_dir, [*readings, reading])
+    files.write_json(run_dir / READINGS, [*readings, reading])
     result = read()
-    _write_log(run_dir, [*readings, msgspec.structs.replace(reading, result=msgspec.Raw(msgspec.json.encode(result)))])
+    reading = msgspec.structs.replace(reading, result=msgspec.Raw(msgspec.json.encode(result)))
+    files.write_json(run_dir / READINGS, [*readings, reading])
     return result
 
 
@@ -79,8 +79,3 @@ def _read_log(run_dir: Path) -> list[Reading]:
         return msgspec.json.decode(path.read_bytes(), type=list[Reading]) if path.exists() else []
     except msgspec.DecodeError as error:
         raise DataError(f"{path} is damaged ({error})") from error
-
-
-def _write_log(run_dir: Path, readings: Sequence[Reading]) -> None:
-    with files.atomic_write(run_dir / READINGS) as aside:
-        aside.write_bytes(msgspec.json.encode(readings) + b"\n")

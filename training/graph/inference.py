@@ -25,10 +25,8 @@ R = TypeVar("R")
 
 
 class Predictions(NamedTuple):
-    """Predictions for N images of a data folder.
-
-    `truth`: whether the image has the positive label. `probability`: the predicted probability of the positive label.
-    """
+    """Predictions for N images of a data folder. `truth`: whether the image has the positive label. `probability`: the
+    predicted probability of the positive label."""
 
     records: list[Record]
     truth: npt.NDArray[np.bool_]

@@ -12,6 +12,7 @@ import onnx
 from service.model.artefact import DESCRIPTION as DESCRIPTION_FILE
 from service.model.artefact import Artefact, Description, read_artefact, write_sums
 from service.model.classifier import Classifier, self_test_image
+from training import files
 
 FP32, INT8 = "fp32", "int8"  # variants
 GRAPH_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
@@ -92,6 +93,5 @@ def _old(folder: Path) -> Path:
 
 
 def _write_description(folder: Path, description: Description) -> None:
-    content = msgspec.json.format(msgspec.json.encode(description), indent=2)
-    (folder / DESCRIPTION_FILE).write_bytes(content + b"\n")
+    files.write_json(folder / DESCRIPTION_FILE, description)
     write_sums(folder, [DESCRIPTION_FILE, *(variant.file for variant in description.variants.values())])

@@ -7,8 +7,7 @@ al. 2022, arXiv 2210.17323).
 Rounding to the nearest step was tried again in place of it, with the first two layers in fp32 as now. On models/default, on
 validation / shifted validation, it missed the gate: rank correlation of novelty 0.977 / 0.971 (limit 0.98; with GPTQ 0.994 /
 0.994), accuracy loss −0.004 / 0.000, mean probability shift 0.0043 / 0.0034 (GPTQ 0.0021 / 0.0024), correlation of heat-maps
-0.992 / 0.992 (GPTQ 0.997 / 0.997).
-"""
+0.992 / 0.992 (GPTQ 0.997 / 0.997)."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -34,9 +33,7 @@ Pixels: TypeAlias = npt.NDArray[np.float32]
 
 def round_weights(network: onnx.ModelProto, names: Sequence[str], pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
     """Changes the weights of the convolutions `names` in place to multiples (−127 to 127) of one step per output channel.
-
-    `pixels`: representative inputs [N, 1, S, S]. Returns the steps [out] by the name of the weight.
-    """
+    `pixels`: representative inputs [N, 1, S, S]. Returns the steps [out] by the name of the weight."""
     convolutions = [node for node in network.graph.node if node.name in names]
     tensors = {tensor.name: tensor for tensor in network.graph.initializer}
     weights = {node.name: torch.from_numpy(numpy_helper.to_array(tensors[node.input[1]]).copy()) for node in convolutions}

@@ -1,7 +1,6 @@
 """Replaces the network inside the served graph by another form of it.
 
-The network is the part between `pixels` and the feature maps at two depths; `assembly` wrote the rest.
-"""
+The network is the part between `pixels` and the feature maps at two depths; `assembly` wrote the rest."""
 
 from collections.abc import Sequence
 from typing import Any

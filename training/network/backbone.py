@@ -1,7 +1,5 @@
 """The network: a torchvision backbone whose stem takes one grey channel, global average pooling, and a linear head.
-
-To offer another backbone, add its name to `config.Backbone` and, if torchvision keeps its layers otherwise, to `features_of`.
-"""
+To offer another, add its name to `config.Backbone` and, if torchvision keeps its layers otherwise, to `features_of`."""
 
 import hashlib
 import shutil
@@ -106,8 +104,7 @@ def fold_stem(features: nn.Module) -> None:
 
     A channel normalised by ImageNet's mean and deviation is an affine function of the grey level normalised by ours. Its
     factor goes into the weights, its constant into the running mean of the batch norm behind the convolution, which has no
-    bias. The result is the same, except at the outermost pixels, where zero padding means another grey.
-    """
+    bias. The result is the same, except at the outermost pixels, where zero padding means another grey."""
     convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
     norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
     weight = convolution.weight.detach()  # [out, 3, k, k]

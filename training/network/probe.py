@@ -1,7 +1,6 @@
 """The linear probe: a head fitted by logistic regression on the features of the frozen backbone.
 
-It precedes fine-tuning, so that a random head does not distort the features (Kumar et al. 2022, arXiv 2202.10054).
-"""
+It precedes fine-tuning, so that a random head does not distort the features (Kumar et al. 2022, arXiv 2202.10054)."""
 
 from collections.abc import Sequence
 

@@ -55,9 +55,8 @@ class FineTuning:
             self.average.update_parameters(self.network)
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                raise ConfigError(
-                    f"the loss is {losses[-1]}: reduce fit.learning_rate, which is {self.config.fit.learning_rate:g}"
-                )
+                rate = self.config.fit.learning_rate
+                raise ConfigError(f"the loss is {losses[-1]}: reduce fit.learning_rate, which is {rate:g}")
         return self.average.module, float(np.mean(losses))  # type: ignore[return-value]  # a copy of `network`, typed as any Module
 
     def loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -75,10 +74,8 @@ class FineTuning:
             torch.save({"config": self._identity(), "rows": msgspec.to_builtins(rows), **states}, temporary)
 
     def restore(self, path: Path) -> list[Row]:
-        """Reads what `save` wrote, if anything; returns the rows of the finished epochs.
-
-        Raises ConfigError if the file is damaged, or was saved under another configuration.
-        """
+        """Reads what `save` wrote, if anything; returns the rows of the finished epochs. Raises ConfigError if the file is
+        damaged, or was saved under another configuration."""
         if not path.exists():
             return []
         try:

@@ -16,10 +16,8 @@ from training.network.backbone import Network
 def outputs(
     network: Network, compute: Callable[[torch.Tensor], torch.Tensor], images: Loader, what: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Results of `compute`, which is the network or one of its methods, for every image [N, …], and their targets [N].
-
-    Raises ConfigError if a result is not finite.
-    """
+    """Results of `compute`, which is the network or one of its methods, for every image [N, …], and their targets [N]. Raises
+    ConfigError if a result is not finite."""
     network.eval()
     computed, targets = [], []
     with torch.inference_mode():

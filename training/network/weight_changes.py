@@ -1,7 +1,6 @@
 """How fine-tuning changed the network: how far the weights of each stage moved, and the filters of the first layer.
 
-`model.json` keeps this as `metrics.anatomy`.
-"""
+`model.json` keeps this as `metrics.anatomy`."""
 
 import base64
 from typing import Any

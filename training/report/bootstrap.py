@@ -1,7 +1,6 @@
 """Bootstrap intervals: figures of many random draws of the patients, with replacement (Efron 1979).
 
-`truth`, `probability` and `patients` are those of `metrics`. The images of a patient are alike, so they are drawn together.
-"""
+`truth`, `probability` and `patients` are those of `metrics`. The images of a patient are alike, so they are drawn together."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias

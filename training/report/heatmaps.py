@@ -1,8 +1,7 @@
 """Two checks of the heat-maps: whether they depend on the learned weights, and how much evidence lies where the lungs are.
 
 The first is the randomisation test of Adebayo et al. 2018 (arXiv 1810.03292): weights are replaced by noise, from the output
-downwards. Maps that stayed the same would show the image, not the model.
-"""
+downwards. Maps that stayed the same would show the image, not the model."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,7 @@ To add a metric to the report, compute it in `measure` and name it in `ROWS` of 
 
 Everywhere, `truth` is bool [N] (positive label or not), `probability` float [N] of the positive label, and `patients` names
 the patient of each image. Intervals are 95 %: `interval` of a proportion is Wilson's, which assumes independent images;
-`patient_interval`, and all others, come from resampling patients, because images of one patient are alike.
-"""
+`patient_interval`, and all others, come from resampling patients, because images of one patient are alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,8 +25,7 @@ def measure(truth: Bools, probability: Floats, patients: Sequence[str], threshol
     """All figures that `model.json` keeps of one split.
 
     `thresholds`: by name; single figures are taken at the one named `balanced`. `precision`, `recall` and `f1` are macro
-    averages over the two labels; `recall` is also the balanced accuracy.
-    """
+    averages over the two labels; `recall` is also the balanced accuracy."""
     draws = bootstrap(truth, probability, patients, thresholds["balanced"])
     at = {name: counts(truth, probability, threshold) for name, threshold in thresholds.items()}
     tp, fp, fn, tn = at["balanced"].values()
@@ -82,15 +80,9 @@ def ece(truth: Bools, probability: Floats) -> float:
 
 def reliability(truth: Bools, probability: Floats) -> list[dict[str, Any]]:
     bins, weight = _equal_mass(truth, probability, RELIABILITY_BINS), equal_priors(truth)
-    return [
-        {
-            "probability": float(np.average(probability[inside], weights=weight[inside])),
-            "observed": float(np.average(truth[inside], weights=weight[inside])),
-            "images": int(inside.sum()),
-        }
-        for number in range(RELIABILITY_BINS)
-        if (inside := bins == number).any()
-    ]
+    filled = [inside for number in range(RELIABILITY_BINS) if (inside := bins == number).any()]
+    mean = [np.average([probability[inside], truth[inside]], axis=1, weights=weight[inside]).tolist() for inside in filled]
+    return [{"probability": p, "observed": y, "images": int(inside.sum())} for (p, y), inside in zip(mean, filled, strict=True)]
 
 
 def histogram(truth: Bools, probability: Floats) -> dict[str, list[int]]:

@@ -1,16 +1,13 @@
-"""Stage 1: reads every image once and splits them by patient; writes `manifest.csv` and `audit.json`.
-
-python -m training audit --run runs/1
-"""
+"""Stage 1: reads every image once and splits them by patient; writes `manifest.csv` and `audit.json`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from training import files
 from training.config import Config
 from training.data import layouts, manifest, patients, splits
 from training.data.manifest import DataError, Record
@@ -29,14 +26,12 @@ def run(config: Config, run_dir: Path) -> None:
     if (run_dir / manifest.MANIFEST).exists() and manifest.read_manifest(run_dir / manifest.MANIFEST) != records:
         raise DataError(f"{config.data.folder}: the images are not those that {run_dir} began with; start a new run")
     manifest.write_table(records, run_dir / manifest.MANIFEST)
-    (run_dir / manifest.AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(summarise(records)), indent=2) + b"\n")
+    files.write_json(run_dir / manifest.AUDIT, summarise(records))
 
 
 def cut(config: Config) -> list[Record]:
-    """Scans the data folder, assigns a split to every file, and prints a summary.
-
-    Raises DataError if a split lacks a label or has too few patients of it to calibrate on, or if two splits share a patient.
-    """
+    """Scans the data folder, assigns a split to every file, and prints a summary. Raises DataError if a split lacks a label or
+    has too few patients of it to calibrate on, or if two splits share a patient."""
     folder = Path(config.data.folder)
     records = splits.split(layouts.scan(folder), config.data, config.seed)
     labels, summary = manifest.label_names(records, config.data.positive), summarise(records)
@@ -49,10 +44,8 @@ def cut(config: Config) -> list[Record]:
     for label in labels:
         patients = {record.patient for record in records if (record.split, record.label) == (splits.SHIFTED, label)}
         if len(patients) < (least := splits.CALIBRATION_PATIENTS):
-            raise DataError(
-                f"the split «shifted» has {len(patients)} patients of «{label}», and {least} are needed to calibrate on: "
-                f"more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
-            )
+            needed = f"{least} are needed: more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
+            raise DataError(f"the split «shifted» has {len(patients)} patients of «{label}» to calibrate on, and {needed}")
     return records
 
 

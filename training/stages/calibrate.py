@@ -1,10 +1,7 @@
 """Stage 5: fits temperature, bias, thresholds and novelty cut-offs, and locks the model before a test image is read.
 
-    python -m training calibrate --run runs/1
-
 All are fitted on the shifted validation, weighted to equal priors, because images from elsewhere resemble it more than the
-ordinary one. The ordinary validation shows how well the calibration holds on images that it was not fitted on.
-"""
+ordinary one. The ordinary validation shows how well the calibration holds on images that it was not fitted on."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -53,10 +50,8 @@ def run(config: Config, run_dir: Path) -> None:
 def calibrate(
     folder: Path, images: Path, records: Sequence[Record], target: float
 ) -> tuple[dict[str, onnx.ModelProto], Description]:
-    """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32.
-
-    Returns the calibrated graphs by variant, and their description. Raises DataError, as `cross_fitted`.
-    """
+    """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Returns the
+    calibrated graphs by variant, and their description. Raises DataError, as `cross_fitted`."""
     description = model_folder.description_of(folder)
     truth = inference.truth_of(records, description)
     models, variants, evidence, novelty = {}, {}, {}, {}
@@ -106,16 +101,13 @@ def show(description: Description) -> None:
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
-    """Probabilities [N], each from a calibration fitted on the other four fifths of the patients.
-
-    Raises DataError if a label has fewer than five patients.
-    """
+    """Probabilities [N], each from a calibration fitted on the other four fifths of the patients. Raises DataError if a label
+    has fewer than five patients."""
     probability = np.empty(len(logit))
     positive, other = (len(set(np.array(patients)[truth == label])) for label in (True, False))
     if min(positive, other) < (least := CALIBRATION_PATIENTS):
-        raise DataError(
-            f"{positive} patients of the positive and {other} of the other label: at least {least} of each are needed"
-        )
+        found = f"{positive} patients of the positive and {other} of the other label"
+        raise DataError(f"{found}: at least {least} of each are needed")
     for fit, held_out in StratifiedGroupKFold(least, shuffle=True, random_state=0).split(logit, truth, patients):
         temperature, bias = fit_logistic(logit[fit], truth[fit])
         probability[held_out] = expit(logit[held_out] / temperature + bias)
@@ -124,9 +116,7 @@ def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats
 
 def fit_logistic(evidence: Floats, truth: Bools) -> tuple[float, float]:
     """Temperature > 0 and bias that minimise the log loss at equal priors (Platt 1999; Guo et al. 2017, arXiv 1706.04599).
-
-    Platt's softened targets keep the temperature above zero where the two labels are separable.
-    """
+    Platt's softened targets keep the temperature above zero where the two labels are separable."""
     weight = metrics.equal_priors(truth)
     positives, negatives = truth.sum(), (~truth).sum()
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -147,8 +137,7 @@ def find_zone(truth: Bools, probability: Floats, target: float) -> tuple[Thresho
 
     `screening` is the largest threshold ≤ 0.5 whose one-sided 95 % lower bound of sensitivity is at least `target`; `rule_in`
     is the smallest ≥ 0.5 with the same for specificity. If the images are too few to show `target` even without an error, the
-    edge without an error is taken and `reached` is false.
-    """
+    edge without an error is taken and `reached` is false."""
     screening, sensitivity = _edge(probability[truth], target)
     below, specificity = _edge(1 - probability[~truth], target)
     zone = {"target": target, "sensitivity": sensitivity, "specificity": specificity}

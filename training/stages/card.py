@@ -1,7 +1,4 @@
-"""Stage 7: writes the model card `model/README.md` and the report `model/report/`, with every figure from `model.json`.
-
-python -m training card --run runs/1
-"""
+"""Stage 7: writes the model card `model/README.md` and the report `model/report/`, with every figure from `model.json`."""
 
 import csv
 import shutil
@@ -12,7 +9,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from service.model.artefact import Description
@@ -22,10 +18,9 @@ from training.graph import int8_gate, model_folder
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
-from training.report import metrics, plots
+from training.report import metrics, plots, template
 
-TEMPLATES = Path(plots.__file__).parent / "templates"
-ABLATION = Path(plots.__file__).parent / "ablation.csv"  # written by `python -m training ablation`
+ABLATION = template.FOLDER.parent / "ablation.csv"  # written by `python -m training ablation`
 REPORT = "report"
 SMALL = 512  # pixels; the longer side of a full-size radiograph has about 2,000
 PREVALENCES = (0.01, 0.05, 0.1, 0.25, 0.5)
@@ -69,7 +64,7 @@ def write(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     draw(description, aside)
-    (aside / "report.css").write_bytes((TEMPLATES / "report.css").read_bytes())
+    (aside / "report.css").write_bytes((template.FOLDER / "report.css").read_bytes())
     (aside / "index.html").write_text(render("report.html", description, sizes_of(aside)), encoding="utf-8")
     shutil.rmtree(folder / REPORT, ignore_errors=True)
     aside.rename(folder / REPORT)
@@ -82,18 +77,12 @@ def write_recalibrated(folder: Path) -> None:
     """Writes the card of a model that was recalibrated on a user's own images."""
     description = model_folder.description_of(folder)
     context = {"d": description, "m": description.metrics, "labels": " / ".join(description.labels)}
-    (folder / "README.md").write_text(_fill("recalibrated.md", context), encoding="utf-8")
+    (folder / "README.md").write_text(template.fill("recalibrated.md", context), encoding="utf-8")
 
 
-def render(template: str, description: Description, sizes: Mapping[str, tuple[int, int]]) -> str:
+def render(name: str, description: Description, sizes: Mapping[str, tuple[int, int]]) -> str:
     """`sizes`: width and height of each picture in pixels, by its name."""
-    return _fill(template, {**describe(description), "sizes": sizes})
-
-
-def _fill(template: str, context: Mapping[str, Any]) -> str:
-    html = template.endswith(".html")
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=html)
-    return environment.get_template(template).render(context) + "\n"
+    return template.fill(name, {**describe(description), "sizes": sizes})
 
 
 def sizes_of(folder: Path) -> dict[str, tuple[int, int]]:

@@ -1,7 +1,4 @@
-"""Stage 6: measures the exported file, through the service's own classifier, on both validations and once on the test fold.
-
-python -m training evaluate --run runs/1
-"""
+"""Stage 6: measures the exported file, through the service's own classifier, on both validations and once on the test fold."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,20 +23,16 @@ Metrics: TypeAlias = dict[str, Any]  # Any: a tree of numbers, as in model.json
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Adds `metrics` to `model.json`; writes `test.json` and `errors.html`.
-
-    Raises DataError if the model is not calibrated, and so not locked.
-    """
+    """Adds `metrics` to `model.json`; writes `test.json` and `errors.html`. Raises DataError if the model is not calibrated,
+    and so not locked."""
     records, folder = manifest.read_manifest(run_dir / manifest.MANIFEST), Path(config.data.folder)
     classifier = model_folder.load(run_dir / "model")
     description = classifier.artefact.description
     if "zone" not in description.metrics:
         raise DataError(f"{run_dir}: the model is not calibrated; run the stage «calibrate» first")
     test = manifest.of_split(records, splits.TEST)
-    predictions = {
-        split: inference.predict(classifier, folder, manifest.of_split(records, split))
-        for split in (splits.VAL, splits.SHIFTED)
-    }
+    validations = {split: manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED)}
+    predictions = {split: inference.predict(classifier, folder, members) for split, members in validations.items()}
     predictions[splits.TEST] = holdout.predict(run_dir, classifier, folder, test)
 
     results = {split: measure(found, description) for split, found in predictions.items()}

@@ -1,7 +1,4 @@
-"""Stage 3: exports the best network as one ONNX graph in a model folder, not yet calibrated.
-
-python -m training export --run runs/1
-"""
+"""Stage 3: exports the best network as one ONNX graph in a model folder, not yet calibrated."""
 
 import datetime
 import platform

@@ -1,10 +1,7 @@
 """Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed.
 
-    python -m training fit --run runs/1
-
 Writes for each seed, in `seed-0` and so on: `history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
-`resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`.
-"""
+`resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`."""
 
 import time
 from collections.abc import Sequence

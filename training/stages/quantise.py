@@ -1,15 +1,12 @@
 """Stage 4: adds the int8 variant, for CPUs that multiply bytes fast; `calibrate` calibrates it and checks its accuracy.
 
-    python -m training quantise --run runs/1
-
 Static quantisation in QDQ form, of the network alone: activations become uint8, with a zero point and a step per tensor;
 weights become int8, with a step per output channel. Preprocessing, head, heat-map and novelty stay float32.
 
 Tried on MobileNetV2 and left out: cross-layer equalisation (Nagel et al. 2019), and percentiles or entropy in place of the
 least and greatest activations, changed nothing. Rounding to the nearest step in place of `rounding` missed the gate (figures
 there). A convolution in fp32 between others in int8 ruins the network: ONNX Runtime then quantises its weights by itself, with
-one step for all channels (its optimiser WeightBiasQuantization).
-"""
+one step for all channels (its optimiser WeightBiasQuantization)."""
 
 import logging
 import tempfile

@@ -3,8 +3,7 @@
 python -m training ablation runs/plain runs/texture … > training/report/ablation.csv
 
 The networks of the last epochs are measured again, all on the same images, never on the test fold. The first line shows what
-the first run changed of the defaults. Every report shows the committed table, which explains the presets.
-"""
+the first run changed of the defaults. Every report shows the committed table, which explains the presets."""
 
 import csv
 from collections.abc import Sequence

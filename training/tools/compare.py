@@ -1,7 +1,6 @@
 """Compares two models on the same images: the differences, and whether they could be chance.
 
-python -m training compare models/default models/mine --data path/to/labelled
-"""
+python -m training compare models/default models/mine --data path/to/labelled"""
 
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,10 +25,8 @@ def run(first: Path, second: Path, images: Path) -> None:
     for folder, classifier in zip((first, second), classifiers, strict=True):
         description = classifier.artefact.description
         if labels != sorted(description.labels) or description.positive != positive:
-            raise DataError(
-                f"{folder}: its labels are {description.labels}, {description.positive} is positive; "
-                f"those of {images} are {labels}, and {positive} is positive in {first}"
-            )
+            others = f"those of {images} are {labels}, and {positive} is positive in {first}"
+            raise DataError(f"{folder}: its labels are {description.labels}, {description.positive} is positive; {others}")
     one, other = (inference.predict(classifier, images, records) for classifier in classifiers)
     show((str(first), str(second)), paired(one.truth, one.probability, other.probability, one.patients), len(records))
 

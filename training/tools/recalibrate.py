@@ -2,8 +2,7 @@
 
   python -m training recalibrate models/default --data path/to/labelled --out models/ours
 
-The images are path/to/labelled/LABEL/*.jpeg, under the model's own two labels. The network stays as it is.
-"""
+The images are path/to/labelled/LABEL/*.jpeg, under the model's own two labels. The network stays as it is."""
 
 from pathlib import Path
 
@@ -15,10 +14,8 @@ from training.stages import calibrate, card
 
 
 def run(folder: Path, images: Path, out: Path) -> None:
-    """Writes the model in `folder`, calibrated on all images of `images`, to `out`.
-
-    Raises DataError if the labels are not the model's, or if a label has too few images.
-    """
+    """Writes the model in `folder`, calibrated on all images of `images`, to `out`. Raises DataError if the labels are not the
+    model's, or if a label has too few images."""
     records = layouts.scan_labelled(images)
     description = model_folder.description_of(folder)
     if (found := sorted({record.label for record in records})) != sorted(description.labels):

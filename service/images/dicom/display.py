@@ -1,7 +1,5 @@
 """Maps the stored values of a DICOM file to the grey levels of a screen, once for each possible value, not for each pixel.
-
-Applied in this order: modality LUT or rescale; then VOI LUT, else the first window, else the full range of the stored bits.
-"""
+Applied in this order: modality LUT or rescale; then VOI LUT, else the first window, else the full range of the stored bits."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,8 +1,6 @@
 """Reads the header of an untrusted DICOM file that contains a patient's data.
-
 Only the elements in `_WANTED` are read. The number of elements, items and fragments, and the bytes of each, are limited.
-pydicom is silenced, because its messages quote what it reads.
-"""
+pydicom is silenced, because its messages quote what it reads."""
 
 import functools
 import io

@@ -4,10 +4,7 @@ Supported: one frame, MONOCHROME1 or MONOCHROME2, 8 or 16 bits, signed or not; u
 and with python-gdcm (the extra «dicom») lossless JPEG and JPEG-LS.
 Rejected: several frames, colour, a modality other than CR, DX, RG, OT and SC, deflated files, files without a preamble.
 Warned of: modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA.
-What a file does not state is not held against it.
-
-The patient's age is returned. Nothing else of the patient is kept, and no message quotes a text of the file.
-"""
+What a file does not state is not held against it. Of the patient only the age is kept. No message quotes a text of the file."""
 
 import re
 from collections.abc import Iterator
@@ -33,10 +30,8 @@ _IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
 
 def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[str, ...], float | None]:
-    """Decode a DICOM file to grey levels [rows, columns], warnings, and the patient's age in years if it is stated.
-
-    Raises UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else.
-    """
+    """Decode a DICOM file to grey levels [rows, columns], warnings, and the patient's age in years if it is stated. Raises
+    UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else."""
     try:
         stream, syntax = open_file(data)
         check_syntax(syntax)

@@ -1,9 +1,7 @@
 """Decodes JPEG 2000, lossless JPEG and JPEG-LS in a separate process with limited memory and CPU time.
-
 In the service's own process they could end it. Some damaged files make GDCM abort, which Python cannot catch (half a minute of
-mutated files finds one). A JPEG 2000 of 65 KB that is cut into tiny precincts takes 5 GB and 15 s of Pillow's decoder.
-The child process runs this same file, without the rest of the project, so this file must not import any of it.
-"""
+mutated files finds one). A JPEG 2000 of 65 KB that is cut into tiny precincts takes 5 GB and 15 s of Pillow's decoder. The
+child process runs this same file, without the rest of the project, so this file must not import any of it."""
 
 import io
 import resource

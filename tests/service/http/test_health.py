@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from service.errors import NotReady
-from service.http import health
-from service.http.health import Lifecycle
+from service.http import status
+from service.http.status import Lifecycle
 from service.open_inference import routes
 
 
@@ -24,7 +24,7 @@ def test_a_running_service_is_healthy(client: httpx.Client, path: str, answer: d
     assert client.get(path).raise_for_status().json() == answer
 
 
-@pytest.mark.parametrize("handler", [health.ready, routes.ready], ids=["own", "v2"])
+@pytest.mark.parametrize("handler", [status.ready, routes.ready], ids=["own", "v2"])
 @pytest.mark.parametrize("state", ["starting", "draining"])
 def test_it_is_not_ready_while_it_starts_or_drains(state: str, handler: Any) -> None:  # Any: of Litestar, by its answer
     lifecycle = Lifecycle()

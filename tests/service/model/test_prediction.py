@@ -6,7 +6,7 @@ import pytest
 
 from service.images.decode import DecodedImage
 from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read_artefact
-from service.model.classifier import Output
+from service.model.classifier import Outputs
 from service.model.prediction import Prediction, interpret
 from tests.conftest import DEFAULT_MODEL
 
@@ -23,7 +23,7 @@ def description() -> Description:
 
 def predict(description: Description, positive: float, novelty: float = 0, age_years: float | None = None) -> Prediction:
     probabilities = np.array([1 - positive, positive], dtype=np.float32)
-    output = Output(probabilities, np.zeros((7, 7), np.float32), np.float32(novelty))
+    output = Outputs(probabilities, np.zeros((7, 7), np.float32), np.array(novelty, np.float32))
     image = DecodedImage(np.zeros((300, 300), np.uint8), age_years=age_years)
     return interpret(description, image, output)
 

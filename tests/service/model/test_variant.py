@@ -6,7 +6,7 @@ import pytest
 
 from service import machine
 from service.engine.engine import Engine
-from service.http.info import encode_model_info
+from service.http.status import encode_model_info
 from service.model.variant import choose_variant
 from service.settings import Settings
 from tests.conftest import DEFAULT_MODEL

@@ -10,7 +10,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from service.http.info import VERSION
+from service.http.status import VERSION
 from tests.conftest import dicom_of, encode, grey
 from tests.service.http.helpers import INFER, MODEL, PIXELS, PNG, assert_problem, infer_body, metric
 
