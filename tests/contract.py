@@ -1,54 +1,44 @@
-"""Writes what a checkout of the project promises to its users as JSON, so that two checkouts can be compared.
+"""Prints what a checkout of the project promises to its users as JSON, so that two checkouts can be compared.
 
-    python -m tests.contract path/to/checkout >before.json
-    python -m tests.contract . >after.json
-    diff before.json after.json
+    diff <(python -m tests.contract path/to/checkout) <(python -m tests.contract .)
 
-It starts the service of the checkout and asks it from outside: OpenAPI without its descriptions, `/model-info`, answers and
-their bits, problems, metrics, the fields of a log line, settings, columns of archives, and exit codes.
+It asks the service of the checkout from outside: OpenAPI without its descriptions, `/model-info`, answers and their bits,
+problems, metrics, the fields of a log line, settings, columns of archives, and exit codes.
 """
 
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 import numpy as np
 
-from tests.conftest import dicom_of, encode, free_port, grey
+from tests.conftest import dicom_of, encode, free_port, grey, wait_until_ready
 
 Json: TypeAlias = Any  # Any: a tree of JSON
-TOKEN = {"authorization": "Bearer secret"}
-OF_ONE_RUN = {"request_id", "batch_size", "timing_ms", "ms", "time", "decode_ms", "queue_ms", "inference_ms", "bytes"}
-WORDS = {"description", "summary", "title"}
-PNG = encode(grey(300, 260))
-WIDE = grey(500, 400).astype(np.uint16) * 257
+OF_ONE_RUN = {"request_id", "batch_size", "timing_ms", "ms", "time", "decode_ms", "queue_ms", "inference_ms", "bytes", "detail"}
+WORDS = {"description", "summary", "title", "default"}
+PNG, WIDE = encode(grey(300, 260)), grey(500, 400).astype(np.uint16) * 257
 IMAGES = [PNG, encode(grey(1300, 1000), "JPEG"), encode(WIDE), dicom_of(WIDE), dicom_of(grey(300, 260), PatientAge="063Y")]
 BAD = [b"", b"no image", PNG[:200], encode(grey(20, 20)), encode(grey(500, 40)), dicom_of(grey(60, 60), Modality="CT")]
+GETS = "/ /health /health/ready /health/live /model-info /nowhere /predict /report /v2 /v2/health/ready /v2/health/live"
+GETS += " /v2/models/none /v2/models/{0} /v2/models/{0}/ready /web/main.js /web/none"
+COMMANDS = """
+service --help | service nothing | service predict nowhere --out x.csv | service predict nowhere --out x.txt |
+training --help | training train --data nowhere | training train | training fit --run nowhere | training nothing
+"""
 
 
 def main(checkout: Path) -> Json:
+    codes = {words.strip(): run(checkout, *words.split())[0] for words in COMMANDS.split("|")}
     with tempfile.TemporaryDirectory() as folder:
-        return {
-            "service": of_service(checkout, Path(folder)),
-            "settings": of_settings(checkout),
-            "archive": of_archive(checkout, Path(folder)),
-            "exit codes": {" ".join(words): run(checkout, *words)[0] for words in COMMANDS},
-        }
-
-
-COMMANDS = [
-    ["service", "--help"], ["service", "nothing"], ["service", "predict", "nowhere", "--out", "x.csv"],
-    ["service", "predict", "nowhere", "--out", "x.txt"], ["training", "--help"], ["training", "train", "--data", "nowhere"],
-    ["training", "train"], ["training", "fit", "--run", "nowhere"], ["training", "nothing"],
-]  # fmt: skip
+        archive = of_archive(checkout, Path(folder))
+        return {"service": of_service(checkout, Path(folder)), "settings": of_settings(checkout), "archive": archive, **codes}
 
 
 def run(checkout: Path, *words: str, **settings: str) -> tuple[int, str]:
@@ -59,65 +49,33 @@ def run(checkout: Path, *words: str, **settings: str) -> tuple[int, str]:
 
 
 def of_service(checkout: Path, folder: Path) -> Json:
-    port, log = free_port(), folder / "log"
+    port = free_port()
     settings = {"MEDXFER_PORT": str(port), "MEDXFER_TOKEN": "secret", "MEDXFER_VARIANT": "fp32", "MEDXFER_LANES": "1"}
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "service"], cwd=checkout, env=os.environ | settings, stderr=file)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "service"], cwd=checkout, env=os.environ | settings, stderr=log)
+    headers = {"authorization": "Bearer secret"}
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, headers=TOKEN) as client:
-            wait_until_ready(client)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, headers=headers) as client:
+            wait_until_ready(str(client.base_url), process)
             answers = of_answers(client)
             metrics = re.findall(r"^# TYPE (.*)$|^(medxfer_\w+(?:{[^}]*})?)", client.get("/metrics").text, re.MULTILINE)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+        process.terminate()
+        code = process.wait(30)
+    lines = map(json.loads, (folder / "log").read_text().splitlines())
     return {
         "answers": answers,
         "metrics": sorted({kind or re.sub(r"(\w+)=\"[^\"]*\"", r"\1", series) for kind, series in metrics}),
         "log": sorted({" ".join(sorted(line)) for line in lines if line["message"] in ("request", "ready")}),
-        "exit code": process.returncode,
+        "exit code": code,
     }
-
-
-def wait_until_ready(client: httpx.Client) -> None:
-    for _ in range(300):
-        try:
-            if client.get("/health").status_code == 200:
-                return
-        except httpx.ConnectError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the service does not become ready")
 
 
 def of_answers(client: httpx.Client) -> Json:
     """By request, status and body: of problems type and status, of all others everything that is the same each time."""
     model = client.get("/model-info").json()["name"]
-    gets = [
-        "/",
-        "/health",
-        "/health/ready",
-        "/health/live",
-        "/model-info",
-        "/nowhere",
-        "/predict",
-        "/report",
-        "/v2",
-        "/v2/health/ready",
-    ]
-    gets += [
-        f"/v2/models/{model}",
-        f"/v2/models/{model}/ready",
-        "/v2/models/none",
-        "/v2/health/live",
-        "/web/main.js",
-        "/web/none",
-    ]
-    found: dict[str, httpx.Response] = {f"GET {path}": client.get(path) for path in gets}
-    found |= {
-        f"predict {number}": client.post("/predict?heatmap=true", content=data) for number, data in enumerate([*IMAGES, *BAD])
-    }
+    found = {f"GET {path}": client.get(path) for path in GETS.format(model).split()}
+    found |= {f"predict {at}": client.post("/predict?heatmap=true", content=data) for at, data in enumerate([*IMAGES, *BAD])}
     found["form"] = client.post("/predict", files={"image": ("x.png", PNG)})
     found["wrong field"] = client.post("/predict", files={"picture": ("x.png", PNG)})
     found["batch"] = client.post("/predict/batch", files=[("images", data) for data in [*IMAGES[:2], BAD[1]]])
@@ -132,34 +90,29 @@ def of_answers(client: httpx.Client) -> Json:
     for name, inputs in {"infer": [tensor], "infer none": [], "infer few": [tensor | {"shape": [2, 40, 40]}]}.items():
         found[name] = client.post(f"/v2/models/{model}/infer", json={"id": "7", "inputs": inputs})
     schema = client.get("/schema/openapi.json").json()
-    return {"openapi": without_words(schema, schema)} | {name: body_of(answer) for name, answer in found.items()}
+    return {"openapi": without_words(schema["paths"], schema)} | {name: body_of(answer) for name, answer in found.items()}
 
 
 def body_of(answer: httpx.Response) -> Json:
     content_type = answer.headers.get("content-type", "")
-    if content_type == "application/problem+json":
-        body = {name: answer.json()[name] for name in answer.json() if name in ("type", "status")}
-    else:
-        body = of_every_run(answer.json()) if content_type == "application/json" else content_type
+    body = of_every_run(answer.json()) if content_type.endswith("json") else content_type
     return {"status": answer.status_code, "headers": sorted(answer.headers), "body": body}
 
 
 def of_every_run(tree: Json) -> Json:
     if isinstance(tree, dict):
-        return {name: of_every_run(value) for name, value in tree.items() if name not in {*OF_ONE_RUN, *WORDS, "detail"}}
+        return {name: of_every_run(value) for name, value in tree.items() if name not in OF_ONE_RUN | WORDS}
     return [of_every_run(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def without_words(tree: Json, whole: Json) -> Json:
+def without_words(tree: Json, schema: Json) -> Json:
     """Component schemas stand where they are referred to, since their names are those of classes."""
     if isinstance(tree, dict):
         if "$ref" in tree:
-            return without_words(whole["components"]["schemas"][tree["$ref"].rpartition("/")[2]], whole)
-        kept = {
-            name: value for name, value in tree.items() if value != [] and (name not in WORDS or not isinstance(value, str))
-        }
-        return {name: without_words(value, whole) for name, value in kept.items() if tree is not whole or name == "paths"}
-    return [without_words(value, whole) for value in tree] if isinstance(tree, list) else tree
+            return without_words(schema["components"]["schemas"][tree["$ref"].rpartition("/")[2]], schema)
+        kept = {name: value for name, value in tree.items() if value != [] and (name not in WORDS or isinstance(value, dict))}
+        return {name: without_words(value, schema) for name, value in kept.items()}
+    return [without_words(value, schema) for value in tree] if isinstance(tree, list) else tree
 
 
 def of_settings(checkout: Path) -> Json:
@@ -174,16 +127,14 @@ def of_settings(checkout: Path) -> Json:
 
 
 def of_archive(checkout: Path, folder: Path) -> Json:
-    archive = folder / "archive"
-    archive.mkdir()
+    (folder / "archive").mkdir()
     for number, data in enumerate([*IMAGES, *BAD]):
-        (archive / f"{number}.dcm").write_bytes(data)
+        (folder / f"archive/{number}.dcm").write_bytes(data)
     found = {}
-    for suffix in ("csv", "jsonl"):
-        out = folder / f"rows.{suffix}"
-        code, _ = run(checkout, "service", "predict", str(archive), "--out", str(out), MEDXFER_VARIANT="fp32")
+    for out in (folder / "rows.csv", folder / "rows.jsonl"):
+        code, _ = run(checkout, "service", "predict", str(folder / "archive"), "--out", str(out), MEDXFER_VARIANT="fp32")
         rows = out.read_text().splitlines()
-        found[suffix] = [code, *(re.sub(r'"detail":"[^"]*"|(?<=,urn)([^,]*),("[^"]*"|[^,]*)', r"\1", row) for row in rows)]
+        found[out.suffix] = [code, *(re.sub(r'"detail":"[^"]*"|(?<=,urn)([^,]*),("[^"]*"|[^,]*)', r"\1", row) for row in rows)]
     return found
 
 

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
@@ -43,23 +42,19 @@ def bytes_of(memory: str) -> int:
     return int(memory[:-2]) * UNITS[memory[-2:]]
 
 
-def kustomize(folder: Path) -> list[Manifest]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl, which builds kustomizations, is missing")
-    built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return [manifest for manifest in yaml.safe_load_all(built.stdout) if manifest]
-
-
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
     """By kind: what the kustomization of the README builds, with all components."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl, which builds kustomizations, is missing")
     folder = tmp_path_factory.mktemp("overlay")
     shutil.copytree(FOLDER, folder / "medxfer/docker/kubernetes")
     (folder / "ours").mkdir()
     [shown] = blocks(KUBERNETES, "yaml")
     (folder / "ours/kustomization.yaml").write_text(shown)
-    return {manifest["kind"]: manifest for manifest in kustomize(folder / "ours")}
+    built = subprocess.run(["kubectl", "kustomize", folder / "ours"], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(built.stdout) if manifest}
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -70,14 +65,11 @@ def test_the_manifests_fit_the_schemas(version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_what_kustomize_builds_with_all_components_fits_the_schemas(overlay: dict[str, Manifest], version: str) -> None:
+def test_the_overlay_of_the_readme_fits_the_schemas_and_changes_what_it_says(overlay: dict[str, Manifest]) -> None:
     assert overlay.keys() == {*MANIFESTS, "ConfigMap", "ServiceMonitor"}
     for kind in overlay.keys() - {"ServiceMonitor"}:  # whose schema belongs to the Prometheus operator
-        kubernetes_validate.validate(overlay[kind], version, strict=True)
-
-
-def test_the_overlay_of_the_readme_changes_what_it_says(overlay: dict[str, Manifest]) -> None:
+        for version in (OLDEST, NEWEST):
+            kubernetes_validate.validate(overlay[kind], version, strict=True)
     [container] = overlay["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"registry.example.org/medxfer-serving:{VERSION}"
     assert container["envFrom"][0]["configMapRef"]["name"] == overlay["ConfigMap"]["metadata"]["name"]
@@ -96,28 +88,19 @@ def test_every_file_is_named_in_the_readme_or_by_its_kustomization() -> None:
         assert f"{path.relative_to(FOLDER)})" in named or f"- {path.name}\n" in named, path
 
 
-def test_selectors_select_the_pods() -> None:
-    labels = POD["metadata"]["labels"].items()
-    assert MANIFESTS["Service"]["spec"]["selector"].items() <= labels
-    for selector in (
-        MANIFESTS["Deployment"]["spec"]["selector"],
-        MANIFESTS["PodDisruptionBudget"]["spec"]["selector"],
-        MANIFESTS["NetworkPolicy"]["spec"]["podSelector"],
-        *(constraint["labelSelector"] for constraint in POD["spec"]["topologySpreadConstraints"]),
-    ):
-        assert selector["matchLabels"].items() <= labels
-
-
-def test_the_autoscaler_scales_the_deployment_and_its_container() -> None:
-    spec, deployment = MANIFESTS["HorizontalPodAutoscaler"]["spec"], MANIFESTS["Deployment"]
-    target = {"apiVersion": deployment["apiVersion"], "kind": "Deployment", "name": deployment["metadata"]["name"]}
-    assert spec["scaleTargetRef"] == target
-    assert spec["metrics"][0]["containerResource"]["container"] == POD["spec"]["containers"][0]["name"]
-    assert "replicas" not in deployment["spec"]
-
-
-def test_ports_lead_to_the_service_and_nothing_goes_out() -> None:
-    [port], policy = POD["spec"]["containers"][0]["ports"], MANIFESTS["NetworkPolicy"]["spec"]
+def test_selectors_ports_and_the_autoscaler_fit_the_pods_and_nothing_goes_out() -> None:
+    kinds = ("Deployment", "NetworkPolicy", "HorizontalPodAutoscaler")
+    deployment, policy, scaler = (MANIFESTS[kind]["spec"] for kind in kinds)
+    labels, [container] = POD["metadata"]["labels"].items(), POD["spec"]["containers"]
+    spread = [constraint["labelSelector"] for constraint in POD["spec"]["topologySpreadConstraints"]]
+    selectors = [deployment["selector"], MANIFESTS["PodDisruptionBudget"]["spec"]["selector"], policy["podSelector"], *spread]
+    for selected in [MANIFESTS["Service"]["spec"]["selector"], *(selector["matchLabels"] for selector in selectors)]:
+        assert selected.items() <= labels
+    name = MANIFESTS["Deployment"]["metadata"]["name"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    assert scaler["metrics"][0]["containerResource"]["container"] == container["name"]
+    assert "replicas" not in deployment
+    [port] = container["ports"]
     assert port["containerPort"] == Settings().port
     assert [each["targetPort"] for each in MANIFESTS["Service"]["spec"]["ports"]] == [port["name"]]
     assert [each["port"] for rule in policy["ingress"] for each in rule["ports"]] == [Settings().port]
@@ -126,27 +109,25 @@ def test_ports_lead_to_the_service_and_nothing_goes_out() -> None:
 
 
 @for_each_pod
-def test_probes_send_to_the_port_of_the_image_what_the_service_answers(pod: Manifest, client: httpx.Client) -> None:
-    [container] = pod["containers"]
+def test_a_pod_fits_the_image_and_the_service(pod: Manifest, client: httpx.Client) -> None:
+    [container], context = pod["containers"], pod["securityContext"]
     [port] = container["ports"]
     assert f"EXPOSE {port['containerPort']}\n" in DOCKERFILE
+    assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in DOCKERFILE
     for probe in (container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")):
         assert probe["port"] in (port["name"], port["containerPort"])
         assert client.get(probe["path"]).status_code == 200, probe["path"]
 
 
-def test_prometheus_finds_the_service_and_its_metrics(client: httpx.Client) -> None:
+def test_prometheus_finds_the_service_and_scales_by_a_metric_that_it_has(client: httpx.Client) -> None:
     spec, service = manifests("monitor/monitor.yaml")[0]["spec"], MANIFESTS["Service"]
-    assert client.get(spec["endpoints"][0]["path"]).status_code == 200
+    metrics = client.get(spec["endpoints"][0]["path"]).raise_for_status().text
     assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert spec["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
-
-
-def test_the_metric_to_scale_by_is_one_that_the_service_has(client: httpx.Client) -> None:
     [component], [values] = manifests("in-flight/kustomization.yaml"), manifests("in-flight/adapter.yaml")
     [added] = yaml.safe_load(component["patches"][0]["patch"])
     metric = added["value"]["pods"]["metric"]["name"]
-    assert re.search(rf"^{metric} \d", client.get("/metrics").text, flags=re.MULTILINE)
+    assert re.search(rf"^{metric} \d", metrics, flags=re.MULTILINE)
     assert [rule["seriesQuery"].partition("{")[0] for rule in values["rules"]["custom"]] == [metric]
 
 
@@ -157,12 +138,6 @@ def test_a_pod_has_the_time_to_drain_and_the_watchdog_acts_before_the_liveness_p
     wait, probe = container["lifecycle"]["preStop"]["sleep"]["seconds"], container["livenessProbe"]
     assert pod["terminationGracePeriodSeconds"] > wait + SETTINGS.drain_seconds
     assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) > SETTINGS.watchdog_seconds
-
-
-@for_each_pod
-def test_the_user_is_that_of_the_image(pod: Manifest) -> None:
-    context = pod["securityContext"]
-    assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in DOCKERFILE
 
 
 @for_each_pod

@@ -27,15 +27,11 @@ CONFIG = (PRESETS / "phantom.toml").read_text().replace("= 96", "= 64").replace(
 
 def training(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """`python -m training` in a process group of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # more would not speed up so small a network
     return subprocess.Popen(
-        [sys.executable, "-m", "training", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},  # more would not speed up so small a network
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+        [sys.executable, "-m", "training", *arguments], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
 
 
 def finished(process: "subprocess.Popen[str]", code: int = 0) -> str:
@@ -163,11 +159,11 @@ def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> N
     assert [row["image"] for row in csv.DictReader(output.splitlines())] == paths
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_fit(one: Path, other: Path) -> None:
     seeds = sorted(path.name for path in other.glob("seed-*"))
     assert [history(one / seed) for seed in seeds] == [history(other / seed) for seed in seeds]
-    for file in ("best.safetensors", "model/model.onnx", *(f"{seed}/last.safetensors" for seed in seeds)):
-        assert (one / file).read_bytes() == (other / file).read_bytes()
+    for file in ("best.safetensors", *(f"{seed}/{name}.safetensors" for seed in seeds for name in ("best", "last"))):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
 
 
 def history(seed: Path) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """The Ray engine, on a cluster whose only worker node dies."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -62,25 +63,28 @@ def command(images: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "service", "predict", str(images), "--out", str(out), *options]
 
 
-def wait_until_at_work(process: "subprocess.Popen[bytes]", out: Path) -> None:
+@contextlib.contextmanager
+def half_done(archive: Path, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command on Ray, with KILL_AFTER files in its journal. It is killed at the end."""
     journal = out.with_name(out.name + ".part")
-    while not journal.exists() or journal.read_bytes().count(b"\n") < KILL_AFTER:
-        assert process.poll() is None, "it ended too early"
-        time.sleep(0.02)
+    with subprocess.Popen(command(archive, out, "--engine", "ray"), cwd=ROOT) as process:
+        try:
+            while not journal.exists() or journal.read_bytes().count(b"\n") < KILL_AFTER:
+                assert process.poll() is None, "it ended too early"
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_node_that_dies_midway_costs_no_row_and_gives_none_twice(
     cluster: Any, archive: Path, expected: bytes, tmp_path: Path
 ) -> None:
     node, out = cluster.add_node(num_cpus=1), tmp_path / "ray.jsonl"
-    with subprocess.Popen(command(archive, out, "--engine", "ray"), cwd=ROOT) as process:
-        try:
-            wait_until_at_work(process, out)
-            cluster.remove_node(node, allow_graceful=False)
-            node = cluster.add_node(num_cpus=1)
-            assert process.wait(END_SECONDS) == 1  # as one file is not an image
-        finally:
-            process.kill()
+    with half_done(archive, out) as process:
+        cluster.remove_node(node, allow_graceful=False)
+        node = cluster.add_node(num_cpus=1)
+        assert process.wait(END_SECONDS) == 1  # as one file is not an image
     cluster.remove_node(node)
     assert out.read_bytes() == expected
     paths = [json.loads(line)["path"] for line in out.read_text().splitlines()]
@@ -89,9 +93,8 @@ def test_a_node_that_dies_midway_costs_no_row_and_gives_none_twice(
 
 def test_a_run_that_ray_began_is_finished_without_it(cluster: Any, archive: Path, expected: bytes, tmp_path: Path) -> None:
     node, out = cluster.add_node(num_cpus=1), tmp_path / "out.jsonl"
-    with subprocess.Popen(command(archive, out, "--engine", "ray"), cwd=ROOT) as process:
-        wait_until_at_work(process, out)
-        process.kill()
+    with half_done(archive, out):
+        pass
     cluster.remove_node(node)
     done = subprocess.run(command(archive, out), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
