@@ -33,16 +33,11 @@ def test_int8_needs_a_model_and_a_cpu_with_it_unless_the_operator_chooses(
     assert reason in choice.reason
 
 
-def test_model_info_shows_what_the_rule_chose_and_why(client: httpx.Client) -> None:
-    info = client.get("/model-info").json()
-    running = info["running"]
-    choice = choose_variant("auto", info["variants"], machine.int8_instructions())
-    assert (running["variant"], running["variant_reason"]) == choice
-    assert running["lanes"] == running["cpus"] == machine.available_cpus()
-
-
-def test_model_info_shows_what_the_operator_chose() -> None:
-    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), variant="fp32", lanes=3))
-    running = msgspec.json.decode(encode_model_info(engine, has_report=False))["running"]
-    assert (running["variant"], running["variant_reason"]) == ("fp32", "MEDXFER_VARIANT names it")
-    assert (running["lanes"], running["cpus"]) == (3, machine.available_cpus())
+def test_model_info_shows_what_the_rule_or_the_operator_chose_and_why(client: httpx.Client) -> None:
+    cpus, engine = machine.available_cpus(), Engine.load(Settings(model=str(DEFAULT_MODEL), variant="fp32", lanes=3))
+    by_rule, by_operator = client.get("/model-info").json(), msgspec.json.decode(encode_model_info(engine, has_report=False))
+    chosen = choose_variant("auto", by_rule["variants"], machine.int8_instructions())
+    for info, expected in ((by_rule, (*chosen, cpus)), (by_operator, ("fp32", "MEDXFER_VARIANT names it", 3))):
+        running = info["running"]
+        assert (running["variant"], running["variant_reason"], running["lanes"]) == expected
+        assert running["cpus"] == cpus
