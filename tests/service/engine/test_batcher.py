@@ -9,6 +9,8 @@ from service.errors import NotReady
 
 pytestmark = pytest.mark.anyio
 
+Jobs = list["asyncio.Task[Completed[int]]"]
+
 
 class Doubler:
     """Doubles numbers, records its batches, fails for 13, and holds each batch back while `may_go` is not set."""
@@ -16,7 +18,6 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.may_go = threading.Event()
-        self.may_go.set()
         self.entered = threading.Semaphore(0)
 
     def __call__(self, items: list[int]) -> list[int]:
@@ -26,6 +27,12 @@ class Doubler:
         if 13 in items:
             raise ValueError("unlucky")
         return [2 * item for item in items]
+
+    async def results(self, jobs: Jobs) -> list[int | str]:
+        """What becomes of the jobs once the batches may go. An error is given as text."""
+        self.may_go.set()
+        done = await asyncio.gather(*jobs, return_exceptions=True)
+        return [each.result if isinstance(each, Completed) else str(each) for each in done]
 
 
 @pytest.fixture
@@ -43,34 +50,28 @@ def batcher(run: Doubler, request: pytest.FixtureRequest) -> Iterator[Batcher[in
     batcher.close()
 
 
-def submit(batcher: Batcher[int, int], *items: int) -> list["asyncio.Task[Completed[int]]"]:
-    return [asyncio.create_task(batcher.submit(item)) for item in items]
-
-
-async def hold_back(run: Doubler, batcher: Batcher[int, int], *items: int) -> list["asyncio.Task[Completed[int]]"]:
+async def hold_back(run: Doubler, batcher: Batcher[int, int], *items: int) -> Jobs:
     """Submits `items` in this order while a lane holds the first of them back."""
     run.may_go.clear()
-    first = submit(batcher, items[0])
+    first = asyncio.create_task(batcher.submit(items[0]))
     await asyncio.to_thread(run.entered.acquire)
-    others = submit(batcher, *items[1:])
+    others = [asyncio.create_task(batcher.submit(item)) for item in items[1:]]
     await asyncio.sleep(0)  # so that they are queued
-    return first + others
+    return [first, *others]
 
 
 @pytest.mark.parametrize("batcher", [3], indirect=True)
-async def test_each_caller_gets_its_own_result(batcher: Batcher[int, int]) -> None:
-    items = range(100, 300)
-    assert [done.result for done in await asyncio.gather(*submit(batcher, *items))] == [2 * item for item in items]
+async def test_each_caller_gets_its_own_result(run: Doubler, batcher: Batcher[int, int]) -> None:
+    assert await run.results(await hold_back(run, batcher, *range(100, 300))) == [2 * item for item in range(100, 300)]
 
 
-async def test_a_lone_item_does_not_wait_for_others(batcher: Batcher[int, int]) -> None:
+async def test_a_lone_item_does_not_wait_for_others(run: Doubler, batcher: Batcher[int, int]) -> None:
+    run.may_go.set()
     assert (await batcher.submit(1)).batch_size == 1
 
 
 async def test_a_free_lane_takes_waiting_items_up_to_the_limit(run: Doubler, batcher: Batcher[int, int]) -> None:
-    jobs = await hold_back(run, batcher, *range(7))
-    run.may_go.set()
-    await asyncio.gather(*jobs)
+    await run.results(await hold_back(run, batcher, *range(7)))
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
@@ -78,16 +79,11 @@ async def test_a_free_lane_takes_waiting_items_up_to_the_limit(run: Doubler, bat
 async def test_lanes_run_at_the_same_time(run: Doubler, batcher: Batcher[int, int]) -> None:
     jobs = await hold_back(run, batcher, 1, 2)
     assert await asyncio.to_thread(run.entered.acquire, timeout=60)  # the second begins before the first may end
-    run.may_go.set()
-    await asyncio.gather(*jobs)
+    await run.results(jobs)
 
 
 async def test_one_bad_item_fails_alone(run: Doubler, batcher: Batcher[int, int]) -> None:
-    jobs = await hold_back(run, batcher, 0, 1, 13, 2)
-    run.may_go.set()
-    zero, one, error, two = await asyncio.gather(*jobs, return_exceptions=True)
-    assert isinstance(error, ValueError)
-    assert [done.result for done in (zero, one, two) if isinstance(done, Completed)] == [0, 2, 4]
+    assert await run.results(await hold_back(run, batcher, 0, 1, 13, 2)) == [0, 2, "unlucky", 4]
 
 
 async def test_a_wrong_number_of_results_ends_no_lane() -> None:
@@ -103,23 +99,20 @@ async def test_a_cancelled_item_costs_no_run(run: Doubler, batcher: Batcher[int,
     first, cancelled = await hold_back(run, batcher, 0, 1)
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    run.may_go.set()
-    await first
+    await run.results([first])
     assert run.batches == [[0]]
 
 
 async def test_waiting_items_and_the_progress_of_a_lane_are_visible(run: Doubler, batcher: Batcher[int, int]) -> None:
-    assert batcher.progress() == {"lane-0": 0}
-    numbers = []
+    numbers = [batcher.progress()["lane-0"]]
     for _ in range(2):
         jobs = await hold_back(run, batcher, 0, 1, 2)
         numbers.append(batcher.progress()["lane-0"])
         assert batcher.waiting == 2
-        run.may_go.set()
-        await asyncio.gather(*jobs)
+        await run.results(jobs)
         await asyncio.to_thread(run.entered.acquire)  # of the second batch
         assert batcher.waiting == 0
-    assert 0 < numbers[0] < numbers[1]
+    assert 0 == numbers[0] < numbers[1] < numbers[2]
 
 
 async def test_closing_completes_submitted_items_and_rejects_new_ones(run: Doubler, batcher: Batcher[int, int]) -> None:
@@ -128,6 +121,5 @@ async def test_closing_completes_submitted_items_and_rejects_new_ones(run: Doubl
     await asyncio.sleep(0.05)
     with pytest.raises(NotReady):
         await asyncio.wait_for(batcher.submit(9), 10)
-    run.may_go.set()
+    assert await run.results(jobs) == [0, 2, 4, 6, 8]
     await closing
-    assert [done.result for done in await asyncio.gather(*jobs)] == [0, 2, 4, 6, 8]
