@@ -22,8 +22,6 @@ V1_MOUNTS = (
 )
 V1_GROUPS = "5:memory:/elsewhere\n4:cpu,cpuacct:{path}\n1:name=systemd:/elsewhere\n0::/elsewhere\n"
 
-Hierarchy = Callable[..., Path]
-
 
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, content in files.items():
@@ -32,29 +30,20 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def version_2(root: Path, path: str, limits: dict[str, str], top: str = "/") -> Path:
-    """`limits`: the content of cpu.max by folder below the mount."""
-    files = {f"sys/fs/cgroup/{folder}/cpu.max": limit + "\n" for folder, limit in limits.items()}
-    proc = {"proc/self/cgroup": f"0::{path}\n", "proc/self/mountinfo": V2_MOUNT.format(top=top)}
-    return write(root, proc | files)
+def system(root: Path, version: int, path: str, limits: dict[str, str], top: str = "/") -> Path:
+    """The files of a process in the control group `path`. `limits`: «quota period» by folder below the mount."""
+    groups, mounts = (V1_GROUPS, V1_MOUNTS) if version == 1 else ("0::{path}\n", V2_MOUNT)
+    files = {"proc/self/cgroup": groups.format(path=path), "proc/self/mountinfo": mounts.format(top=top)}
+    for folder, limit in limits.items():
+        if version == 2:
+            files[f"sys/fs/cgroup/{folder}/cpu.max"] = f"{limit}\n"
+        else:
+            for name, value in zip(("quota", "period"), limit.split(), strict=True):
+                files[f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs_{name}_us"] = f"{value}\n"
+    return write(root, files)
 
 
-def version_1(root: Path, path: str, limits: dict[str, str], top: str = "/") -> Path:
-    """`limits`: quota and period by folder below the mount."""
-    files = {
-        f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs_{name}_us": value + "\n"
-        for folder, limit in limits.items()
-        for name, value in zip(("quota", "period"), limit.split(), strict=True)
-    }
-    proc = {"proc/self/cgroup": V1_GROUPS.format(path=path), "proc/self/mountinfo": V1_MOUNTS.format(top=top)}
-    return write(root, proc | files)
-
-
-def test_a_process_has_no_more_cpus_than_the_machine() -> None:
-    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
-
-
-@pytest.mark.parametrize("hierarchy", [version_1, version_2])
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize(
     ("path", "limits", "top", "quota"),
     [
@@ -70,21 +59,21 @@ def test_a_process_has_no_more_cpus_than_the_machine() -> None:
     ids=["own", "above", "below", "own namespace", "no namespace", "outside the mount", "another namespace", "no limit"],
 )
 def test_the_lowest_quota_of_the_group_and_those_above_counts(
-    hierarchy: Hierarchy, path: str, limits: dict[str, str], top: str, quota: float, tmp_path: Path
+    version: int, path: str, limits: dict[str, str], top: str, quota: float, tmp_path: Path
 ) -> None:
-    assert cpu_quota(hierarchy(tmp_path, path, limits, top)) == quota
+    assert cpu_quota(system(tmp_path, version, path, limits, top)) == quota
 
 
 @pytest.mark.parametrize("limit", ["max 100000", "", "100000", "x 100000", "100000 0"])
 def test_a_cpu_max_without_a_limit_limits_nothing(limit: str, tmp_path: Path) -> None:
-    assert cpu_quota(version_2(tmp_path, "/a", {"a": limit})) == math.inf
+    assert cpu_quota(system(tmp_path, 2, "/a", {"a": limit})) == math.inf
     assert cpu_quota(tmp_path / "no control groups") == math.inf
 
 
 @pytest.mark.parametrize(("quota", "cpus"), [("10000", 1), ("100000", 1), ("110000", 2)])
 def test_a_part_of_a_cpu_counts_as_one(quota: str, cpus: int, tmp_path: Path) -> None:
     here = available_cpus(tmp_path)
-    assert available_cpus(version_2(tmp_path, "/", {"": f"{quota} 100000"})) == min(cpus, here)
+    assert available_cpus(system(tmp_path, 2, "/", {"": f"{quota} 100000"})) == min(cpus, here)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a CPU")
@@ -92,51 +81,51 @@ def test_a_process_bound_to_one_cpu_has_one(tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert available_cpus(tmp_path) == 1
+        assert available_cpus(tmp_path) == available_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "found"),
+    ("lines", "found"),
     [
-        ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16", "", "avx512_vnni"),
-        ("flags\t\t: fpu avx2 avx_vnni", "", "avx_vnni"),
-        ("flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind", "", None),
-        ("Features\t: fp asimd atomics asimddp", "", "asimddp"),
-        ("Features\t: fp asimd atomics asimddp", "Features\t: fp", None),
-        ("Features\t: fp asimd evtstrm aes", "", None),
-        ("isa\t\t: rv64imafdc", "", None),
-        ("model name\t: asimddp avx_vnni", "", None),
+        (["flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16"] * 2, "avx512_vnni"),
+        (["flags\t\t: fpu avx2 avx_vnni"] * 2, "avx_vnni"),
+        (["flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind"] * 2, None),
+        (["Features\t: fp asimd atomics asimddp"] * 2, "asimddp"),
+        (["Features\t: fp asimd atomics asimddp", "Features\t: fp"], None),
+        (["Features\t: fp asimd evtstrm aes"] * 2, None),
+        (["isa\t\t: rv64imafdc"] * 2, None),
+        (["model name\t: asimddp avx_vnni"] * 2, None),
     ],
 )
-def test_the_instructions_are_those_that_every_cpu_lists(first: str, second: str, found: str | None, tmp_path: Path) -> None:
-    cpus = "".join(f"processor\t: {index}\n{line}\n\n" for index, line in enumerate((first, second or first)))
+def test_the_instructions_are_those_that_every_cpu_lists(lines: list[str], found: str | None, tmp_path: Path) -> None:
+    cpus = "".join(f"processor\t: {index}\n{line}\n\n" for index, line in enumerate(lines))
     assert int8_instructions(write(tmp_path, {"proc/cpuinfo": cpus})) == found
 
 
 IMAGE = "python:3.13-slim"
 PROGRAM = "import json; from service.machine import *; print(json.dumps([available_cpus(), cpu_quota()]))"
-WHOLE_HIERARCHY = ("--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro")  # not only the container's own part of it
+WHOLE_HIERARCHY = "--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"  # not only the container's own part of it
+
+
+def docker(command: str) -> str:
+    return subprocess.run(["docker", *command.split()], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def engine() -> str:
+def in_container() -> Callable[[str], list[float]]:
+    """With these options of `docker run`: CPUs and quota, as a process in the container finds them."""
     if not shutil.which("docker"):
         pytest.skip("there is no docker here")
-    for command in (["docker", "info"], ["docker", "run", "--rm", IMAGE, "true"]):
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        if process.returncode:
-            pytest.skip(f"{' '.join(command)}: {process.stderr.strip().splitlines()[-1]}")
-    return "docker"
-
-
-def in_container(engine: str, *options: str) -> tuple[int, float]:
-    """CPUs and quota, as a process in a container finds them."""
-    mount = f"{ROOT / 'service'}:/service:ro"
-    found = subprocess.check_output([engine, "run", "--rm", "-v", mount, *options, IMAGE, "python3", "-B", "-c", PROGRAM])
-    cpus, quota = json.loads(found)
-    return cpus, quota
+    try:
+        docker("info")
+        docker(f"run --rm {IMAGE} true")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"docker: {error.stderr.strip().splitlines()[-1]}")
+    command = ["docker", "run", "--rm", "-v", f"{ROOT / 'service'}:/service:ro"]
+    program = [IMAGE, "python3", "-B", "-c", PROGRAM]
+    return lambda options: list(json.loads(subprocess.check_output([*command, *options.split(), *program])))
 
 
 @pytest.mark.parametrize(
@@ -147,24 +136,23 @@ def in_container(engine: str, *options: str) -> tuple[int, float]:
         ("--cgroupns=private --cpus 0.5", 0.5),
         ("--cgroupns=private --cpu-quota 70000 --cpu-period 50000", 1.4),
         ("--cgroupns=private --cpu-shares 2", math.inf),
-        (" ".join([*WHOLE_HIERARCHY, "--cpus 0.7"]), 0.7),
+        (f"{WHOLE_HIERARCHY} --cpus 0.7", 0.7),
     ],
 )
-def test_a_container_knows_its_quota(engine: str, options: str, quota: float) -> None:
-    cpus = math.ceil(min(os.cpu_count() or 1, quota))
-    assert in_container(engine, *options.split()) == (cpus, quota)
+def test_a_container_knows_its_quota(in_container: Callable[[str], list[float]], options: str, quota: float) -> None:
+    assert in_container(options) == [math.ceil(min(os.cpu_count() or 1, quota)), quota]
 
 
-def test_a_container_bound_to_a_cpu_has_one(engine: str) -> None:
-    assert in_container(engine, "--cpuset-cpus", str(min(os.sched_getaffinity(0)))) == (1, math.inf)
+def test_a_container_bound_to_a_cpu_has_one(in_container: Callable[[str], list[float]]) -> None:
+    assert in_container(f"--cpuset-cpus {min(os.sched_getaffinity(0))}") == [1, math.inf]
 
 
-def test_the_quota_of_a_group_above_counts(engine: str) -> None:
-    kind = subprocess.check_output([engine, "info", "--format", "{{.CgroupDriver}} {{.CgroupVersion}}"], text=True).strip()
-    if kind != "cgroupfs 1":
+def test_the_quota_of_a_group_above_counts(in_container: Callable[[str], list[float]]) -> None:
+    kind = docker("info --format {{.CgroupDriver}}.{{.CgroupVersion}}")
+    if kind != "cgroupfs.1":
         pytest.skip(f"this engine ({kind}) puts no container into the group of another")
-    above = subprocess.check_output([engine, "run", "-d", "--rm", "--cpus", "0.7", IMAGE, "sleep", "60"], text=True).strip()
+    above = docker(f"run -d --rm --cpus 0.7 {IMAGE} sleep 60")
     try:
-        assert in_container(engine, *WHOLE_HIERARCHY, "--cgroup-parent", f"/docker/{above}") == (1, 0.7)
+        assert in_container(f"{WHOLE_HIERARCHY} --cgroup-parent /docker/{above}") == [1, 0.7]
     finally:
-        subprocess.run([engine, "kill", above], capture_output=True, check=True)
+        docker(f"kill {above}")
