@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, MAX_PIPELINED
+from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_PIPELINED
 from service.server import KEEP_ALIVE_SECONDS
 from tests.conftest import encode, grey
 from tests.service.http.helpers import INFER, slow_image, total
@@ -22,7 +22,6 @@ PNG = encode(grey(120, 100))
 DEADLINE_SECONDS = 3
 SECONDS = 60  # after which a test fails because its connection is still open
 HEALTH = get("/health")
-CHUNKED_HEAD = request("POST", "/predict", "Transfer-Encoding: chunked", length=False)
 
 
 def half_body(path: str, *headers: str) -> bytes:
@@ -33,7 +32,7 @@ class Stuck(NamedTuple):
     """A client that sends `sent`, and `then` after the first answer, and after that nothing."""
 
     sent: bytes
-    status: int | None  # of the last answer before the end; None if the connection closes without one
+    statuses: list[int]  # of all answers until the connection ends
     seconds: float  # at least, from the last byte sent to the end
     then: bytes = b""
     words: bytes = b""  # in what it received
@@ -43,16 +42,16 @@ Ends = dict[str, "Future[tuple[float, bytes]]"]  # by name: seconds until the en
 BODY_SECONDS = DEADLINE_SECONDS + GRACE_SECONDS
 SHORT, LONG = "X-Request-Timeout-Ms: 50", "X-Request-Timeout-Ms: 90000"
 STUCK = {
-    "nothing": Stuck(b"", None, HEAD_SECONDS),
-    "half a head": Stuck(b"GET /health HTTP/1.1\r\nHo", 408, HEAD_SECONDS),
-    "half a body": Stuck(half_body("/predict"), 408, BODY_SECONDS),
-    "half a body, shorter deadline": Stuck(half_body("/predict", SHORT), 408, 0.05, words=b"after 50 ms"),
-    "half a body, longer deadline": Stuck(half_body("/predict", LONG), 408, BODY_SECONDS, words=b"after 3000 ms"),
-    "half a body of another route": Stuck(half_body(INFER, SHORT), 408, 0.05, words=b"after 50 ms"),
-    "a body that no route reads": Stuck(half_body("/nowhere"), 404, BODY_SECONDS),
-    "nothing after an answer": Stuck(HEALTH, 200, KEEP_ALIVE_SECONDS),
-    "half a head after an answer": Stuck(HEALTH, 408, HEAD_SECONDS, then=b"GET /he"),
-    "half a body after an answer": Stuck(HEALTH, 408, BODY_SECONDS, then=half_body("/predict")),
+    "nothing": Stuck(b"", [], HEAD_SECONDS),
+    "half a head": Stuck(b"GET /health HTTP/1.1\r\nHo", [408], HEAD_SECONDS),
+    "half a body": Stuck(half_body("/predict"), [408], BODY_SECONDS),
+    "half a body, shorter deadline": Stuck(half_body("/predict", SHORT), [408], 0.05, words=b"after 50 ms"),
+    "half a body, longer deadline": Stuck(half_body("/predict", LONG), [408], BODY_SECONDS, words=b"after 3000 ms"),
+    "half a body of another route": Stuck(half_body(INFER, SHORT), [408], 0.05, words=b"after 50 ms"),
+    "a body that no route reads": Stuck(half_body("/nowhere"), [404], BODY_SECONDS),
+    "nothing after an answer": Stuck(HEALTH, [200], KEEP_ALIVE_SECONDS),
+    "half a head after an answer": Stuck(HEALTH, [200, 408], HEAD_SECONDS, then=b"GET /he"),
+    "half a body after an answer": Stuck(HEALTH, [200, 408], BODY_SECONDS, then=half_body("/predict")),
 }
 
 
@@ -75,10 +74,8 @@ def wait_for_end(service: Service, stuck: Stuck) -> tuple[float, bytes]:
     with connect(service.port) as connection:
         connection.settimeout(SECONDS)
         connection.sendall(stuck.sent)
-        received = b""
-        if stuck.then:
-            received = connection.recv(65_536)
-            connection.sendall(stuck.then)
+        received = connection.recv(65_536) if stuck.then else b""
+        connection.sendall(stuck.then)
         start = time.monotonic()
         received += read_all(connection)
         return time.monotonic() - start, received
@@ -101,31 +98,25 @@ def read_no_answers(service: Service) -> tuple[float, bytes]:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    received = b""
-    while part := connection.recv(65_536):
-        received += part
-    return received
+    return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def statuses(received: bytes) -> list[int]:
     return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"nonsense\r\n\r\n", 400),
-        (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000, 431),
-    ],
-    ids=["nonsense", "connect", "address", "long address", "endless header"],
-)
-def test_a_malformed_request_is_answered_with_a_problem(service: Service, sent: bytes, status: int) -> None:
+def answers(service: Service, *pieces: bytes, pause: float = 0.05) -> bytes:
+    """All that comes on a new connection until it ends, if it sends `pieces` with pauses between."""
     with connect(service.port) as connection:
-        connection.sendall(sent)
-        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(pause)
+        return read_all(connection)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"nonsense\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000, 431)])
+def test_a_malformed_request_is_answered_with_a_problem(service: Service, sent: bytes, status: int) -> None:
+    head, _, body = answers(service, sent).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"application/problem+json" in head
     problem = json.loads(body)
@@ -133,51 +124,40 @@ def test_a_malformed_request_is_answered_with_a_problem(service: Service, sent: 
     assert f"x-request-id: {problem['request_id']}".encode() in head
 
 
-LONG_HEAD = get("/health", *(f"X-{number}: {'a' * 250}" for number in range(80)))
+LONG_HEAD = get("/health", "Connection: close", *(f"X-{number}: {'a' * 250}" for number in range(80)))
 
 
-@pytest.mark.parametrize("content", [LONG_HEAD, post(PNG)], ids=["head", "body"])
+@pytest.mark.parametrize("content", [LONG_HEAD, post(PNG, "Connection: close")], ids=["head", "body"])
 def test_a_request_that_comes_in_pieces_is_answered(service: Service, content: bytes) -> None:
-    with connect(service.port) as connection:
-        for start in range(0, len(content), 2000):
-            connection.sendall(content[start : start + 2000])
-            time.sleep(0.02)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    pieces = [content[start : start + 2000] for start in range(0, len(content), 2000)]
+    assert statuses(answers(service, *pieces, pause=0.02)) == [200]
 
 
 @pytest.mark.parametrize(
-    "rest", [b"nonsense\r\n\r\n", b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"]
+    ("rest", "count"),
+    [
+        (b"nonsense\r\n\r\n", 1),
+        (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (HEALTH * 100, 1 + MAX_PIPELINED),
+    ],
 )
-def test_a_malformed_request_behind_one_in_work_does_not_take_its_answer(service: Service, rest: bytes) -> None:
-    with connect(service.port) as connection:
-        connection.sendall(post(PNG) + rest)  # at once, so that the image is in work
-        assert statuses(read_all(connection)) == [200]
-
-
-def test_requests_ahead_of_their_answers_are_limited(service: Service) -> None:
-    with connect(service.port) as connection:
-        connection.sendall(post(PNG) + HEALTH * 100)
-        assert statuses(read_all(connection)) == [200] * (1 + MAX_PIPELINED)
+def test_a_malformed_request_or_too_many_behind_one_in_work_do_not_take_its_answer(
+    service: Service, rest: bytes, count: int
+) -> None:
+    assert statuses(answers(service, post(PNG) + rest)) == [200] * count  # sent at once, so that the image is in work
 
 
 @pytest.mark.parametrize(("rest", "status"), [(b"zz\r\n", 400), (b"0\r\nX: " + b"a" * 1_000_000, 431)])
 def test_a_body_that_becomes_malformed_is_rejected(service: Service, rest: bytes, status: int) -> None:
-    with connect(service.port) as connection:
-        connection.sendall(CHUNKED_HEAD + b"1\r\na\r\n")
-        time.sleep(0.2)  # so that the app has begun to read the body
-        connection.sendall(rest)
-        assert statuses(read_all(connection)) == [status]
+    begin = request("POST", "/predict", "Transfer-Encoding: chunked", length=False) + b"1\r\na\r\n"
+    assert statuses(answers(service, begin, rest, pause=0.2)) == [status]  # the app has begun to read the body
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "x"])
 def test_a_request_to_upgrade_the_protocol_is_answered_without_it(service: Service, protocol: str) -> None:
-    upgrade = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABk")
-    content = post(PNG, *upgrade)
-    with connect(service.port) as connection:
-        connection.sendall(content[:-1000])
-        time.sleep(0.05)
-        connection.sendall(content[-1000:] + get("/health", "Connection: close"))
-        assert statuses(read_all(connection)) == [200, 200]
+    content = post(PNG, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABk")
+    assert statuses(answers(service, content[:-1000], content[-1000:] + get("/health", "Connection: close"))) == [200, 200]
 
 
 def test_a_body_in_many_ordinary_chunks_is_read(service: Service) -> None:
@@ -208,6 +188,11 @@ def test_a_log_line_says_what_became_of_a_request(service: Service) -> None:
     assert "images" not in failed
 
 
+def test_the_log_names_the_variant_and_the_reason_for_it(service: Service) -> None:
+    [ready] = (json.loads(line) for line in service.log.read_text().splitlines() if '"message":"ready"' in line)
+    assert {"model", "variant", "reason", "sha256", "cpus", "lanes"} <= set(ready)
+
+
 def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
     """A client may be answered before it leaves, and is not logged if it leaves before the first step of its request."""
     before, runs_before = outcomes(service), metric(service, "medxfer_inference_seconds_count")
@@ -229,7 +214,7 @@ def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
 def test_a_stuck_connection_is_ended_at_its_deadline(ends: Ends, name: str) -> None:
     stuck, (seconds, received) = STUCK[name], ends[name].result()
     assert seconds >= stuck.seconds - 0.1
-    assert statuses(received)[-1:] == ([stuck.status] if stuck.status else [])
+    assert statuses(received) == stuck.statuses
     assert stuck.words in received
 
 
