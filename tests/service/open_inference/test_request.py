@@ -5,8 +5,10 @@ import tracemalloc
 
 import pytest
 
-from service.errors import BodyTooLarge, MalformedRequest, RequestError
+from service.errors import MalformedRequest, RequestError
 from service.open_inference.request import MAX_JSON_PIXELS, read_request
+
+FEW = 100_000  # bytes
 
 
 def request_with(data: bytes = b"", tensor: bytes = b"", **fields: object) -> tuple[bytes, int]:
@@ -17,54 +19,47 @@ def request_with(data: bytes = b"", tensor: bytes = b"", **fields: object) -> tu
     return header + tensor, len(header)
 
 
-def peak_of_rejection(content: bytes, length: int | None = None) -> int:
-    """The most bytes that a rejected request takes, beside its own."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(RequestError):
-            read_request(content, length, 16)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+def binary(size: int, tensor: bytes = b"", shape: tuple[int, ...] = (1,), datatype: str = "BYTES") -> tuple[bytes, int]:
+    return request_with(tensor=tensor, datatype=datatype, shape=shape, parameters={"binary_data_size": size})
+
+
+def small_images(element: bytes) -> tuple[bytes, int]:
+    """A million of them, where the shape has one."""
+    return request_with(b"[" + element * 1_000_000 + element[:-1] + b"]", datatype="BYTES", shape=[1])
+
+
+ROWS_OF_ONE = request_with(b"[[" + b"[0]," * 90_000 + b"[0]]]", datatype="UINT8", shape=[1, 300, 300])
+LEVELS = request_with(b"[" + b"0," * (MAX_JSON_PIXELS // 2) + b"0]", datatype="UINT8", shape=[1, 1415, 1415])
+OUTPUTS = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
 
 
 @pytest.mark.parametrize(
-    ("content", "length"),
+    ("request_and_length", "most", "words"),
     [
-        request_with(datatype="UINT8", shape=[1, 8000, 5000], parameters={"binary_data_size": 40_000_000}),
-        request_with(b"[1]", datatype="UINT8", shape=[16, 8000, 5000]),
-        request_with(b"[1]", datatype="UINT8", shape=[16, 2**62, 2**62]),
-        request_with(b'[""]', datatype="BYTES", shape=[2**62]),
-        request_with(tensor=b"\xff\xff\xff\xff", datatype="BYTES", shape=[1], parameters={"binary_data_size": 4}),
-        request_with(tensor=b"x", datatype="BYTES", shape=[1], parameters={"binary_data_size": 2**62}),
+        (binary(40_000_000, shape=(1, 8000, 5000), datatype="UINT8"), FEW, "0 bytes follow"),
+        (request_with(b"[1]", datatype="UINT8", shape=[16, 8000, 5000]), FEW, "1 values"),
+        (request_with(b"[1]", datatype="UINT8", shape=[16, 2**62, 2**62]), FEW, "px"),
+        (request_with(b'[""]', datatype="BYTES", shape=[2**62]), FEW, "1 to 16"),
+        (binary(4, b"\xff\xff\xff\xff"), FEW, "ends at byte"),
+        (binary(2**62, b"x"), FEW, "1 bytes follow"),
+        (small_images(b'"",'), 4 * 3_000_000, "1,000,001 elements"),  # at most copies of the text
+        (small_images(b"[],"), 4 * 3_000_000, "1,000,001 elements"),
+        (LEVELS, 4 * MAX_JSON_PIXELS, "the pixels take 4,000,003 bytes of JSON, over 4,000,000"),
+        (ROWS_OF_ONE, 30 * len(ROWS_OF_ONE[0]), "nested"),
+        ((OUTPUTS, len(OUTPUTS)), 8 * len(OUTPUTS), "name"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_false_size_allocates_no_memory(content: bytes, length: int) -> None:
-    assert peak_of_rejection(content, length) < 100_000
-
-
-@pytest.mark.parametrize("element", [b'"",', b"[],"])
-def test_a_million_small_images_are_counted_before_any_is_decoded(element: bytes) -> None:
-    content, _ = request_with(b"[" + element * 1_000_000 + element[:-1] + b"]", datatype="BYTES", shape=[1])
-    assert peak_of_rejection(content) < 4 * len(content)  # at most copies of the text
-
-
-def test_pixels_as_json_are_limited_before_any_is_decoded() -> None:
-    data = b"[" + b"0," * (MAX_JSON_PIXELS // 2) + b"0]"
-    content, _ = request_with(data, datatype="UINT8", shape=[1, 1415, 1415])
-    assert peak_of_rejection(content) < 4 * len(content)
-    with pytest.raises(BodyTooLarge, match="the pixels take 4,000,003 bytes of JSON, over 4,000,000"):
-        read_request(content, None, 16)
-
-
-def test_pixels_in_rows_of_one_take_at_most_thirty_times_their_text() -> None:
-    content, _ = request_with(b"[[" + b"[0]," * 90_000 + b"[0]]]", datatype="UINT8", shape=[1, 1000, 90])
-    assert peak_of_rejection(content) < 30 * len(content)
-
-
-def test_many_outputs_take_few_times_their_text() -> None:
-    content = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
-    assert peak_of_rejection(content) < 8 * len(content)
+def test_a_rejected_request_takes_little_memory_beside_its_own(
+    request_and_length: tuple[bytes, int], most: int, words: str
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match=words):
+            read_request(*request_and_length, 16)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
