@@ -59,18 +59,14 @@ def test_a_failure_gives_its_place_back(admission: Admission) -> None:
     assert admission.images == 0
 
 
-def test_a_request_that_would_miss_its_deadline_is_rejected_at_once(admission: Admission, clock: Clock) -> None:
-    clock.complete(admission, images=100, seconds=1)
-    with admission.image():
-        with pytest.raises(Overloaded, match=r"an answer would take 1\.0 s, more than the deadline"):
-            admission.check_request(1, 0.9)
-        admission.check_request(1, 1.1)
-
-
-def test_the_time_to_retry_follows_from_the_measured_rate(admission: Admission, clock: Clock) -> None:
+def test_the_measured_rate_gives_the_wait_for_an_answer_and_the_time_to_retry(admission: Admission, clock: Clock) -> None:
     clock.complete(admission, images=100, seconds=3.3)
-    with admission.image(), admission.image(), pytest.raises(Overloaded) as rejection:
-        admission.check_places()
+    with admission.image():
+        with pytest.raises(Overloaded, match=r"an answer would take 3\.3 s, more than the deadline"):
+            admission.check_request(1, 3.2)
+        admission.check_request(1, 3.4)
+        with admission.image(), pytest.raises(Overloaded) as rejection:
+            admission.check_places()
     assert rejection.value.retry_after_seconds == 7  # two images of 3.3 s
 
 

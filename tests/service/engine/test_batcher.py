@@ -65,11 +65,6 @@ async def test_each_caller_gets_its_own_result(run: Doubler, batcher: Batcher[in
     assert await run.results(await hold_back(run, batcher, *range(100, 300))) == [2 * item for item in range(100, 300)]
 
 
-async def test_a_lone_item_does_not_wait_for_others(run: Doubler, batcher: Batcher[int, int]) -> None:
-    run.may_go.set()
-    assert (await batcher.submit(1)).batch_size == 1
-
-
 async def test_a_free_lane_takes_waiting_items_up_to_the_limit(run: Doubler, batcher: Batcher[int, int]) -> None:
     await run.results(await hold_back(run, batcher, *range(7)))
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]

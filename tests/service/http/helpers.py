@@ -27,19 +27,14 @@ def infer_body(*contents: bytes, **changes: object) -> dict[str, object]:
 
 
 def assert_problem(answer: httpx.Response, status: int, words: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
     problem = answer.json()
-    assert problem["status"] == status
+    assert (problem["status"], problem["request_id"]) == (status, answer.headers["x-request-id"])
     assert problem["title"]
     assert words in problem["detail"]
-    assert problem["request_id"] == answer.headers["x-request-id"]
 
 
 def metric(client: httpx.Client, name: str) -> float:
-    return total(client.get("/metrics").text, name)
-
-
-def total(metrics: str, name: str) -> float:
     """The sum of all samples whose line starts with `name`."""
-    return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(name))
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))

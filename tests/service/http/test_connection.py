@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from service.http.connection import ANSWER_SECONDS, GRACE_SECONDS, HEAD_SECONDS, MAX_PIPELINED
 from service.server import KEEP_ALIVE_SECONDS
 from tests.conftest import encode, grey
-from tests.service.http.helpers import INFER, slow_image, total
+from tests.service.http.helpers import INFER, metric, slow_image
 from tests.torture.process import Service, serving
 from tests.torture.wire import chunked, connect, exchange, form, get, part, post, request
 
@@ -166,10 +167,6 @@ def test_a_body_in_many_ordinary_chunks_is_read(service: Service) -> None:
     assert exchange(service.port, chunked(*chunks)).status == 200
 
 
-def metric(service: Service, name: str) -> float:
-    return total(exchange(service.port, get("/metrics")).body.decode(), name)
-
-
 def outcomes(service: Service) -> Counter[str]:
     return Counter(line["outcome"] for line in service.requests() if line["route"] == "/predict")
 
@@ -195,19 +192,20 @@ def test_the_log_names_the_variant_and_the_reason_for_it(service: Service) -> No
 
 def test_a_client_that_leaves_costs_no_inference(service: Service) -> None:
     """A client may be answered before it leaves, and is not logged if it leaves before the first step of its request."""
-    before, runs_before = outcomes(service), metric(service, "medxfer_inference_seconds_count")
-    sent = 0
+    client = httpx.Client(base_url=f"http://127.0.0.1:{service.port}", trust_env=False)
+    before, runs_before, sent = outcomes(service), metric(client, "medxfer_inference_seconds_count"), 0
     while outcomes(service)["left"] == before["left"]:
         assert (sent := sent + 6) < 100
         connections = [connect(service.port, post(slow_image())) for _ in range(6)]
         for connection in connections:
             connection.close()
-        while metric(service, "medxfer_in_flight"):
+        while metric(client, "medxfer_in_flight"):
             time.sleep(0.05)
     found = outcomes(service) - before
     assert found["left"] + found["answered"] <= sent
-    assert metric(service, "medxfer_inference_seconds_count") - runs_before <= found["answered"] + 1  # one may be in a lane
+    assert metric(client, "medxfer_inference_seconds_count") - runs_before <= found["answered"] + 1  # one may be in a lane
     assert exchange(service.port, post(PNG)).status == 200
+    client.close()
 
 
 @pytest.mark.parametrize("name", STUCK)

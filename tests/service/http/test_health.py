@@ -8,35 +8,32 @@ from service.http import status
 from service.http.status import Lifecycle
 from service.open_inference import routes
 
+HEALTH = {
+    "/health": {"status": "ready"},
+    "/health/ready": {"status": "ready"},
+    "/health/live": {"status": "live"},
+    "/v2/health/ready": {"ready": True},
+    "/v2/health/live": {"live": True},
+    "/v2/models/chest-xray-best/ready": {"name": "chest-xray-best", "ready": True},
+}
 
-@pytest.mark.parametrize(
-    ("path", "answer"),
-    [
-        ("/health", {"status": "ready"}),
-        ("/health/ready", {"status": "ready"}),
-        ("/health/live", {"status": "live"}),
-        ("/v2/health/ready", {"ready": True}),
-        ("/v2/health/live", {"live": True}),
-        ("/v2/models/chest-xray-best/ready", {"name": "chest-xray-best", "ready": True}),
-    ],
-)
-def test_a_running_service_is_healthy(client: httpx.Client, path: str, answer: dict[str, object]) -> None:
-    assert client.get(path).raise_for_status().json() == answer
+
+def test_a_running_service_is_healthy(client: httpx.Client) -> None:
+    assert {path: client.get(path).raise_for_status().json() for path in HEALTH} == HEALTH
 
 
 @pytest.mark.parametrize("handler", [status.ready, routes.ready], ids=["own", "v2"])
 @pytest.mark.parametrize("state", ["starting", "draining"])
-def test_it_is_not_ready_while_it_starts_or_drains(state: str, handler: Any) -> None:  # Any: of Litestar, by its answer
+def test_it_is_not_ready_while_it_starts_or_drains(state: Any, handler: Any) -> None:  # Any: a literal; of Litestar
     lifecycle = Lifecycle()
-    lifecycle.state = state  # type: ignore[assignment]  # one of its literals
+    lifecycle.state = state
     with pytest.raises(NotReady, match=state):
         handler.fn(lifecycle)
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/live", "/v2/health/ready", "/v2/health/live", "/"])
+@pytest.mark.parametrize("path", [*HEALTH, "/"])
 def test_head_answers_with_the_headers_of_get(path: str, client: httpx.Client) -> None:
     whole, head = client.get(path), client.head(path)
-    assert head.status_code == 200
-    assert head.headers["content-length"] == whole.headers["content-length"]
-    assert head.headers["content-type"] == whole.headers["content-type"]
-    assert head.content == b""
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type"):
+        assert head.headers[name] == whole.headers[name]

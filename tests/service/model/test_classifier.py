@@ -44,11 +44,6 @@ def test_threads_do_not_disturb_each_other(classifier: Classifier) -> None:
             assert np.array_equal(found, expected)
 
 
-def test_noise_is_farther_from_the_training_images_than_the_cutoff_for_foreign(classifier: Classifier) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
-    assert classifier.classify([noise]).novelty[0] > classifier.artefact.description.novelty.foreign
-
-
 def test_a_graph_that_is_not_as_described_is_rejected(artefact: Artefact) -> None:
     known = artefact.description
     test = replace(known.self_test, probability={"fp32": abs(known.self_test.probability["fp32"] - 0.01)})
