@@ -19,8 +19,8 @@ from tests.torture.process import Service, serving
 from tests.torture.wire import connect, exchange, form, get, part, post
 
 
-def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "service", *words]
+def run(**environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "service"]
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=30)
 
 
@@ -46,12 +46,6 @@ def test_a_wrong_setting_ends_the_service_with_one_line_and_code_3(name: str, va
     assert process.stderr.startswith("medxfer: ")
     assert value in process.stderr
     assert process.stderr.count("\n") == 1
-
-
-def test_an_unknown_command_is_refused_with_those_there_are() -> None:
-    process = run("sreve")
-    assert process.returncode == 2
-    assert "predict" in process.stderr
 
 
 def test_a_port_in_use_ends_the_service_with_code_3() -> None:

@@ -1,9 +1,16 @@
+import asyncio
+import threading
 import time
 
 import pytest
 
 from service.engine.admission import Admission
+from service.engine.engine import Engine
 from service.errors import Overloaded
+from service.images.decode import DecodedImage, decode_image
+from service.settings import Settings
+from tests.conftest import DEFAULT_MODEL
+from tests.service.http.helpers import PNG
 
 
 class Clock:
@@ -76,3 +83,24 @@ def test_time_without_work_does_not_count(admission: Admission, clock: Clock) ->
     clock.complete(admission, images=1, seconds=0.1)
     with admission.image():
         admission.check_request(1, 0.1)
+
+
+@pytest.mark.anyio
+async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
+    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def decode() -> DecodedImage:
+        has_begun.set()
+        may_end.wait()
+        return decode_image(PNG)
+
+    request = asyncio.create_task(engine.predict(decode))
+    await asyncio.to_thread(has_begun.wait)
+    request.cancel()
+    await asyncio.wait([request])
+    images = engine.admission.images
+    may_end.set()
+    assert images == 1
+    while engine.admission.images:
+        await asyncio.sleep(0.001)

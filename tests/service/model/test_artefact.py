@@ -43,11 +43,6 @@ def test_a_missing_or_damaged_file_is_named(folder: Path, file: str, damage: str
         read_artefact(folder, "fp32")
 
 
-def test_an_unknown_variant_is_rejected_with_the_known_ones(folder: Path) -> None:
-    with pytest.raises(ArtefactError, match="has no variant «int4»; it has "):
-        read_artefact(folder, "int4")
-
-
 def described(**changes: object) -> bytes:
     return json.dumps(DESCRIPTION | changes).encode()
 

@@ -1,5 +1,4 @@
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -35,13 +34,6 @@ def test_an_image_alone_and_among_others_gives_the_same_bits(classifier: Classif
     for index, image in enumerate(IMAGES):
         for one, many in zip(classifier.classify([image]), batch, strict=True):
             assert np.array_equal(one[0], many[index])
-
-
-def test_threads_do_not_disturb_each_other(classifier: Classifier) -> None:
-    expected = classifier.classify(IMAGES).probabilities
-    with ThreadPoolExecutor(4) as threads:
-        for found in threads.map(lambda _: classifier.classify(IMAGES).probabilities, range(8)):
-            assert np.array_equal(found, expected)
 
 
 def test_a_graph_that_is_not_as_described_is_rejected(artefact: Artefact) -> None:

@@ -23,11 +23,6 @@ def binary(size: int, tensor: bytes = b"", shape: tuple[int, ...] = (1,), dataty
     return request_with(tensor=tensor, datatype=datatype, shape=shape, parameters={"binary_data_size": size})
 
 
-def small_images(element: bytes) -> tuple[bytes, int]:
-    """A million of them, where the shape has one."""
-    return request_with(b"[" + element * 1_000_000 + element[:-1] + b"]", datatype="BYTES", shape=[1])
-
-
 ROWS_OF_ONE = request_with(b"[[" + b"[0]," * 90_000 + b"[0]]]", datatype="UINT8", shape=[1, 300, 300])
 LEVELS = request_with(b"[" + b"0," * (MAX_JSON_PIXELS // 2) + b"0]", datatype="UINT8", shape=[1, 1415, 1415])
 OUTPUTS = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
@@ -40,10 +35,14 @@ OUTPUTS = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
         (request_with(b"[1]", datatype="UINT8", shape=[16, 8000, 5000]), FEW, "1 values"),
         (request_with(b"[1]", datatype="UINT8", shape=[16, 2**62, 2**62]), FEW, "px"),
         (request_with(b'[""]', datatype="BYTES", shape=[2**62]), FEW, "1 to 16"),
-        (binary(4, b"\xff\xff\xff\xff"), FEW, "ends at byte"),
         (binary(2**62, b"x"), FEW, "1 bytes follow"),
-        (small_images(b'"",'), 4 * 3_000_000, "1,000,001 elements"),  # at most copies of the text
-        (small_images(b"[],"), 4 * 3_000_000, "1,000,001 elements"),
+        (binary(5, b"\x01\0\0\0xx"), FEW, "binary_data_size is 5; 6 bytes follow the JSON"),
+        (binary(5, b"\xff\xff\xff\xffx"), FEW, r"images\[0\] ends at byte 4,294,967,299 of the tensor, which has 5"),
+        (binary(5, b"\0\0\0\0x"), FEW, "the tensor has 5 bytes; the 1 images of its shape take 4"),
+        ((binary(5, b"\x01\0\0\0x")[0], 10**9), FEW, "Inference-Header-Content-Length is 1,000,000,000; the body has"),
+        ((binary(5, b"\x01\0\0\0x")[0], 0), FEW, "the JSON: Input data was truncated"),
+        (request_with(b"[" + b'"",' * 999_999 + b'""]', datatype="BYTES", shape=[1]), 4 * 3_000_000, "1,000,000 elements"),
+        (request_with(b"[" + b"[]," * 999_999 + b"[]]", datatype="BYTES", shape=[1]), 4 * 3_000_000, "1,000,000 elements"),
         (LEVELS, 4 * MAX_JSON_PIXELS, "the pixels take 4,000,003 bytes of JSON, over 4,000,000"),
         (ROWS_OF_ONE, 30 * len(ROWS_OF_ONE[0]), "nested"),
         ((OUTPUTS, len(OUTPUTS)), 8 * len(OUTPUTS), "name"),

@@ -48,9 +48,13 @@ def predict(client: httpx.Client, content: bytes) -> Tensors:
     }
 
 
-@pytest.mark.parametrize("content", [PNG, encode(PIXELS, "JPEG"), dicom_of(PIXELS)], ids=["PNG", "JPEG", "DICOM"])
-def test_it_gives_the_bits_of_predict(client: httpx.Client, server: triton.InferenceServerClient, content: bytes) -> None:
-    assert infer(server, encoded(content)) == predict(client, content)
+def test_it_gives_the_bits_of_predict_for_each_image_in_order(
+    client: httpx.Client, server: triton.InferenceServerClient
+) -> None:
+    contents = [PNG, encode(PIXELS, "JPEG"), dicom_of(PIXELS), *(encode(grey(200, 260, seed=seed)) for seed in range(3))]
+    alone = [predict(client, content) for content in contents]
+    assert [infer(server, encoded(content)) for content in contents[:3]] == alone[:3]
+    assert infer(server, encoded(*contents)) == {name: [row for one in alone for row in one[name]] for name in alone[0]}
 
 
 def test_base64_in_json_gives_the_same(client: httpx.Client) -> None:
@@ -58,12 +62,6 @@ def test_base64_in_json_gives_the_same(client: httpx.Client) -> None:
     expected = {name: np.ravel(rows).tolist() for name, rows in predict(client, PNG).items()}
     expected |= {name: [expected[name][0].decode()] for name in ("label", "warnings")}
     assert {output["name"]: output["data"] for output in outputs} == expected
-
-
-def test_several_images_are_answered_in_order_and_as_alone(client: httpx.Client, server: triton.InferenceServerClient) -> None:
-    contents = [encode(grey(200 + 10 * index, 260, seed=index)) for index in range(5)]
-    alone = [predict(client, content) for content in contents]
-    assert infer(server, encoded(*contents)) == {name: [row for one in alone for row in one[name]] for name in alone[0]}
 
 
 @pytest.mark.parametrize("picture", [PIXELS, grey(1000, 950)], ids=["as it is", "shrunk"])
@@ -83,15 +81,14 @@ def test_grey_levels_in_json_are_flat_or_nested(client: httpx.Client, server: tr
 
 def test_only_requested_outputs_come_each_as_json_or_bytes(server: triton.InferenceServerClient) -> None:
     requested = [triton.InferRequestedOutput("novelty", binary_data=False), triton.InferRequestedOutput("label")]
-    outputs = server.infer(MODEL, [encoded(PNG)], outputs=requested).get_response()["outputs"]
-    fields = [(output["name"], "data" in output, "parameters" in output) for output in outputs]
-    assert fields == [("novelty", True, False), ("label", False, True)]
+    novelty, label = server.infer(MODEL, [encoded(PNG)], outputs=requested).get_response()["outputs"]
+    assert (novelty["name"], label["name"]) == ("novelty", "label")
+    assert ("data" in novelty, "parameters" in novelty, "data" in label, "parameters" in label) == (True, False, False, True)
 
 
 def test_an_output_overrides_the_request_about_bytes(client: httpx.Client) -> None:
     outputs = [{"name": "label"}, {"name": "novelty", "parameters": {"binary_data": False}}]
-    request = infer_body(PNG) | {"outputs": outputs, "parameters": {"binary_data_output": True}}
-    answer = client.post(INFER, json=request)
+    answer = client.post(INFER, json=infer_body(PNG) | {"outputs": outputs, "parameters": {"binary_data_output": True}})
     assert answer.headers["content-type"] == "application/octet-stream"
     length = int(answer.headers["inference-header-content-length"])
     label, novelty = json.loads(answer.content[:length])["outputs"]
@@ -113,9 +110,9 @@ def test_metadata_describes_the_tensors(server: triton.InferenceServerClient) ->
     assert metadata["name"] == MODEL
     assert metadata["inputs"] == [{"name": "images", "datatype": "BYTES", "shape": [-1]}]
     answered = server.infer(MODEL, [encoded(PNG)]).get_response()["outputs"]
-    for described, found in zip(metadata["outputs"], answered, strict=True):
-        assert (described["name"], described["datatype"]) == (found["name"], found["datatype"])
-        assert described["shape"][1:] == found["shape"][1:]
+    assert metadata["outputs"] == [
+        {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]]} for tensor in answered
+    ]
 
 
 def test_the_version_is_the_start_of_the_graphs_hash(client: httpx.Client, server: triton.InferenceServerClient) -> None:
@@ -179,21 +176,9 @@ def test_a_malformed_request_names_its_fault(client: httpx.Client, content: obje
     assert_problem(client.post(INFER, content=body), 400, words)
 
 
-@pytest.mark.parametrize(
-    ("length", "tensor", "words"),
-    [
-        (10**9, b"\x01\0\0\0x", "Inference-Header-Content-Length is 1,000,000,000; the body has"),
-        ("x", b"\x01\0\0\0x", "inference-header-content-length is 'x'"),
-        (0, b"\x01\0\0\0x", "the JSON: Input data was truncated"),
-        (None, b"\x01\0\0\0xx", "binary_data_size is 5; 6 bytes follow the JSON"),
-        (None, b"\xff\xff\xff\xffx", "images[0] ends at byte 4,294,967,299 of the tensor, which has 5"),
-        (None, b"\0\0\0\0x", "the tensor has 5 bytes; the 1 images of its shape take 4"),
-    ],
-)
-def test_a_wrong_length_is_named(client: httpx.Client, length: object, tensor: bytes, words: str) -> None:
-    header = json.dumps(BINARY).encode()
-    headers = {"inference-header-content-length": str(len(header) if length is None else length)}
-    assert_problem(client.post(INFER, content=header + tensor, headers=headers), 400, words)
+def test_a_wrong_length_of_the_json_is_named(client: httpx.Client) -> None:
+    answer = client.post(INFER, json=BINARY, headers={"inference-header-content-length": "x"})
+    assert_problem(answer, 400, "inference-header-content-length is 'x'")
 
 
 def test_metrics_count_by_address_and_never_by_a_clients_name_for_a_model(client: httpx.Client) -> None:
