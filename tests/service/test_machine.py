@@ -107,17 +107,7 @@ IMAGE = "python:3.13-slim"
 PROGRAM = "import json; from service.machine import *; print(json.dumps([available_cpus(), cpu_quota()]))"
 
 
-@pytest.fixture(scope="module")
-def docker_run() -> list[str]:
-    command = ["docker", "run", "--rm", "-v", f"{ROOT / 'service'}:/service:ro"]
-    if not shutil.which("docker"):
-        pytest.skip("there is no docker here")
-    process = subprocess.run([*command, IMAGE, "true"], capture_output=True, text=True, check=False)
-    if process.returncode:
-        pytest.skip(process.stderr.strip().splitlines()[-1])
-    return command
-
-
+@pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker here")
 @pytest.mark.parametrize(
     ("options", "quota"),
     [
@@ -129,6 +119,9 @@ def docker_run() -> list[str]:
         ("--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro --cpus 0.7", 0.7),  # with the groups above its own
     ],
 )
-def test_a_container_knows_its_quota(docker_run: list[str], options: str, quota: float) -> None:
-    found = subprocess.check_output([*docker_run, *options.split(), IMAGE, "python3", "-B", "-c", PROGRAM])
-    assert json.loads(found) == [math.ceil(min(os.cpu_count() or 1, quota)), quota]
+def test_a_container_knows_its_quota(options: str, quota: float) -> None:
+    command = ["docker", "run", "--rm", "-v", f"{ROOT / 'service'}:/service:ro", *options.split(), IMAGE]
+    process = subprocess.run([*command, "python3", "-B", "-c", PROGRAM], capture_output=True, text=True, check=False)
+    if process.returncode == 125:  # docker's own: its daemon does not run, or it cannot fetch the image
+        pytest.skip(process.stderr.strip().splitlines()[0])
+    assert json.loads(process.stdout) == [math.ceil(min(os.cpu_count() or 1, quota)), quota]

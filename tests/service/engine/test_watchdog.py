@@ -19,8 +19,8 @@ sys.exit(5)
 
 def start(progress: str, seconds: int) -> "subprocess.Popen[str]":
     """In a process of its own, since the watchdog ends it."""
-    program = PROGRAM.format(progress=progress, seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PROGRAM.format(progress=progress, seconds=seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_stuck_lane_ends_the_process_and_shows_its_stack_and_others_do_not() -> None:
