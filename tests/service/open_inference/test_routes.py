@@ -1,7 +1,7 @@
 """The Open Inference Protocol, as Triton's own client speaks it with the real service."""
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import numpy as np
@@ -14,7 +14,7 @@ from service.http.status import VERSION
 from tests.conftest import dicom_of, encode, grey
 from tests.service.http.helpers import INFER, MODEL, PIXELS, PNG, assert_problem, infer_body, metric
 
-Server = triton.InferenceServerClient
+Server: TypeAlias = triton.InferenceServerClient
 Tensors = dict[str, list[Any]]  # Any: numbers, nested or not, or bytes
 
 
