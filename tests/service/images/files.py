@@ -9,12 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, uid
 
-from tests.conftest import dicom_of, encode, grey
+from service.images.decode import decode_image
+from tests.conftest import grey
+
+GreyImage = npt.NDArray[np.uint8]
 
 PIXELS = grey(260, 240)
 SHORT, RATIONAL, DOUBLE = 3, 5, 12  # types of EXIF values
 MONOCHROME1 = {"PhotometricInterpretation": "MONOCHROME1"}
 UNCOMPRESSED = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
+
+
+def decode(data: bytes) -> GreyImage:
+    return decode_image(data).grey
 
 
 def exif(*entries: tuple[int, int, int, int]) -> bytes:
@@ -26,8 +33,7 @@ def exif(*entries: tuple[int, int, int, int]) -> bytes:
 def in_bits(bits: int, signed: bool = False) -> npt.NDArray[np.generic]:
     """PIXELS in as many levels as `bits` can hold, from the lowest up."""
     levels = np.rint(PIXELS / 255 * (2**bits - 1)).astype(int) - signed * 2 ** (bits - 1)
-    found: npt.NDArray[np.generic] = levels.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
-    return found
+    return np.asarray(levels, f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
 
 
 def with_table(keyword: str, entries: npt.NDArray[np.generic], first: int, bits: int) -> dict[str, object]:
@@ -55,7 +61,3 @@ def transcode(data: bytes, syntax: str) -> bytes:
         writer.SetImage(change.GetOutput())
         assert writer.Write()
         return path.read_bytes()
-
-
-def jpeg_2000(pixels: npt.NDArray[np.generic], **elements: object) -> bytes:
-    return dicom_of(pixels, uid.JPEG2000Lossless, encode(pixels, "JPEG2000", no_jp2=True), **elements)
