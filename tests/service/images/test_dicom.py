@@ -66,14 +66,10 @@ def test_eight_bits_in_big_endian_words_are_swapped() -> None:
     assert np.array_equal(decode(data[:start].replace(b"\x7f\xe0\x00\x10OB", b"\x7f\xe0\x00\x10OW") + swapped), PIXELS)
 
 
-def test_an_odd_number_of_bytes_is_padded() -> None:
-    assert np.array_equal(decode(dicom_of(grey(33, 35))), grey(33, 35))
-
-
-def test_a_large_image_comes_back_as_small_as_its_png() -> None:
-    large = grey(1800, 1500)
+def test_a_large_image_with_an_odd_number_of_bytes_comes_back_as_small_as_its_png() -> None:
+    large = grey(1801, 1501)
     found = decode_image(dicom_of(large))
-    assert found.size == (1800, 1500)
+    assert found.size == (1801, 1501)
     assert np.array_equal(found.grey, decode(encode(large)))
 
 
@@ -92,14 +88,8 @@ def test_a_large_image_comes_back_as_small_as_its_png() -> None:
         (in_bits(16), EVERY_LEVEL_INVERTED, 255 - PIXELS),
         (in_bits(16), EVERY_LEVEL_INVERTED | {"WindowCenter": 2**15, "WindowWidth": 2**16}, 255 - PIXELS),
     ],
-    ids=[
-        *("bits above those stored", "intercept", "fraction", "slope", "negative slope", "no width", "no centre", "width 0"),
-        *("table of bytes with a negative start", "modality table of all values", "modality table before window"),
-    ],
 )
-def test_stored_values_become_the_greys_of_a_screen(
-    pixels: npt.NDArray[np.generic], elements: dict[str, object], expected: GreyImage
-) -> None:
+def test_stored_values_become_greys(pixels: npt.NDArray[np.generic], elements: dict[str, object], expected: GreyImage) -> None:
     assert is_the_same(decode(dicom_of(pixels, **elements)), expected)
 
 
@@ -161,9 +151,7 @@ NO_LEVELS = [{"RescaleSlope": 1e20}, {"VOILUTSequence": [Dataset()]}, with_table
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value")
-def test_a_file_out_of_range_or_in_contradiction_with_itself_is_refused_by_name(
-    elements: dict[str, object], error: type[ImageError], reason: str
-) -> None:
+def test_an_unusable_file_is_refused_by_name(elements: dict[str, object], error: type[ImageError], reason: str) -> None:
     with pytest.raises(error, match=reason):
         decode(dicom_of(PIXELS, **elements))
 
@@ -188,8 +176,7 @@ def test_other_formats_are_unsupported(data: bytes, reason: str) -> None:
 
 
 def coded_view(meaning: str) -> dict[str, object]:
-    code = Dataset()
-    code.CodeMeaning = meaning
+    code = Dataset.from_json({"00080104": {"vr": "LO", "Value": [meaning]}})
     return {"ViewPosition": None, "ViewCodeSequence": [code]}
 
 
