@@ -3,11 +3,11 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any, TypeAlias
 
 import pytest
@@ -19,7 +19,7 @@ from tests.service.http.helpers import slow_image
 ENVIRONMENT = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)}
 
 
-Done: TypeAlias = "subprocess.CompletedProcess[str]"
+Done: TypeAlias = "CompletedProcess[str]"
 Predict: TypeAlias = Callable[..., Done]
 
 
@@ -54,7 +54,7 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
                 code: Any = __main__.main()
             except SystemExit as end:
                 code = end.code
-        return subprocess.CompletedProcess(line, code, *capsys.readouterr())
+        return CompletedProcess(line, code, *capsys.readouterr())
 
     return run
 
@@ -65,16 +65,15 @@ def command(images: object, out: Path, *options: object) -> list[str]:
 
 
 @contextlib.contextmanager
-def interrupted(images: Path, out: Path, lines: int, *options: object) -> "Iterator[subprocess.Popen[str]]":
+def interrupted(images: Path, out: Path, lines: int, *options: object) -> "Iterator[Popen[str]]":
     """A process with so many lines in its journal and many slow images to go. At the end, both it and they are removed."""
     slow = [images / f"zz{number:02}.png" for number in range(40)]
     slow[0].write_bytes(slow_image())
     for path in slow[1:]:
         path.hardlink_to(slow[0])
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     line = command(images, out, *options)
     # In a session of its own, so that a signal can reach all of its processes, as from a terminal.
-    with subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, **pipes, start_new_session=True) as process:
+    with Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True) as process:
         while not journal_of(out).exists() or journal_of(out).read_bytes().count(b"\n") < lines:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -38,9 +38,9 @@ def workers_of(process: Process) -> list[int]:
     return workers
 
 
-@pytest.mark.parametrize(("workers", "lines", "answered"), [(1, 1, range(41)), (1, 41, [40]), (3, 33, [32])])
+@pytest.mark.parametrize(("workers", "lines", "answered"), [(1, 1, "[0-9]+"), (1, 41, "40"), (3, 33, "32")])
 def test_a_killed_run_ends_its_workers_and_resumes_to_the_same_results(
-    predict: Predict, folder: Path, out: Path, tmp_path: Path, workers: int, lines: int, answered: Collection[int]
+    predict: Predict, folder: Path, out: Path, tmp_path: Path, workers: int, lines: int, answered: str
 ) -> None:
     with interrupted(folder, out, lines, "--workers", workers) as process:
         assert len(workers_of(process)) == (workers if workers > 1 else 0)
@@ -48,9 +48,7 @@ def test_a_killed_run_ends_its_workers_and_resumes_to_the_same_results(
         process.communicate(timeout=30)  # waits until no process is left that holds the pipe
     assert not out.exists()
     resumed = predict(folder, out)
-    before = re.search(r"40 files, (\d+) answered before", resumed.stdout)
-    assert before
-    assert int(before[1]) in answered
+    assert re.search(f"40 files, {answered} answered before", resumed.stdout)
     assert (resumed.returncode, predict(folder, tmp_path / "whole.jsonl", "--workers", workers).returncode) == (0, 0)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"archive", "out.jsonl", "whole.jsonl"}
