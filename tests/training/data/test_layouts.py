@@ -16,33 +16,25 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         (folder / path).write_bytes(content)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_programs_are_no_labels(tmp_path: Path) -> None:
+    names = ["NORMAL/cut.png", "NORMAL/text.jpeg", "PNEUMONIA/b.png", ".ipynb_checkpoints/x.png", "__MACOSX/x.png"]
+    contents = [IMAGE[:-40], b"hello", IMAGE, IMAGE, IMAGE]
+    write(tmp_path / "train", dict(zip(names, contents, strict=True)))
+    os.mkfifo(tmp_path / "train/NORMAL/pipe.jpeg")
+    found = {record.path.removeprefix("train/"): record.problem for record in layouts.scan(tmp_path)}
+    assert found.pop("NORMAL/cut.png").startswith("the image is damaged")
+    assert found.pop("NORMAL/text.jpeg").startswith("the content is neither")
+    assert found == {"NORMAL/pipe.jpeg": "not a file", "PNEUMONIA/b.png": ""}
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"train/NORMAL/a.png": IMAGE, "train/PNEUMONIA/b.png": IMAGE})
-    return tmp_path
-
-
-def test_a_bad_file_is_recorded_with_its_problem(folder: Path) -> None:
-    write(folder, {"train/NORMAL/cut.png": IMAGE[:-40], "train/NORMAL/text.jpeg": b"hello"})
-    os.mkfifo(folder / "train/NORMAL/pipe.jpeg")
-    problems = {record.path.rpartition("/")[2]: record.problem for record in layouts.scan(folder) if record.problem}
-    assert problems.pop("cut.png").startswith("the image is damaged")
-    assert problems.pop("text.jpeg").startswith("the content is neither")
-    assert problems == {"pipe.jpeg": "not a file"}
-
-
-def test_folders_of_other_programs_are_no_labels(folder: Path) -> None:
-    write(folder, {"train/.ipynb_checkpoints/x.png": IMAGE, "train/__MACOSX/x.png": IMAGE})
-    assert {record.label for record in layouts.scan(folder)} == {"NORMAL", "PNEUMONIA"}
-
-
-def test_a_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
     try:
-        Path(os.fsdecode(os.fsencode(folder / "train/NORMAL") + b"/\xff.jpeg")).write_bytes(b"")
+        Path(os.fsdecode(os.fsencode(tmp_path / "train/NORMAL") + b"/\xff.jpeg")).write_bytes(b"")
     except OSError:
         pytest.skip("this file system takes no such name")
     with pytest.raises(DataError, match=r"xff\.jpeg': the name is not UTF-8"):
-        layouts.scan(folder)
+        layouts.scan(tmp_path)
 
 
 def test_dicom_files_are_images_too(tmp_path: Path) -> None:

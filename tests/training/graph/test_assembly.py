@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from tests.conftest import grey
-from tests.training.graph.conftest import SIZE, Export
+from tests.training.conftest import SIZE, Export
 from training.data import batches
 from training.data.batches import MEAN
 from training.graph import assembly, inference, surgery

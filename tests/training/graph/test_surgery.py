@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from tests.conftest import DEFAULT_MODEL, grey
-from tests.training.graph.conftest import SIZE, Export
+from tests.training.conftest import SIZE, Export
 from training.graph import inference, surgery
 
 

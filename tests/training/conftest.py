@@ -1,7 +1,8 @@
-"""Exports each backbone once for all tests of the graph, because an export takes seconds."""
+"""Phantoms and exported backbones, made once for all tests because they take seconds."""
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import onnx
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 
 from training.config import Backbone
+from training.data import layouts, phantoms
+from training.data.manifest import Record
 from training.graph import assembly
 from training.network import backbone
 from training.network.backbone import Network
@@ -17,6 +20,19 @@ from training.network.backbone import Network
 SIZE = 96
 
 Export: TypeAlias = Callable[[str], tuple[Network, onnx.ModelProto]]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 80 phantoms."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    phantoms.write_data_set(folder, 80)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def records(folder: Path) -> list[Record]:
+    return layouts.scan(folder)
 
 
 @pytest.fixture(scope="session")
