@@ -49,3 +49,9 @@ def _export(name: str) -> tuple[Network, onnx.ModelProto]:
             module.get_buffer("running_mean").normal_(0, 0.1)
             module.get_buffer("running_var").uniform_(0.5, 1.5)
     return network, assembly.export_network(network, SIZE)
+
+
+def small_network(name: str = "mobilenet_v2") -> Network:
+    """An untrained one for images of 32 × 32 pixels; always the same."""
+    torch.manual_seed(0)
+    return backbone.build(Backbone(name=name, weights="none", image_size=32)).eval()  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
+import base64
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
-from tests.training.network.small import small_network
+from tests.training.conftest import small_network
 from training.config import Backbone, ConfigError
 from training.data.batches import MEAN, STD
-from training.network import backbone
+from training.network import backbone, weight_changes
 from training.network.backbone import IMAGENET_MEAN, IMAGENET_STD
 from training.vision import models
 
@@ -39,30 +41,18 @@ def test_the_folded_stem_is_the_same_function_inside_the_border(name: str) -> No
     assert (found - expected)[..., 4:-4, 4:-4].abs().max() < 1e-4
 
 
-def test_weights_come_from_a_file_without_its_classifier(tmp_path: Path) -> None:
-    donor = models.get_model("mobilenet_v2", weights=None, num_classes=7)
-    safetensors.torch.save_file(donor.state_dict(), tmp_path / "weights.safetensors")
-    network = backbone.build(Backbone(name="mobilenet_v2", weights=str(tmp_path / "weights.safetensors")))
+def test_weights_come_from_a_file_without_its_classifier_and_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    donor, path = models.get_model("mobilenet_v2", weights=None, num_classes=7), tmp_path / "weights.safetensors"
+    content = safetensors.torch.save(donor.state_dict())
+    path.write_bytes(content)
+    network = backbone.build(Backbone(name="mobilenet_v2", weights=str(path)))
     assert torch.equal(network.features.get_parameter("18.0.weight"), donor.features[-1][0].weight)
-
-
-def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    other = safetensors.torch.save(models.get_model("mobilenet_v2", weights=None).state_dict())
-    for content, reason in ((b"", "header"), (b"hello", "header"), (other, "for another network")):
-        (tmp_path / "weights.safetensors").write_bytes(content)
+    for unusable, reason in ((b"", "header"), (b"hello", "header"), (content, "for another network")):
+        path.write_bytes(unusable)
         with pytest.raises(ConfigError, match=rf"weights\.safetensors».*{reason}"):
-            backbone.build(Backbone(name="resnet18", weights=str(tmp_path / "weights.safetensors")))
+            backbone.build(Backbone(name="resnet18", weights=str(path)))
     with pytest.raises(ConfigError, match=r"nothing\.safetensors».*No such file"):
         backbone.build(Backbone(weights="nothing.safetensors"))
-
-
-def test_lower_layers_learn_more_slowly() -> None:
-    network = small_network()
-    groups = backbone.parameter_groups(network, rate=1.0, lowest_layer_rate=0.1)
-    rates = [group["lr"] for group in groups]
-    assert rates == sorted(rates)
-    assert (rates[0], rates[-1]) == (pytest.approx(0.1), 1.0)
-    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
 def test_damaged_weights_of_a_run_are_named(tmp_path: Path) -> None:
@@ -70,4 +60,33 @@ def test_damaged_weights_of_a_run_are_named(tmp_path: Path) -> None:
     backbone.save(small_network(), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigError, match=r"best\.safetensors cannot be read"):
-        backbone.load(Backbone(name="resnet18"), path)
+        backbone.load(Backbone(name="mobilenet_v2"), path)
+
+
+def test_lower_layers_learn_more_slowly() -> None:
+    network = small_network()
+    groups = backbone.parameter_groups(network, rate=1.0, lowest_layer_rate=0.1)
+    rates = [group["lr"] for group in groups]
+    assert rates == sorted(rates) and (rates[0], rates[-1]) == (pytest.approx(0.1), 1.0)
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_the_change_of_a_stage_is_relative_to_its_own_weights_and_every_parameter_is_counted_once() -> None:
+    before, after = small_network("resnet18"), small_network("resnet18")
+    with torch.no_grad():
+        for parameter in after.features.get_submodule("layer4").parameters():
+            parameter.mul_(2)
+    result = weight_changes.compare(before, after)
+    changes = {stage["name"]: stage["change"] for stage in result["stages"]}
+    assert changes == {"conv1": 0, "layer1": 0, "layer2": 0, "layer3": 0, "layer4": pytest.approx(1)}
+    counted = sum(stage["parameters"] for stage in result["stages"]) + result["head_parameters"]
+    assert counted + 2 * 64 == sum(parameter.numel() for parameter in after.parameters())  # of bn1, which has no convolution
+
+
+def test_the_filters_of_the_first_layer_read_back() -> None:
+    network = small_network()
+    filters = weight_changes.compare(network, network)["filters"]
+    levels = np.frombuffer(base64.b64decode(filters["before"]), np.uint8).reshape(filters["shape"]).astype(int)
+    weight = network.features.get_parameter("0.0.weight").detach().numpy()[:, 0]
+    assert filters["shape"] == list(weight.shape)
+    assert np.abs((levels - 128) / 127 - weight / np.abs(weight).max((1, 2), keepdims=True)).max() < 0.005

@@ -1,0 +1,130 @@
+"""The parts of a fit: the linear probe, fine-tuning, and the history of both."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tests.training.conftest import small_network
+from training.config import Config, ConfigError, Data, Fit
+from training.data.batches import Loader, Targets
+from training.data.manifest import DataError, Record
+from training.network import backbone, history, probe, validation
+from training.network.history import FIGURES, Row
+from training.network.tuning import FineTuning
+
+CONFIG = Config(fit=Fit(epochs=4, learning_rate=1e-3))
+FIELDS = {"series": "", "number": 0, "width": 1, "height": 1, "sha256": "", "official_split": "train", "cause": ""}
+RECORDS = [Record(path=label, patient=label, label=label, **FIELDS) for label in "AB"]  # type: ignore[arg-type]  # right ones
+TARGETS = Targets(RECORDS, positive="B")
+
+
+def bright_and_dark(brighter: float = 2) -> Loader:
+    """Three batches of 8 images. Bright images are of target 1, B."""
+    targets = torch.arange(24) % 2
+    images = torch.randn(24, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + brighter * targets.view(-1, 1, 1, 1)
+    return DataLoader(list(zip(images, targets, strict=True)), batch_size=8)  # type: ignore[arg-type]  # a list is a data set
+
+
+def rows(*altered_aurocs: float) -> list[Row]:
+    figures = [{**dict.fromkeys(FIGURES, 0.5), "altered_auroc": auroc} for auroc in altered_aurocs]
+    return [Row(epoch=epoch, seconds=1, train_loss=0.5, **each) for epoch, each in enumerate(figures)]
+
+
+def tuned(epochs: int, config: Config = CONFIG) -> FineTuning:
+    tuning = FineTuning(small_network(), config, len(bright_and_dark()), TARGETS.label_of_class)
+    for _ in range(epochs):
+        tuning.run_epoch(bright_and_dark(), "epoch")
+    return tuning
+
+
+@pytest.mark.parametrize("positive", ["A", "B"])
+def test_the_head_alone_separates_what_frozen_features_can(positive: str) -> None:
+    network, targets = small_network("resnet18"), Targets(RECORDS, positive)
+    before = {name: value.clone() for name, value in network.features.state_dict().items()}
+    probe.fit_head(network, [bright_and_dark()], targets)
+    figures = validation.validate(network, {"val": bright_and_dark()}, targets)
+    assert figures == {"val_auroc": 1, "val_specificity": 1, "val_sensitivity": 1}
+    assert all(torch.equal(value, before[name]) for name, value in network.features.state_dict().items())
+
+
+def test_the_head_is_the_regression_on_all_views_together() -> None:
+    network, views = small_network("resnet18"), [bright_and_dark(), bright_and_dark(brighter=1)]
+    outputs = [validation.outputs(network, network.pooled, view, "features") for view in views]
+    features, classes = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+    weight, bias = probe.regress(features, TARGETS.is_positive(classes))
+    probe.fit_head(network, views, TARGETS)
+    assert np.diff(network.head.weight.detach(), axis=0)[0] == pytest.approx(weight, rel=1e-6, abs=1e-6)
+    assert np.diff(network.head.bias.detach()) == pytest.approx(bias, rel=1e-6, abs=1e-5)
+
+
+def test_fine_tuning_lowers_the_loss() -> None:
+    tuning = tuned(0)
+    losses = [tuning.run_epoch(bright_and_dark(), "epoch")[1] for _ in range(4)]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_restored_fit_continues_to_the_same_weights(tmp_path: Path) -> None:
+    tuned(1).save(rows(0.5, 0.5), tmp_path / "resume.pt")
+    restored, undisturbed = tuned(0), tuned(2)
+    assert restored.restore(tmp_path / "resume.pt") == rows(0.5, 0.5)
+    restored.run_epoch(bright_and_dark(), "epoch")
+    for part in ("network", "average"):
+        state = getattr(restored, part).state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in getattr(undisturbed, part).state_dict().items())
+
+
+def test_a_fit_continues_with_other_paths_but_not_with_another_configuration_or_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "resume.pt"
+    tuned(0).save([], path)
+    moved, changed = (
+        tuned(0, config) for config in (Config(data=Data(folder="else"), fit=CONFIG.fit), Config(fit=Fit(epochs=5)))
+    )
+    assert moved.restore(path) == []
+    with pytest.raises(ConfigError, match="another configuration"):
+        changed.restore(path)
+    for damaged in (path.read_bytes()[:-1000], b"", b"hello"):
+        path.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"resume\.pt is damaged"):
+            moved.restore(path)
+
+
+def test_the_cause_is_learned_beside_the_label() -> None:
+    batch, target = next(iter(bright_and_dark()))
+    tunings = [tuned(0, Config(fit=Fit(causes=causes))) for causes in (0.0, 2.0)]
+    without, with_causes = (tuning.loss(batch, target).item() for tuning in tunings)
+    with backbone.autocast(batch.device):  # bfloat16 on some CPUs, which moves the loss by some thousandths
+        classes = tunings[1].class_head(tunings[1].network.pooled(batch))
+    class_loss = torch.nn.functional.cross_entropy(classes.float(), target)
+    assert with_causes - without == pytest.approx(2 * class_loss.item(), rel=1e-4)
+
+
+def test_a_history_reads_back_and_a_missing_or_damaged_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No such file.*the stage «fit» writes it"):
+        history.read(tmp_path)
+    history.write(rows(0.5, 0.6), tmp_path)
+    assert history.read(tmp_path) == rows(0.5, 0.6)
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    os.truncate(tmp_path / "history.csv", (tmp_path / "history.csv").stat().st_size - 8)
+    with pytest.raises(DataError, match=r"history\.csv cannot be read"):
+        history.read(tmp_path)
+
+
+def test_the_first_of_the_best_is_kept() -> None:
+    assert history.best(rows(0.5, 0.7, 0.6, 0.7)).epoch == 1
+    assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("aurocs", "over"),
+    [([], False), ([0.5, 0.6, 0.5], False), ([0.6, 0.5, 0.5, 0.5], True), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True)],
+)
+def test_fitting_ends_with_the_epochs_or_the_patience(aurocs: list[float], over: bool) -> None:
+    assert history.is_over(rows(*aurocs), epochs=5, patience=3) == over
+
+
+def test_a_line_fits_below_its_header() -> None:
+    assert abs(len(history.line(rows(0.5)[0], is_best=False)) - len(history.HEADER.splitlines()[1])) <= 1
