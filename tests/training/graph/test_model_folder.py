@@ -1,50 +1,135 @@
+"""The model folder, the gate of its int8 variant, and the test fold, which is read once for each locked model."""
+
+import itertools
 import shutil
 from pathlib import Path
 
-import msgspec
+import numpy as np
+import onnx
 import pytest
+from msgspec import json
+from msgspec.structs import replace
 
 from service.errors import ArtefactError
+from service.model.artefact import Thresholds, read_artefact
+from service.model.classifier import Outputs
 from tests.conftest import DEFAULT_MODEL
 from training.config import Config
-from training.data import layouts, manifest, phantoms
-from training.data.manifest import DataError
-from training.graph import model_folder
+from training.data import manifest
+from training.data.manifest import DataError, Record
+from training.graph import assembly, holdout, int8_gate, model_folder
+from training.graph.model_folder import FP32, INT8
 from training.stages import card, evaluate
 
-
-def folder(path: Path, content: str) -> Path:
-    path.mkdir()
-    (path / "file").write_text(content)
-    return path
+ARTEFACTS = {variant: read_artefact(DEFAULT_MODEL, variant) for variant in (FP32, INT8)}
+DESCRIPTION = ARTEFACTS[FP32].description
+TRUTH = np.array([True, True, True, False, False])
+EXACT = {"auroc_loss": 0, "accuracy_loss": 0, "mean_probability_shift": 0}
 
 
 def test_a_folder_is_put_in_place_of_another_whole(tmp_path: Path) -> None:
-    old = folder(tmp_path / "model", "old")
-    folder(tmp_path / ".model.old", "left over from a kill")
-    model_folder.put_in_place(folder(tmp_path / ".model.new", "new"), old)
-    assert (old / "file").read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    for name in ("model", ".model.old", ".model.new"):  # the second as a kill leaves it
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    model_folder.put_in_place(tmp_path / ".model.new", tmp_path / "model")
+    assert {path.name: (path / "file").read_text() for path in tmp_path.iterdir()} == {"model": ".model.new"}
 
 
-def test_what_the_service_would_refuse_is_not_measured_either(tmp_path: Path) -> None:
+def test_what_a_kill_left_between_two_renames_is_put_back_and_what_the_service_would_refuse_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="SHA256SUMS"):
         model_folder.load(tmp_path)
-
-
-def test_what_a_kill_left_between_two_renames_is_put_back(tmp_path: Path) -> None:
     shutil.copytree(DEFAULT_MODEL, tmp_path / ".model.old")
     assert model_folder.load(tmp_path / "model").artefact.description.labels == ["NORMAL", "PNEUMONIA"]
     assert not (tmp_path / ".model.old").exists()
 
 
-def test_a_stage_says_which_one_comes_before_it(tmp_path: Path) -> None:
+def test_a_stage_says_which_one_comes_before_it(tmp_path: Path, records: list[Record]) -> None:
     shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
-    description = model_folder.load(tmp_path / "model").artefact.description
-    model_folder.rewrite_description(tmp_path / "model", msgspec.structs.replace(description, metrics={}))
-    phantoms.write_data_set(tmp_path / "data", 2)
-    manifest.write_table(layouts.scan(tmp_path / "data"), tmp_path / manifest.MANIFEST)
-    with pytest.raises(DataError, match="run the stage «calibrate» first"):
-        evaluate.run(Config(), tmp_path)
-    with pytest.raises(DataError, match="run the stage «evaluate» first"):
-        card.run(Config(), tmp_path)
+    model_folder.rewrite_description(tmp_path / "model", replace(DESCRIPTION, metrics={}))
+    manifest.write_table(records, tmp_path / manifest.MANIFEST)
+    for stage, before in ((evaluate, "calibrate"), (card, "evaluate")):
+        with pytest.raises(DataError, match=f"run the stage «{before}» first"):
+            stage.run(Config(), tmp_path)
+
+
+def outputs(positive: list[float], seed: int = 0) -> Outputs:
+    rng, column = np.random.default_rng(seed), np.array(positive, np.float32)
+    maps = rng.normal(0, 1, (len(column), 7, 7)).astype(np.float32)
+    return Outputs(np.stack([1 - column, column], 1), maps, rng.normal(50, 5, len(column)).astype(np.float32))
+
+
+def test_the_figures_are_right_for_a_case_counted_by_hand() -> None:
+    fp32, int8 = outputs([0.9, 0.8, 0.6, 0.4, 0.1]), outputs([0.9, 0.3, 0.6, 0.4, 0.1], seed=1)  # 0.3 is wrong
+    alike = int8_gate.compare(TRUTH, fp32, fp32, positive=1)
+    assert alike == {**EXACT, "heatmap_correlation": pytest.approx(1), "novelty_rank_correlation": pytest.approx(1)}
+    figures = int8_gate.compare(TRUTH, fp32, int8, positive=1)
+    losses = {"auroc_loss": 1 / 6, "accuracy_loss": 1 / 5, "mean_probability_shift": 0.5 / 5}
+    assert {name: figures[name] for name in losses} == pytest.approx(losses, abs=1e-6)
+    assert abs(figures["heatmap_correlation"]) < 0.3 and figures["novelty_rank_correlation"] < 0.98
+
+
+@pytest.mark.parametrize("name", int8_gate.LIMITS)
+def test_a_figure_beyond_its_limit_misses_the_gate(name: str) -> None:
+    good = {**EXACT, "heatmap_correlation": 1, "novelty_rank_correlation": 1, name: int8_gate.LIMITS[name]}
+    assert int8_gate.passes(good)
+    assert not int8_gate.passes({**good, name: good[name] + (-0.001 if name.endswith("correlation") else 0.001)})
+
+
+def with_variant(folder: Path, temperature: float) -> Path:
+    """The default model with its own fp32 graph as int8, at `temperature` times its temperature."""
+    fp32, copy = (onnx.load(DEFAULT_MODEL / "model.onnx") for _ in range(2))
+    before, bias = assembly.calibration(copy)
+    assembly.set_calibration(copy, before * temperature, bias)
+    variants = {FP32: DESCRIPTION.variants[FP32], INT8: replace(DESCRIPTION.variants[FP32], file=model_folder.INT8_FILE)}
+    model_folder.write(folder, {FP32: fp32, INT8: copy}, replace(DESCRIPTION, variants=variants))
+    return folder
+
+
+def test_a_variant_that_misses_the_gate_is_not_shipped(tmp_path: Path, folder: Path, records: list[Record]) -> None:
+    model = with_variant(tmp_path / "model", temperature=10)
+    int8_gate.check(model, folder, {"some": records[::8]})
+    assert list(model_folder.description_of(model).variants) == [FP32]
+    assert {path.name for path in model.iterdir()} == {"model.onnx", "model.json", "SHA256SUMS"}
+    assert "int8" not in (model / "SHA256SUMS").read_text()
+
+
+def test_a_variant_that_passes_keeps_its_figures_and_the_test_fold_confirms_the_same_bits_once(
+    tmp_path: Path, folder: Path, records: list[Record]
+) -> None:
+    model = with_variant(tmp_path / "model", temperature=1)
+    int8_gate.check(model, folder, {"some": records[::8]})
+    gates = []
+    for _ in range(2):
+        int8_gate.confirm(tmp_path, folder, records[::8])
+        variants = model_folder.description_of(model).variants
+        gates.append(variants[INT8].gate)
+        forgotten = {**variants, INT8: replace(variants[INT8], gate={})}  # as calibrating again does
+        model_folder.rewrite_description(model, replace(model_folder.description_of(model), variants=forgotten))
+    assert gates[0]["some"]["mean_probability_shift"] == gates[0]["test"]["mean_probability_shift"] == 0
+    assert gates[1] == {"test": gates[0]["test"]}
+    assert len(json.decode((tmp_path / holdout.READINGS).read_bytes())) == 1
+
+
+def test_another_threshold_locks_another_model_but_other_figures_do_not() -> None:
+    moved = replace(DESCRIPTION, thresholds=Thresholds(screening=0.1, balanced=0.5, rule_in=0.9))
+    descriptions = (DESCRIPTION, replace(DESCRIPTION, metrics={"val": {}}), moved)
+    first, measured, other = (holdout.lock(replace(ARTEFACTS[FP32], description=each)) for each in descriptions)
+    assert first == measured != other
+
+
+def test_a_result_stands_and_a_reading_keeps_its_number_when_others_follow(tmp_path: Path) -> None:
+    count = itertools.count(1)
+    found = [holdout.read_once(tmp_path, ARTEFACTS[name], 10, count.__next__, int) for name in (FP32, INT8, FP32)]
+    assert found == [1, 2, 1]
+    assert [holdout.number_of(tmp_path, artefact) for artefact in ARTEFACTS.values()] == [1, 2]
+
+
+def test_a_reading_that_fails_is_logged_and_may_be_repeated_and_a_damaged_log_is_named(tmp_path: Path) -> None:
+    log = tmp_path / holdout.READINGS
+    with pytest.raises(ZeroDivisionError):
+        holdout.read_once(tmp_path, ARTEFACTS[FP32], 10, lambda: 1 // 0, int)
+    assert holdout.read_once(tmp_path, ARTEFACTS[FP32], 10, lambda: 1, int) == 1
+    assert [reading["result"] for reading in json.decode(log.read_bytes())] == [None, 1]
+    log.write_bytes(log.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"test\.json is damaged"):
+        holdout.number_of(tmp_path, ARTEFACTS[FP32])

@@ -1,0 +1,127 @@
+"""The int8 variant: the graph that is taken apart, the rounding of its weights, and the shipped file as it runs."""
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from scipy.special import expit
+
+from tests.conftest import DEFAULT_MODEL, grey
+from tests.training.conftest import SIZE, Export
+from training.graph import inference, model_folder, rounding, surgery
+from training.graph.model_folder import INT8
+from training.stages import quantise
+
+IMAGES = [grey(300 + 20 * seed, 280, seed) for seed in range(12)]
+FP32_ALWAYS = {"evidence_weight", "novelty_components"}  # the head, and novelty
+
+
+@pytest.fixture(scope="module")
+def shipped() -> onnx.ModelProto:
+    return onnx.load(DEFAULT_MODEL / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def optimised(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    """The graph that runs: `model.int8.onnx` after all of ONNX Runtime's rewriting."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path_factory.mktemp("optimised") / "model.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(DEFAULT_MODEL / "model.int8.onnx", options, providers=["CPUExecutionProvider"])
+    return onnx.load(options.optimized_model_filepath)
+
+
+def maps(network: onnx.ModelProto) -> list[npt.NDArray[np.float32]]:
+    pixels = np.random.default_rng(0).normal(0, 60, (2, 1, SIZE, SIZE)).astype(np.float32)
+    return list(inference.session_of(network).run(surgery.MAPS, {surgery.INPUT: pixels}))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_space_to_depth_is_the_same_function(export: Export, name: str) -> None:
+    _, network = export(name)
+    blocks = surgery.space_to_depth(network)
+    assert "SpaceToDepth" in {node.op_type for node in blocks.graph.node}
+    for expected, found in zip(maps(network), maps(blocks), strict=True):
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_network_has_the_layers_names_of_torch_and_put_back_gives_the_same_bits(shipped: onnx.ModelProto) -> None:
+    network = surgery.network_of(shipped)
+    names = [node.name for node in network.graph.node if node.op_type == "Conv"]
+    assert names[:3] == ["features.0.0", "features.1.conv.0.0", "features.1.conv.1"]
+    assert len(set(names)) == len(names) == 52
+    models = (shipped, surgery.with_network(shipped, network))
+    before, after = (inference.session_of(model).run(None, {"images": IMAGES[:1]}) for model in models)
+    assert all(np.array_equal(*outputs) for outputs in zip(before, after, strict=True))
+
+
+def drawn(groups: int, rows: int, columns: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights [G, R, K], inputs [G, K, N] that depend on each other as neighbouring pixels do, coarse steps [G, R], and the
+    weights rounded to the nearest step."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(groups, rows, columns, generator=generator, dtype=torch.float64)
+    common = torch.randn(groups, 1, inputs, generator=generator, dtype=torch.float64)
+    own = torch.randn(groups, columns, inputs, generator=generator, dtype=torch.float64)
+    step = weights.abs().amax(2) / 31
+    return weights, 1 + common + 0.1 * own, step, (weights / step[:, :, None]).round() * step[:, :, None]
+
+
+@pytest.mark.parametrize("shape", [(20, 1, 9), (1, 30, 300)], ids=["depthwise", "wider than a block"])
+def test_errors_cancel_on_real_inputs(shape: tuple[int, int, int]) -> None:
+    weights, inputs, step, nearest = drawn(*shape, 2000)
+    rounded = rounding.round_compensated(weights, inputs @ inputs.mT, step)
+    of_rounded, of_nearest = (((weights - found) @ inputs).square().mean() for found in (rounded, nearest))
+    assert of_rounded < 0.2 * of_nearest
+
+
+def test_every_weight_is_a_whole_multiple_within_the_range_even_if_an_input_is_always_zero() -> None:
+    weights, inputs, *_ = drawn(3, 5, 40, 500)
+    inputs[:, 3] = 0
+    step = weights.abs().amax(2) / rounding.LEVELS
+    levels = rounding.round_compensated(weights, inputs @ inputs.mT, step) / step[:, :, None]
+    assert (levels - levels.round()).abs().max() < 1e-9 and levels.round().abs().max() <= rounding.LEVELS
+
+
+def test_inputs_that_tell_nothing_of_each_other_leave_the_nearest() -> None:
+    weights, _, step, nearest = drawn(2, 4, 9, 10)
+    assert torch.allclose(rounding.round_compensated(weights, torch.eye(9, dtype=torch.float64).expand(2, 9, 9), step), nearest)
+
+
+def test_quantising_again_gives_the_same_bits_and_few_images_suffice_for_like_answers(shipped: onnx.ModelProto) -> None:
+    (quantised, kept), (again, _) = (quantise.quantise(shipped, IMAGES[:4]) for _ in range(2))
+    assert quantised.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
+    assert kept == ["features.0.0", "features.1.conv.0.0"]
+    before, after = (inference.session_of(model).run(["heatmaps"], {"images": IMAGES})[0] for model in (shipped, quantised))
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.99
+
+
+def test_every_convolution_but_those_listed_runs_in_int8_with_a_step_for_each_channel(
+    optimised: onnx.ModelProto,
+) -> None:
+    kept = model_folder.description_of(DEFAULT_MODEL).variants[INT8].kept_in_fp32
+    in_int8 = [node for node in optimised.graph.node if node.op_type == "QLinearConv"]
+    in_fp32 = [node for node in optimised.graph.node if node.op_type in ("Conv", "FusedConv")]
+    assert (len(in_int8), len(in_fp32)) == (52 - len(kept), len(kept) + len(FP32_ALWAYS))
+    assert not {node.name.partition("_token")[0] for node in in_int8} & set(kept)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in optimised.graph.initializer}
+    for weight, step in ((tensors[node.input[3]], tensors[node.input[4]]) for node in in_int8):
+        assert weight.dtype == np.int8 and step.shape == (len(weight),)
+
+
+def test_nothing_but_the_ends_of_the_network_changes_between_int8_and_fp32(optimised: onnx.ModelProto) -> None:
+    assert [node.op_type for node in optimised.graph.node].count("QuantizeLinear") == 1
+    back = {node.output[0].removesuffix("/duplicated") for node in optimised.graph.node if node.op_type == "DequantizeLinear"}
+    assert back == set(surgery.MAPS)
+
+
+def test_the_shipped_variant_passes_its_self_test_says_what_its_map_says_and_the_same_bits_alone_and_among_others() -> None:
+    classifier = model_folder.load(DEFAULT_MODEL, INT8)
+    classifier.self_test()
+    bias = classifier.artefact.description.variants[INT8].bias
+    alone, together = classifier.classify(IMAGES[:1]), classifier.classify([*IMAGES, *IMAGES][:16])
+    assert all(np.array_equal(one[0], many[0]) for one, many in zip(alone, together, strict=True))
+    evidence = together.heatmaps.astype(np.float64).mean((1, 2))
+    assert np.abs(expit(evidence + bias) - together.probabilities[:, 1]).max() < 1e-5
