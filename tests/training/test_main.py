@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -27,16 +28,18 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return code, output.getvalue(), errors.getvalue()
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The working directory: some data, a configuration, and a run without a finished stage."""
-    monkeypatch.chdir(tmp_path)
-    phantoms.write_data_set(Path("data"), 4)
-    shutil.copytree("data/train", "twice")
-    shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
-    run_folder.create(Config(data=Data(folder="gone")), None)
-    Path("run.toml").touch()
-    Path("text.jpeg").write_text("hello")
+    with pytest.MonkeyPatch.context() as patches:
+        patches.chdir(tmp_path_factory.mktemp("here"))
+        phantoms.write_data_set(Path("data"), 4)
+        shutil.copytree("data/train", "twice")
+        shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
+        run_folder.create(Config(data=Data(folder="gone")), None)
+        Path("run.toml").touch()
+        Path("text.jpeg").write_text("hello")
+        yield
 
 
 @pytest.mark.parametrize(
@@ -70,30 +73,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_gets_one_line(arguments: list[str], words: str) -> None:
     code, _, errors = run(*arguments)
     [line] = errors.splitlines()
-    assert (code, line[:9]) == (1, "medxfer: ")
-    assert words in line
+    assert (code, line[:9]) == (1, "medxfer: ") and words in line
 
 
-def test_a_dry_run_shows_the_data_and_writes_nothing() -> None:
-    phantoms.write_data_set(Path("more"), 60)
+def test_a_dry_run_shows_the_data_writes_nothing_and_finds_too_few_patients_to_calibrate_on(folder: Path) -> None:
     before = sorted(Path().rglob("*"))
-    code, output, _ = run("train", "--data", "more", "--config", "phantom", "--dry-run")
-    assert code == 0
-    assert all(words in output for words in ("60 files in more", '"image_size": 96', "nothing was written"))
-    assert sorted(Path().rglob("*")) == before
+    code, output, _ = run("train", "--data", str(folder), "--config", "phantom", "--dry-run")
+    assert (code, sorted(Path().rglob("*"))) == (0, before)
+    assert all(words in output for words in (f"80 files in {folder}", '"image_size": 96', "nothing was written"))
+    Path("few.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.02")
+    code, _, errors = run("train", "--data", str(folder), "--config", "few.toml", "--dry-run")
+    found = "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in errors
+    assert (code, found) == (1, True)
 
 
 def test_predict_names_images_that_it_cannot_read_and_answers_the_others() -> None:
     good = next(Path("data/train/NORMAL").iterdir())
     code, output, errors = run("predict", MODEL, "text.jpeg", "gone.png", str(good))
-    assert code == 1
-    assert output.startswith(str(good))
+    assert code == 1 and output.startswith(str(good))
     assert all(words in errors for words in ("text.jpeg: the content is neither", "gone.png: ", "2 of 3 images"))
-
-
-def test_too_few_patients_to_calibrate_on_are_found_before_fitting() -> None:
-    phantoms.write_data_set(Path("more"), 60)
-    Path("run.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.05")
-    code, _, errors = run("train", "--data", "more", "--config", "run.toml", "--dry-run")
-    assert code == 1
-    assert "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in errors

@@ -1,12 +1,66 @@
-import json
+"""A run's folder: its configuration, its finished stages, files that are whole or old, and interrupts."""
+
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from training import config, run_folder
-from training.config import Config, ConfigError
+from tests.conftest import ROOT
+from training import config, files, run_folder
+from training.config import Config, ConfigError, load_config
 
 STAGES = ["audit", "fit", "export"]
+SWALLOWED = """
+import signal, weakref
+from training import progress
+progress.catch_all_interrupts()
+class Thing: pass
+thing = Thing()
+reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+del thing  # Python prints what a callback raises, and continues
+for step in progress.track([1, 2], "steps"):
+    print("continued")
+"""
+
+
+@pytest.mark.parametrize("preset", config.presets().split(", "))
+def test_every_preset_can_be_read(preset: str) -> None:
+    load_config(Path(preset))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[fit]\nepoch = 3", "epoch"),
+        ("[fit]\nepochs = -1", r"fit\.epochs"),
+        ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
+        ('[backbone]\nname = "vgg"', r"backbone\.name"),
+        ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
+        ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
+        ('name = "../escape"', "name"),
+        ("[fit", "run.toml"),
+        (None, r"run\.toml: No such file.*the presets are balanced, best, fast, phantom"),
+    ],
+)
+def test_a_missing_file_or_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str | None, reason: str) -> None:
+    if text is not None:
+        (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        load_config(tmp_path / "run.toml")
+
+
+def test_runs_are_numbered_never_overwritten_and_keep_the_resolved_configuration_and_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    choices = config.with_paths(load_config(Path("phantom")), folder=tmp_path, weights="none")
+    assert [str(run_folder.create(each, None)) for each in (Config(), choices)] == ["runs/1", "runs/2"]
+    assert config.read_saved(Path("runs/2/config.json")) == choices and choices.data.folder == str(tmp_path)
+    assert msgspec.json.decode(Path("runs/1/environment.json").read_bytes()) == run_folder.environment()
+    with pytest.raises(ConfigError, match=r"runs/2 exists; runs are not overwritten \(to continue it: train --resume"):
+        run_folder.create(Config(), Path("runs/2"))
 
 
 def finish(folder: Path, *stages: str) -> str | None:
@@ -17,29 +71,32 @@ def finish(folder: Path, *stages: str) -> str | None:
     return run_folder.first_unfinished(folder, STAGES)
 
 
-def test_runs_are_numbered_and_keep_configuration_and_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert [str(run_folder.create(Config(seed=seed), None)) for seed in range(2)] == ["runs/1", "runs/2"]
-    assert config.read_saved(Path("runs/2/config.json")) == Config(seed=1)
-    assert json.loads(Path("runs/1/environment.json").read_text()) == run_folder.environment()
-
-
-def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
-    run_folder.create(Config(), tmp_path / "mine")
-    with pytest.raises(ConfigError, match=r"mine exists; runs are not overwritten \(to continue it: train --resume"):
-        run_folder.create(Config(), tmp_path / "mine")
-
-
-def test_a_run_continues_with_its_first_unfinished_stage(tmp_path: Path) -> None:
+def test_a_run_continues_with_its_first_unfinished_stage_and_one_that_runs_again_undoes_those_after_it(tmp_path: Path) -> None:
     assert [finish(tmp_path), finish(tmp_path, "audit"), finish(tmp_path, "fit", "export")] == ["audit", "fit", None]
-
-
-def test_a_stage_that_runs_again_undoes_those_after_it(tmp_path: Path) -> None:
-    assert finish(tmp_path, *STAGES, "fit") == "export"
+    assert finish(tmp_path, "fit") == "export"
 
 
 def test_a_stage_that_fails_is_unfinished(tmp_path: Path) -> None:
     finish(tmp_path, *STAGES)
     with pytest.raises(ZeroDivisionError), run_folder.stage(tmp_path, "fit", STAGES):
         raise ZeroDivisionError
-    assert run_folder.first_unfinished(tmp_path, STAGES) == "fit"
+    assert finish(tmp_path) == "fit"
+
+
+def test_a_file_is_replaced_in_one_step_and_an_error_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    for text in ("old", "new"):
+        with files.atomic_write(path) as temporary:
+            temporary.write_text(text)
+            assert not path.exists() or path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ZeroDivisionError), files.atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "new"
+
+
+def test_an_interrupt_that_python_only_prints_ends_the_next_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Exception ignored" not in done.stderr
+    assert done.stdout == "" and done.returncode != 0

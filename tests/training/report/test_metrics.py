@@ -1,75 +1,16 @@
+"""Metrics, their intervals, and the comparison of two models."""
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from training.report import metrics
 from training.report.bootstrap import CHUNK, Bools, Floats, bootstrap, interval, resample
+from training.tools.compare import paired
 
-TRUTH = np.array([False, False, False, False, True, True])
-PROBABILITY = np.array([0.1, 0.2, 0.6, 0.4, 0.9, 0.3])
-PATIENTS = ["a", "b", "c", "d", "e", "f"]
 THRESHOLDS = {"screening": 0.25, "balanced": 0.5, "rule_in": 0.7}
-
-
-def test_a_case_counted_by_hand() -> None:
-    result = metrics.measure(TRUTH, PROBABILITY, PATIENTS, THRESHOLDS)
-    assert result["at"] == {
-        "screening": {"tp": 2, "fp": 2, "fn": 0, "tn": 2},
-        "balanced": {"tp": 1, "fp": 1, "fn": 1, "tn": 3},
-        "rule_in": {"tp": 1, "fp": 0, "fn": 1, "tn": 4},
-    }
-    assert result["accuracy"]["value"] == pytest.approx(4 / 6)
-    assert result["sensitivity"]["value"] == pytest.approx(1 / 2)
-    assert result["specificity"]["value"] == pytest.approx(3 / 4)
-    assert result["auroc"]["value"] == pytest.approx(6 / 8)
-    assert result["precision"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert result["recall"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert result["f1"] == pytest.approx((6 / 8 + 2 / 4) / 2)
-    assert result["average_precision"] == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 4)
-
-
-def test_a_histogram_counted_by_hand() -> None:
-    counted = metrics.histogram(np.array([True, True, True, False]), np.array([0.01, 0.04, 1.0, 0.52]))
-    assert counted == {"positive": [2] + [0] * 18 + [1], "negative": [0] * 10 + [1] + [0] * 9}
-
-
-def test_intervals_hold_their_value() -> None:
-    result = metrics.measure(TRUTH, PROBABILITY, PATIENTS, THRESHOLDS)
-    for name in ("accuracy", "sensitivity", "specificity", "auroc"):
-        low, high = result[name]["interval"]
-        assert 0 <= low <= result[name]["value"] <= high <= 1
-
-
-def test_a_proportion_has_wilsons_interval() -> None:
-    assert metrics.proportion(8, 10) == {
-        "value": 0.8,
-        "interval": [pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)],
-    }
-
-
-def test_ece_of_probabilities_that_are_true_is_small_and_of_others_their_gap() -> None:
-    rng = np.random.default_rng(0)
-    probability = rng.uniform(0, 1, 200_000)
-    assert metrics.ece(rng.uniform(0, 1, 200_000) < probability, probability) < 0.01
-    constant = np.full(1000, 0.9)
-    assert metrics.ece(np.arange(1000) % 2 == 0, constant) == pytest.approx(0.4, abs=0.01)
-
-
-def test_the_order_of_the_images_changes_nothing() -> None:
-    truth, probability = np.arange(1000) < 500, np.full(1000, 0.9)
-    assert metrics.ece(truth, probability) == pytest.approx(0.4)
-    assert metrics.reliability(truth, probability) == [{"probability": pytest.approx(0.9), "observed": 0.5, "images": 1000}]
-
-
-def test_ece_is_weighted_to_equal_priors() -> None:
-    truth = np.random.default_rng(0).uniform(size=100_000) < 0.9
-    assert metrics.ece(truth, np.full(truth.size, 0.5)) < 0.02
-    assert metrics.ece(truth, np.full(truth.size, 0.9)) == pytest.approx(0.4, abs=0.01)
-
-
-@pytest.mark.parametrize(("successes", "trials", "expected"), [(300, 300, 0.05 ** (1 / 300)), (0, 10, 0.0)])
-def test_lower_bounds_that_have_a_formula(successes: int, trials: int, expected: float) -> None:
-    assert metrics.lower_bound(successes, trials) == pytest.approx(expected)
+FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")
 
 
 def large(seed: int = 0, images: int = 400) -> tuple[Bools, Floats, list[str]]:
@@ -80,16 +21,73 @@ def large(seed: int = 0, images: int = 400) -> tuple[Bools, Floats, list[str]]:
     return truth, probability, [str(image // 2) for image in range(images)]
 
 
+def test_a_case_counted_by_hand() -> None:
+    truth, probability = np.array([False, False, False, False, True, True]), np.array([0.1, 0.2, 0.6, 0.4, 0.9, 0.3])
+    result = metrics.measure(truth, probability, list("abcdef"), THRESHOLDS)
+    assert result["at"] == {
+        "screening": {"tp": 2, "fp": 2, "fn": 0, "tn": 2},
+        "balanced": {"tp": 1, "fp": 1, "fn": 1, "tn": 3},
+        "rule_in": {"tp": 1, "fp": 0, "fn": 1, "tn": 4},
+    }
+    assert [result[name]["value"] for name in FIGURES] == pytest.approx([4 / 6, 1 / 2, 3 / 4, 6 / 8])
+    assert all(
+        0 <= result[name]["interval"][0] <= result[name]["value"] <= result[name]["interval"][1] <= 1 for name in FIGURES
+    )
+    averages = {"precision": 5 / 8, "recall": 5 / 8, "f1": (6 / 8 + 2 / 4) / 2, "average_precision": 1 / 2 + 1 / 2 * 2 / 4}
+    assert {name: result[name] for name in averages} == pytest.approx(averages)
+
+
+def test_a_histogram_counted_by_hand() -> None:
+    counted = metrics.histogram(np.array([True, True, True, False]), np.array([0.01, 0.04, 1.0, 0.52]))
+    assert counted == {"positive": [2] + [0] * 18 + [1], "negative": [0] * 10 + [1] + [0] * 9}
+
+
+def test_a_proportion_has_wilsons_interval_and_the_lower_bound_its_formula() -> None:
+    assert metrics.proportion(8, 10) == {"value": 0.8, "interval": pytest.approx([0.4902, 0.9433], abs=1e-4)}
+    bounds = [metrics.lower_bound(successes, trials) for successes, trials in ((300, 300), (0, 10))]
+    assert bounds == pytest.approx([0.05 ** (1 / 300), 0.0])
+
+
+def test_ece_is_the_gap_weighted_to_equal_priors_whatever_the_order_of_the_images() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(0, 1, 200_000)
+    assert metrics.ece(rng.uniform(0, 1, 200_000) < probability, probability) < 0.01
+    sorted_truth, constant = np.arange(1000) < 500, np.full(1000, 0.9)
+    assert metrics.ece(sorted_truth, constant) == pytest.approx(0.4)
+    assert metrics.reliability(sorted_truth, constant) == [{"probability": pytest.approx(0.9), "observed": 0.5, "images": 1000}]
+    often = rng.uniform(size=100_000) < 0.9
+    assert metrics.ece(often, np.full(often.size, 0.5)) < 0.02
+    assert metrics.ece(often, np.full(often.size, 0.9)) == pytest.approx(0.4, abs=0.01)
+
+
+def test_predictive_values_follow_bayes_and_are_none_where_nothing_is_called_so() -> None:
+    ppv, npv = metrics.predictive_values(0.9, 0.8, np.array([0.1, 0.5]))
+    assert [*ppv, *npv] == pytest.approx([0.09 / 0.27, 0.9 / 1.1, 0.72 / 0.73, 0.8 / 0.9])
+    assert np.isnan(metrics.predictive_values(0.0, 1.0, np.array([0.5]))[0]).all()
+
+
+def test_the_curves_go_through_what_is_counted() -> None:
+    truth, probability, patients = large()
+    result = metrics.measure(truth, probability, patients, THRESHOLDS)
+    sweep, roc, fifty = result["sweep"], result["roc"], result["sweep"]["threshold"].index(0.5)
+    for name in ("sensitivity", "specificity"):
+        assert sweep[name][fifty] == pytest.approx(result[name]["value"], abs=1e-5)
+    assert np.trapezoid(roc["sensitivity"], roc["false_positive_rate"]) == pytest.approx(result["auroc"]["value"], abs=0.01)
+    assert all(low <= high for low, high in zip(roc["low"], roc["high"], strict=True))
+    assert np.mean(result["precision_recall"]["precision"]) == pytest.approx(result["average_precision"], abs=0.02)
+    assert sum(part["images"] for part in result["reliability"]) == len(truth)
+
+
 def test_a_draw_of_the_bootstrap_is_what_sklearn_says_of_the_images_drawn() -> None:
     truth, probability, patients = large()
     draws, weights = bootstrap(truth, probability, patients), np.concatenate([*resample(patients)])
     called = probability >= 0.5
     for draw in (0, 1, 999):
         weight = weights[draw]
-        assert draws.auroc[draw] == pytest.approx(roc_auc_score(truth, probability, sample_weight=weight))
-        assert draws.sensitivity[draw] == pytest.approx(recall_score(truth, called, sample_weight=weight))
-        assert draws.specificity[draw] == pytest.approx(recall_score(~truth, ~called, sample_weight=weight))
-        assert draws.accuracy[draw] == pytest.approx(accuracy_score(truth, called, sample_weight=weight))
+        recalls = [recall_score(truth, called, pos_label=label, sample_weight=weight) for label in (True, False)]
+        accuracy = accuracy_score(truth, called, sample_weight=weight)
+        auroc = roc_auc_score(truth, probability, sample_weight=weight)
+        assert [figure[draw] for figure in draws[:4]] == pytest.approx([*recalls, accuracy, auroc])
 
 
 def test_images_of_a_patient_are_drawn_together_and_widen_the_interval() -> None:
@@ -103,40 +101,37 @@ def test_images_of_a_patient_are_drawn_together_and_widen_the_interval() -> None
 
 def test_many_images_are_drawn_in_chunks() -> None:
     chunks = [len(weight) for weight in resample([str(image) for image in range(3000)])]
-    assert sum(chunks) == 1000
-    assert max(chunks) * 3000 <= CHUNK
+    assert sum(chunks) == 1000 and max(chunks) * 3000 <= CHUNK
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     truth, probability, _ = large(images=100_000)
-    expected, covered = roc_auc_score(truth, probability), 0
-    for seed in range(1, 101):
-        low, high = interval(bootstrap(*large(seed, images=200)).auroc)
-        covered += low <= expected <= high
-    assert 88 <= covered <= 99
+    expected = roc_auc_score(truth, probability)
+    intervals = [interval(bootstrap(*large(seed, images=200)).auroc) for seed in range(1, 101)]
+    assert 88 <= sum(low <= expected <= high for low, high in intervals) <= 99
 
 
 def test_a_draw_of_one_label_alone_is_left_out() -> None:
     draws = bootstrap(np.array([True, False, False]), np.array([0.9, 0.1, 0.2]), ["a", "b", "c"]).auroc
-    assert np.isnan(draws).any()
-    assert np.isfinite(interval(draws)).all()
+    assert np.isnan(draws).any() and np.isfinite(interval(draws)).all()
 
 
-def test_the_curves_go_through_what_is_counted() -> None:
-    truth, probability, patients = large()
-    result = metrics.measure(truth, probability, patients, THRESHOLDS)
-    fifty = result["sweep"]["threshold"].index(0.5)
-    assert result["sweep"]["sensitivity"][fifty] == pytest.approx(result["sensitivity"]["value"], abs=1e-5)
-    assert result["sweep"]["specificity"][fifty] == pytest.approx(result["specificity"]["value"], abs=1e-5)
-    area = np.trapezoid(result["roc"]["sensitivity"], result["roc"]["false_positive_rate"])
-    assert area == pytest.approx(result["auroc"]["value"], abs=0.01)
-    assert all(low <= high for low, high in zip(result["roc"]["low"], result["roc"]["high"], strict=True))
-    assert np.mean(result["precision_recall"]["precision"]) == pytest.approx(result["average_precision"], abs=0.02)
-    assert sum(part["images"] for part in result["reliability"]) == len(truth)
+def test_a_better_model_is_found_to_be_better_and_the_pairing_narrows_the_interval() -> None:
+    truth, probability, patients = large(images=600)
+    better, nearly, same = (
+        paired(truth, probability, probability + change, patients)
+        for change in (np.where(truth, 0.1, -0.1), np.random.default_rng(1).normal(0, 0.01, 600), np.zeros(600))
+    )
+    for figure in (better[name] for name in FIGURES):
+        assert 0 < figure["interval"][0] <= figure["difference"] <= figure["interval"][1]
+    assert better["mcnemar"]["p"] < 1e-6
+    assert np.ptp(nearly["auroc"]["interval"]) < 0.01  # far less than either model's own interval
+    assert (same["auroc"]["interval"], same["mcnemar"]) == ([0, 0], {"right_alone": [0, 0], "p": 1.0})
 
 
-def test_predictive_values_follow_bayes_and_are_none_where_nothing_is_called_so() -> None:
-    ppv, npv = metrics.predictive_values(0.9, 0.8, np.array([0.1, 0.5]))
-    assert ppv == pytest.approx([0.09 / 0.27, 0.9 / 1.1])
-    assert npv == pytest.approx([0.72 / 0.73, 0.8 / 0.9])
-    assert np.isnan(metrics.predictive_values(0.0, 1.0, np.array([0.5]))[0]).all()
+def test_mcnemar_counts_the_images_that_one_alone_calls_right() -> None:
+    truth = np.array([True] * 10 + [False] * 10)
+    first, second = np.where(truth, 0.9, 0.1), np.where(truth, 0.9, 0.1)
+    first[:1], second[3:9] = 0.2, 0.2
+    result = paired(truth, first, second, [str(number) for number in range(20)])
+    assert result["mcnemar"] == {"right_alone": [6, 1], "p": pytest.approx(binomtest(1, 7).pvalue)}

@@ -1,0 +1,85 @@
+"""The shipped model's card and report, generated from its own model.json, and what they are made of."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from tests.conftest import DEFAULT_MODEL, grey
+from training.config import Augment, Config, Data, Fit
+from training.graph import model_folder
+from training.network import history
+from training.report import heatmaps
+from training.stages import card
+from training.tools import ablation
+
+REPORT = DEFAULT_MODEL / "report"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (REPORT / "index.html").read_text(encoding="utf-8")
+
+
+def test_card_and_report_are_what_the_description_says(page: str) -> None:
+    description, sizes = model_folder.description_of(DEFAULT_MODEL), card.sizes_of(REPORT)
+    assert card.render("card.md", description, sizes) == (DEFAULT_MODEL / "README.md").read_text(encoding="utf-8")
+    assert card.render("report.html", description, sizes) == page
+
+
+def test_every_picture_is_there_none_is_left_over_and_none_comes_from_another_host(page: str) -> None:
+    shown = set(re.findall(r'src="([^"]+)"', page)) | set(re.findall(r'<link rel="stylesheet" href="([^"]+)"', page))
+    assert shown | {"index.html"} == {path.name for path in REPORT.iterdir()}
+    assert sum(path.stat().st_size for path in REPORT.iterdir()) < 1_500_000
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//|<script', page)
+
+
+def test_limits_and_disclaimer_stand_before_the_first_picture(page: str) -> None:
+    assert page.index("Not a medical device") < page.index("fell to an AUROC of 0.54") < page.index("<img")
+
+
+def test_small_copies_of_radiographs_are_a_limit() -> None:
+    small = {"A": {"width": [100, 200, 224], "height": [90, 200, 224]}, "B": {"width": [50, 60, 70], "height": [50, 60, 300]}}
+    [limit] = card.small_copies(small)
+    assert "at most 224 × 300 pixels" in limit
+    assert not card.small_copies({**small, "C": {"width": [800, 1300, 2000], "height": [500, 900, 1500]}})
+
+
+def test_what_a_run_changed_is_said_as_toml_would() -> None:
+    first = Config(name="one", data=Data(folder="here"))
+    other = Config(name="two", data=Data(folder="there"), augment=Augment(jitter=0.1), fit=Fit(epochs=3))
+    assert ablation.difference(first, other) == "augment.jitter = 0.1, fit.epochs = 3"
+    assert ablation.difference(first, Config(name="three")) == "–"
+
+
+def test_the_table_of_runs_that_is_shipped_can_be_read() -> None:
+    rows = list(csv.DictReader(card.ABLATION.read_text(encoding="utf-8").splitlines()))
+    assert list(rows[0]) == ["change", "seed", *history.FIGURES]
+    assert all(0.5 < float(row["altered_auroc"]) <= 1 for row in rows)
+
+
+def test_shares_of_evidence_counted_by_hand() -> None:
+    even, middle = np.ones((2, 7, 7)), np.zeros((1, 7, 7))
+    assert heatmaps.border_share(even) == pytest.approx(24 / 49)
+    assert heatmaps.outside_share(even) == pytest.approx(40 / 49)  # the middle 3 × 3
+    middle[0, 3, 3] = -2
+    assert heatmaps.border_share(middle) == heatmaps.outside_share(middle) == 0
+    middle[0, 0, 0] = 2
+    assert heatmaps.border_share(middle) == pytest.approx(0.5)
+
+
+def test_a_map_agrees_with_itself_and_a_flat_one_with_nothing() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 7, 7))
+    for factor in (1, -1, 0):
+        assert heatmaps.correlations(maps, factor * maps) == pytest.approx([factor] * 3)
+
+
+def test_other_weights_make_other_maps() -> None:
+    classifier, images = model_folder.load(DEFAULT_MODEL), [grey(300, 240, seed) for seed in range(3)]
+    result = heatmaps.check(DEFAULT_MODEL, classifier, images)
+    assert all(correlation < 0.7 for correlation in result["randomised"].values())
+    novelty = classifier.classify(images).novelty
+    none, everything = (heatmaps.randomised(classifier, DEFAULT_MODEL, share).classify(images).novelty for share in (0.0, 1.0))
+    assert np.array_equal(none, novelty)  # the head alone: the same features
+    assert not np.allclose(everything, novelty)
