@@ -1,9 +1,7 @@
 """Phantoms and exported backbones, made once for all tests because they take seconds."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import onnx
 import pytest
@@ -19,8 +17,6 @@ from training.network.backbone import Network
 
 SIZE = 96
 
-Export: TypeAlias = Callable[[str], tuple[Network, onnx.ModelProto]]
-
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,13 +31,9 @@ def records(folder: Path) -> list[Record]:
     return layouts.scan(folder)
 
 
-@pytest.fixture(scope="session")
-def export() -> Export:
-    """The network and its exported form, by the name of the backbone."""
-    return functools.cache(_export)
-
-
-def _export(name: str) -> tuple[Network, onnx.ModelProto]:
+@functools.cache
+def export(name: str) -> tuple[Network, onnx.ModelProto]:
+    """The network of this name and its exported form."""
     torch.manual_seed(0)
     network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
     for module in network.modules():  # as after training: an untrained norm would hide a wrong fold

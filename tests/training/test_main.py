@@ -46,8 +46,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ("arguments", "words"),
     [
         (["train", "--config", "run.toml"], "no data: give --data"),
-        (["train", "--data", "nowhere", "--config", "run.toml"], "nowhere: no folder «train»"),
-        (["train", "--data", "data", "--config", "nothing.toml"], "nothing.toml"),
         (["export", "--run", "nowhere"], "nowhere/config.json"),
         (["export", "--run", "runs/1"], "manifest.csv cannot be read"),
         (["train", "--from", "export"], "--from needs --resume"),
@@ -59,7 +57,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["phantoms", "new", "--count", "-5"], "--count -5 --seed 0: at least 2 images"),
         (["recalibrate", MODEL, "--data", "twice", "--out", "out"], "has the same bytes as NORMAL/"),
         (["predict", "nowhere", "text.jpeg"], "nowhere: no such folder"),
-        (["compare", MODEL, MODEL, "--data", "nowhere"], "nowhere: two label folders"),
         (["compare", MODEL, MODEL, "--data", "data"], "data: two label folders with images are needed, found 0"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "at least 5 of each are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),

@@ -16,11 +16,13 @@ def choices(folder: Path, texture: float = 0.4, workers: int = 0) -> Config:
     return Config(data=data, backbone=Backbone(image_size=64), augment=augment, fit=fit)
 
 
-def test_a_target_tells_the_label(records: list[Record]) -> None:
+def test_a_target_tells_the_label_and_the_positive_one_must_exist(records: list[Record]) -> None:
     targets = Targets(records, "PNEUMONIA")
     positive = targets.is_positive(np.array([targets.target(record) for record in records]))
     assert list(positive) == [record.label == "PNEUMONIA" for record in records]
     assert targets.classes == [("NORMAL", ""), ("PNEUMONIA", "bacteria"), ("PNEUMONIA", "virus")]
+    with pytest.raises(DataError, match=r"«SICK».*NORMAL.*PNEUMONIA"):
+        Targets(records, "SICK")
 
 
 def test_both_labels_are_drawn_equally_often(records: list[Record]) -> None:

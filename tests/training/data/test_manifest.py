@@ -20,11 +20,6 @@ def test_an_image_that_has_changed_since_the_audit_is_not_read(folder: Path, rec
         manifest.read_image(folder, replace(records[0], path=records[1].path))
 
 
-def test_a_positive_label_must_be_one_of_the_labels(records: list[Record]) -> None:
-    with pytest.raises(DataError, match=r"«SICK».*NORMAL.*PNEUMONIA"):
-        manifest.label_names(records, "SICK")
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

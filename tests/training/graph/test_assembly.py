@@ -1,5 +1,6 @@
 """The exported graph against torch, Pillow and its own definition."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from tests.conftest import grey
-from tests.training.conftest import SIZE, Export
+from tests.training.conftest import SIZE, export
 from training.data import batches
 from training.data.batches import MEAN
 from training.graph import assembly, inference, surgery
@@ -37,16 +38,15 @@ def run(model: onnx.ModelProto, images: Sequence[npt.NDArray[np.uint8]] = IMAGES
     return [output.astype(np.float64) for output in inference.session_of(model).run(None, {"images": list(images)})]
 
 
-def served(export: Export, name: str) -> tuple[Network, onnx.ModelProto]:
+@functools.cache
+def served(name: str) -> tuple[Network, onnx.ModelProto]:
+    """With a temperature of 0.7, and 0.3 added to the logit."""
     network, exported = export(name)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    return network, assembly.assemble(exported, SIZE, weight, bias, LABELS, "PNEUMONIA")
-
-
-@pytest.fixture(scope="module")
-def made(export: Export) -> tuple[Network, onnx.ModelProto]:
-    return served(export, "mobilenet_v2")
+    model = assembly.assemble(exported, SIZE, weight, bias, LABELS, "PNEUMONIA")
+    assembly.set_calibration(model, temperature=0.7, bias=assembly.calibration(model)[1] / 0.7 + 0.3)
+    return network, model
 
 
 def tensors() -> torch.Tensor:
@@ -55,9 +55,8 @@ def tensors() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", pytest.param("densenet121", marks=pytest.mark.torture)])
-def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(export: Export, name: str) -> None:
-    network, model = served(export, name)
-    assembly.set_calibration(model, temperature=0.7, bias=assembly.calibration(model)[1] / 0.7 + 0.3)
+def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(name: str) -> None:
+    network, model = served(name)
     session = inference.session_of(model)
     with torch.inference_mode():
         logits = network(tensors()).double().numpy()
@@ -68,9 +67,10 @@ def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(exp
             assert np.abs(logit(probability) - expected[part]).max() < 1e-4
 
 
-def test_the_map_is_the_evidence(made: tuple[Network, onnx.ModelProto]) -> None:
-    probabilities, heatmaps, _ = run(made[1])
-    assert np.abs(expit(heatmaps.mean((1, 2)) + assembly.calibration(made[1])[1]) - probabilities[:, 1]).max() < 1e-5
+def test_the_map_is_the_evidence() -> None:
+    _, model = served("mobilenet_v2")
+    probabilities, heatmaps, _ = run(model)
+    assert np.abs(expit(heatmaps.mean((1, 2)) + assembly.calibration(model)[1]) - probabilities[:, 1]).max() < 1e-5
 
 
 def test_the_order_of_the_labels_is_kept() -> None:
@@ -90,10 +90,11 @@ def test_the_resize_is_torchs_and_pillows_but_for_its_rounding() -> None:
         assert np.abs(found - pillows).max() <= 1
 
 
-def test_the_novelty_features_are_the_means_of_two_depths(made: tuple[Network, onnx.ModelProto]) -> None:
-    found = run(surgery.with_outputs(made[1], [assembly.NOVELTY_FEATURES]))[-1].reshape(len(IMAGES), -1)
+def test_the_novelty_features_are_the_means_of_two_depths() -> None:
+    network, model = served("mobilenet_v2")
+    found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]))[-1].reshape(len(IMAGES), -1)
     with torch.inference_mode():
-        middle, last = made[0].feature_maps(tensors())
+        middle, last = network.feature_maps(tensors())
         quarters = nn.functional.adaptive_avg_pool2d(middle, 2)
         expected = torch.cat([quarters.flatten(1), last.mean((2, 3))], 1).numpy()
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
@@ -120,12 +121,10 @@ def test_novelty_is_the_mahalanobis_distance() -> None:
     assert np.allclose(novelty, np.sqrt(np.einsum("ni,ij,nj->n", deviations, pca.get_precision(), deviations)), rtol=1e-4)
 
 
-def test_the_file_says_what_it_is_and_nothing_of_this_machine(made: tuple[Network, onnx.ModelProto]) -> None:
-    properties, content = {entry.key: entry.value for entry in made[1].metadata_props}, made[1].SerializeToString()
+def test_the_file_says_what_it_is_and_nothing_of_this_machine_and_has_nothing_that_need_not_run() -> None:
+    _, model = served("mobilenet_v2")
+    properties, content = {entry.key: entry.value for entry in model.metadata_props}, model.SerializeToString()
     assert properties["labels"] == "NORMAL,PNEUMONIA" and "Not a medical device" in properties["disclaimer"]
     assert b".py" not in content and b"site-packages" not in content
-
-
-def test_nothing_is_left_that_need_not_run(made: tuple[Network, onnx.ModelProto]) -> None:
     needless = {"BatchNormalization", "Transpose", "Identity", "Shape", "Gather", "ReduceMean"}
-    assert needless.isdisjoint(node.op_type for node in made[1].graph.node)
+    assert needless.isdisjoint(node.op_type for node in model.graph.node)

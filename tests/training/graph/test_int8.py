@@ -1,5 +1,7 @@
 """The int8 variant: the graph that is taken apart, the rounding of its weights, and the shipped file as it runs."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -10,7 +12,7 @@ from onnx import numpy_helper
 from scipy.special import expit
 
 from tests.conftest import DEFAULT_MODEL, grey
-from tests.training.conftest import SIZE, Export
+from tests.training.conftest import SIZE, export
 from training.graph import inference, model_folder, rounding, surgery
 from training.graph.model_folder import INT8
 from training.stages import quantise
@@ -19,28 +21,13 @@ IMAGES = [grey(300 + 20 * seed, 280, seed) for seed in range(12)]
 FP32_ALWAYS = {"evidence_weight", "novelty_components"}  # the head, and novelty
 
 
-@pytest.fixture(scope="module")
-def shipped() -> onnx.ModelProto:
-    return onnx.load(DEFAULT_MODEL / "model.onnx")
-
-
-@pytest.fixture(scope="module")
-def optimised(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
-    """The graph that runs: `model.int8.onnx` after all of ONNX Runtime's rewriting."""
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path_factory.mktemp("optimised") / "model.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(DEFAULT_MODEL / "model.int8.onnx", options, providers=["CPUExecutionProvider"])
-    return onnx.load(options.optimized_model_filepath)
-
-
 def maps(network: onnx.ModelProto) -> list[npt.NDArray[np.float32]]:
     pixels = np.random.default_rng(0).normal(0, 60, (2, 1, SIZE, SIZE)).astype(np.float32)
     return list(inference.session_of(network).run(surgery.MAPS, {surgery.INPUT: pixels}))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
-def test_space_to_depth_is_the_same_function(export: Export, name: str) -> None:
+def test_space_to_depth_is_the_same_function(name: str) -> None:
     _, network = export(name)
     blocks = surgery.space_to_depth(network)
     assert "SpaceToDepth" in {node.op_type for node in blocks.graph.node}
@@ -48,7 +35,8 @@ def test_space_to_depth_is_the_same_function(export: Export, name: str) -> None:
         assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_a_network_has_the_layers_names_of_torch_and_put_back_gives_the_same_bits(shipped: onnx.ModelProto) -> None:
+def test_a_network_has_the_layers_names_of_torch_and_put_back_gives_the_same_bits() -> None:
+    shipped = onnx.load(DEFAULT_MODEL / "model.onnx")
     network = surgery.network_of(shipped)
     names = [node.name for node in network.graph.node if node.op_type == "Conv"]
     assert names[:3] == ["features.0.0", "features.1.conv.0.0", "features.1.conv.1"]
@@ -90,7 +78,8 @@ def test_inputs_that_tell_nothing_of_each_other_leave_the_nearest() -> None:
     assert torch.allclose(rounding.round_compensated(weights, torch.eye(9, dtype=torch.float64).expand(2, 9, 9), step), nearest)
 
 
-def test_quantising_again_gives_the_same_bits_and_few_images_suffice_for_like_answers(shipped: onnx.ModelProto) -> None:
+def test_quantising_again_gives_the_same_bits_and_few_images_suffice_for_like_answers() -> None:
+    shipped = onnx.load(DEFAULT_MODEL / "model.onnx")
     (quantised, kept), (again, _) = (quantise.quantise(shipped, IMAGES[:4]) for _ in range(2))
     assert quantised.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
     assert kept == ["features.0.0", "features.1.conv.0.0"]
@@ -98,9 +87,12 @@ def test_quantising_again_gives_the_same_bits_and_few_images_suffice_for_like_an
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.99
 
 
-def test_every_convolution_but_those_listed_runs_in_int8_with_a_step_for_each_channel(
-    optimised: onnx.ModelProto,
-) -> None:
+def test_all_convolutions_but_those_listed_run_in_int8_and_nothing_between_them_in_fp32(tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(DEFAULT_MODEL / "model.int8.onnx", options, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(options.optimized_model_filepath)  # after all of ONNX Runtime's rewriting
     kept = model_folder.description_of(DEFAULT_MODEL).variants[INT8].kept_in_fp32
     in_int8 = [node for node in optimised.graph.node if node.op_type == "QLinearConv"]
     in_fp32 = [node for node in optimised.graph.node if node.op_type in ("Conv", "FusedConv")]
@@ -109,9 +101,6 @@ def test_every_convolution_but_those_listed_runs_in_int8_with_a_step_for_each_ch
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in optimised.graph.initializer}
     for weight, step in ((tensors[node.input[3]], tensors[node.input[4]]) for node in in_int8):
         assert weight.dtype == np.int8 and step.shape == (len(weight),)
-
-
-def test_nothing_but_the_ends_of_the_network_changes_between_int8_and_fp32(optimised: onnx.ModelProto) -> None:
     assert [node.op_type for node in optimised.graph.node].count("QuantizeLinear") == 1
     back = {node.output[0].removesuffix("/duplicated") for node in optimised.graph.node if node.op_type == "DequantizeLinear"}
     assert back == set(surgery.MAPS)

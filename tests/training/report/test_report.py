@@ -15,28 +15,24 @@ from training.stages import card
 from training.tools import ablation
 
 REPORT = DEFAULT_MODEL / "report"
+PAGE = (REPORT / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def page() -> str:
-    return (REPORT / "index.html").read_text(encoding="utf-8")
-
-
-def test_card_and_report_are_what_the_description_says(page: str) -> None:
+def test_card_and_report_are_what_the_description_says() -> None:
     description, sizes = model_folder.description_of(DEFAULT_MODEL), card.sizes_of(REPORT)
     assert card.render("card.md", description, sizes) == (DEFAULT_MODEL / "README.md").read_text(encoding="utf-8")
-    assert card.render("report.html", description, sizes) == page
+    assert card.render("report.html", description, sizes) == PAGE
 
 
-def test_every_picture_is_there_none_is_left_over_and_none_comes_from_another_host(page: str) -> None:
-    shown = set(re.findall(r'src="([^"]+)"', page)) | set(re.findall(r'<link rel="stylesheet" href="([^"]+)"', page))
+def test_every_picture_is_there_none_is_left_over_and_none_comes_from_another_host() -> None:
+    shown = set(re.findall(r'src="([^"]+)"', PAGE)) | set(re.findall(r'<link rel="stylesheet" href="([^"]+)"', PAGE))
     assert shown | {"index.html"} == {path.name for path in REPORT.iterdir()}
     assert sum(path.stat().st_size for path in REPORT.iterdir()) < 1_500_000
-    assert not re.findall(r'(?:src|href)="(?:https?:)?//|<script', page)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//|<script', PAGE)
 
 
-def test_limits_and_disclaimer_stand_before_the_first_picture(page: str) -> None:
-    assert page.index("Not a medical device") < page.index("fell to an AUROC of 0.54") < page.index("<img")
+def test_limits_and_disclaimer_stand_before_the_first_picture() -> None:
+    assert PAGE.index("Not a medical device") < PAGE.index("fell to an AUROC of 0.54") < PAGE.index("<img")
 
 
 def test_small_copies_of_radiographs_are_a_limit() -> None:
