@@ -60,7 +60,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["compare", MODEL, MODEL, "--data", "data"], "data: two label folders with images are needed, found 0"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "at least 5 of each are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),
-        ([*TRAIN, "--run", "runs/1"], "runs/1 exists; runs are not overwritten"),
         ([*TRAIN, "--run", "run.toml/1"], "Not a directory: 'run.toml/1'"),
         ([*TRAIN, "--out", "/dev/null"], "--out /dev/null: exists and is not a model folder"),
         ([*TRAIN, "--out", "run.toml/x"], "run.toml/x: cannot write to"),

@@ -50,9 +50,7 @@ def test_a_missing_file_or_a_wrong_value_is_refused_by_name(tmp_path: Path, text
         load_config(tmp_path / "run.toml")
 
 
-def test_runs_are_numbered_never_overwritten_and_keep_the_resolved_configuration_and_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_are_numbered_and_keep_their_configuration_and_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     choices = config.with_paths(load_config(Path("phantom")), folder=tmp_path, weights="none")
     assert [str(run_folder.create(each, None)) for each in (Config(), choices)] == ["runs/1", "runs/2"]
@@ -70,9 +68,7 @@ def finish(folder: Path, *stages: str) -> str | None:
     return run_folder.first_unfinished(folder, STAGES)
 
 
-def test_a_run_continues_with_its_first_unfinished_stage_and_one_that_begins_again_undoes_later_ones(
-    tmp_path: Path,
-) -> None:
+def test_a_run_continues_with_its_first_unfinished_stage_and_a_stage_undoes_later_ones(tmp_path: Path) -> None:
     assert [finish(tmp_path), finish(tmp_path, "audit"), finish(tmp_path, "fit", "export")] == ["audit", "fit", None]
     assert finish(tmp_path, "fit") == "export"
     with pytest.raises(ZeroDivisionError), run_folder.stage(tmp_path, "fit", STAGES):

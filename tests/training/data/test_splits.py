@@ -37,11 +37,6 @@ def test_the_same_seed_cuts_alike_and_another_does_not(records: list[Record]) ->
     assert first == again != other
 
 
-def test_too_few_images_are_said_to_be_too_few(records: list[Record]) -> None:
-    with pytest.raises(DataError, match=r"12 images of \d+ patients are too few to be cut into data\.folds = 10"):
-        splits.split(records[:6] + records[-6:], Data(shifted_fraction=0.01), seed=0)
-
-
 def test_what_is_of_no_use_is_left_out(records: list[Record]) -> None:
     first = replace(records[0], path="first")
     for reason, left_out, twin in (
@@ -67,5 +62,10 @@ def test_a_whole_series_can_be_the_shifted_validation(records: list[Record]) -> 
     found = {(record.series, record.split) for record in cut(second, series="NORMAL2-IM")}
     assert {split for series, split in found if series == "NORMAL2-IM"} == {"shifted"}
     assert {split for series, split in found if series == "IM"} >= {"train", "val", "test"}
+
+
+def test_too_few_images_and_an_unknown_series_are_named(records: list[Record]) -> None:
+    with pytest.raises(DataError, match=r"12 images of \d+ patients are too few to be cut into data\.folds = 10"):
+        splits.split(records[:6] + records[-6:], Data(shifted_fraction=0.01), seed=0)
     with pytest.raises(DataError, match=r"shifted_series = «IM2» is no series here: \['IM', 'person'\]"):
         cut(records, series="IM2")

@@ -23,8 +23,6 @@ from training.network.backbone import Network
 
 SIZES = [(200, 300), (301, 64), (95, 97), (640, 480), (97, 40), (96, 97), (1024, 700)]  # width, height
 IMAGES = [grey(*size, seed) for seed, size in enumerate(SIZES)]
-LABELS = ["NORMAL", "PNEUMONIA"]
-MANY = 2000  # images, more than features: with fewer, scikit-learn's noise is not the maximum of the likelihood
 NETWORK = """
 <ir_version: 10, opset_import: ["": 18]>
 network (float[N, 1, 96, 96] pixels) => (float[N, 1, 6, 6] middle_features, float[N, 4, 96, 96] features) {
@@ -44,7 +42,7 @@ def served(name: str) -> tuple[Network, onnx.ModelProto]:
     network, exported = export(name)
     weight = (network.head.weight[1] - network.head.weight[0]).detach().numpy()
     bias = (network.head.bias[1] - network.head.bias[0]).item()
-    model = assembly.assemble(exported, SIZE, weight, bias, LABELS, "PNEUMONIA")
+    model = assembly.assemble(exported, SIZE, weight, bias, ["NORMAL", "PNEUMONIA"], "PNEUMONIA")
     assembly.set_calibration(model, temperature=0.7, bias=assembly.calibration(model)[1] / 0.7 + 0.3)
     return network, model
 
@@ -65,6 +63,17 @@ def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(nam
         for part in (slice(start, start + size) for start in range(len(IMAGES) - size + 1)):
             probability = session.run(["probabilities"], {"images": IMAGES[part]})[0][:, 1].astype(np.float64)
             assert np.abs(logit(probability) - expected[part]).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_space_to_depth_is_the_same_function(name: str) -> None:
+    _, network = export(name)
+    blocks = surgery.space_to_depth(network)
+    assert "SpaceToDepth" in {node.op_type for node in blocks.graph.node}
+    pixels = {surgery.INPUT: np.random.default_rng(0).normal(0, 60, (2, 1, SIZE, SIZE)).astype(np.float32)}
+    before, after = (inference.session_of(model).run(surgery.MAPS, pixels) for model in (network, blocks))
+    for expected, found in zip(before, after, strict=True):
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_the_map_is_the_evidence() -> None:
@@ -111,8 +120,8 @@ def test_novelty_is_about_the_root_of_the_dimension_however_few_the_images(count
 
 def test_novelty_is_the_mahalanobis_distance() -> None:
     scale = np.repeat([3.0, 1.0], [4, 4])  # the middle features are three times as large
-    features = np.random.default_rng(0).normal(0, scale, (MANY, 8))
-    model = assembly.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, LABELS, "PNEUMONIA")
+    features = np.random.default_rng(0).normal(0, scale, (2000, 8))  # fewer would not give PCA the likeliest noise
+    model = assembly.assemble(parser.parse_model(NETWORK), SIZE, np.ones(4), 0.2, ["NORMAL", "PNEUMONIA"], "PNEUMONIA")
     assembly.set_novelty(model, assembly.whiten(features, 4))
     *_, novelty, found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]))
     block_scale = np.repeat([features[:, :4].var(0).mean(), features[:, 4:].var(0).mean()], 4) ** -0.5

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.utils.data import DataLoader
 
 from tests.training.conftest import small_network
@@ -80,9 +81,7 @@ def test_a_restored_fit_continues_to_the_same_weights(tmp_path: Path) -> None:
 def test_a_fit_continues_with_other_paths_but_not_with_another_configuration_or_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "resume.pt"
     tuned(0).save([], path)
-    moved, changed = (
-        tuned(0, config) for config in (Config(data=Data(folder="else"), fit=CONFIG.fit), Config(fit=Fit(epochs=5)))
-    )
+    moved, changed = tuned(0, replace(CONFIG, data=Data(folder="elsewhere"))), tuned(0, Config(fit=Fit(epochs=5)))
     assert moved.restore(path) == []
     with pytest.raises(ConfigError, match="another configuration"):
         changed.restore(path)
@@ -113,17 +112,11 @@ def test_a_history_reads_back_and_a_missing_or_damaged_one_is_named(tmp_path: Pa
         history.read(tmp_path)
 
 
-def test_the_first_of_the_best_is_kept() -> None:
+def test_the_first_of_the_best_is_kept_and_fitting_ends_with_the_epochs_or_the_patience() -> None:
     assert history.best(rows(0.5, 0.7, 0.6, 0.7)).epoch == 1
     assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1
-
-
-@pytest.mark.parametrize(
-    ("aurocs", "over"),
-    [([], False), ([0.5, 0.6, 0.5], False), ([0.6, 0.5, 0.5, 0.5], True), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True)],
-)
-def test_fitting_ends_with_the_epochs_or_the_patience(aurocs: list[float], over: bool) -> None:
-    assert history.is_over(rows(*aurocs), epochs=5, patience=3) == over
+    over = {(): False, (0.5, 0.6, 0.5): False, (0.6, 0.5, 0.5, 0.5): True, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6): True}
+    assert {aurocs: history.is_over(rows(*aurocs), epochs=5, patience=3) for aurocs in over} == over
 
 
 def test_a_line_fits_below_its_header() -> None:

@@ -1,12 +1,14 @@
-"""Metrics, their intervals, and the comparison of two models."""
+"""Metrics, their intervals, the comparison of two models, and calibration."""
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from training.report import metrics
 from training.report.bootstrap import CHUNK, Bools, Floats, bootstrap, interval, resample
+from training.stages.calibrate import cross_fitted, find_zone, fit_logistic
 from training.tools.compare import paired
 
 THRESHOLDS = {"screening": 0.25, "balanced": 0.5, "rule_in": 0.7}
@@ -35,9 +37,6 @@ def test_a_case_counted_by_hand() -> None:
     )
     averages = {"precision": 5 / 8, "recall": 5 / 8, "f1": (6 / 8 + 2 / 4) / 2, "average_precision": 1 / 2 + 1 / 2 * 2 / 4}
     assert {name: result[name] for name in averages} == pytest.approx(averages)
-
-
-def test_a_histogram_counted_by_hand() -> None:
     counted = metrics.histogram(np.array([True, True, True, False]), np.array([0.01, 0.04, 1.0, 0.52]))
     assert counted == {"positive": [2] + [0] * 18 + [1], "negative": [0] * 10 + [1] + [0] * 9}
 
@@ -82,24 +81,20 @@ def test_a_draw_of_the_bootstrap_is_what_sklearn_says_of_the_images_drawn() -> N
     truth, probability, patients = large()
     draws, weights = bootstrap(truth, probability, patients), np.concatenate([*resample(patients)])
     called = probability >= 0.5
-    for draw in (0, 1, 999):
-        weight = weights[draw]
+    for draw, weight in ((draw, weights[draw]) for draw in (0, 1, 999)):
         recalls = [recall_score(truth, called, pos_label=label, sample_weight=weight) for label in (True, False)]
         accuracy = accuracy_score(truth, called, sample_weight=weight)
         auroc = roc_auc_score(truth, probability, sample_weight=weight)
         assert [figure[draw] for figure in draws[:4]] == pytest.approx([*recalls, accuracy, auroc])
 
 
-def test_images_of_a_patient_are_drawn_together_and_widen_the_interval() -> None:
+def test_images_of_a_patient_are_drawn_together_and_widen_the_interval_and_many_are_drawn_in_chunks() -> None:
     truth, probability, patients = large()
     weight = next(resample(patients))
     assert np.array_equal(weight[:, ::2], weight[:, 1::2])
     probability = np.repeat(probability[::2], 2)  # two images that say the same are worth one
     apart = np.ptp(interval(bootstrap(truth, probability, [str(i) for i in range(len(truth))]).auroc))
     assert np.ptp(interval(bootstrap(truth, probability, patients).auroc)) > 1.2 * apart
-
-
-def test_many_images_are_drawn_in_chunks() -> None:
     chunks = [len(weight) for weight in resample([str(image) for image in range(3000)])]
     assert sum(chunks) == 1000 and max(chunks) * 3000 <= CHUNK
 
@@ -135,3 +130,59 @@ def test_mcnemar_counts_the_images_that_one_alone_calls_right() -> None:
     first[:1], second[3:9] = 0.2, 0.2
     result = paired(truth, first, second, [str(number) for number in range(20)])
     assert result["mcnemar"] == {"right_alone": [6, 1], "p": pytest.approx(binomtest(1, 7).pvalue)}
+
+
+def test_a_known_temperature_and_bias_are_found_whatever_the_prior() -> None:
+    rng = np.random.default_rng(0)
+    evidence = rng.normal(0, 4, 100_000)
+    truth = rng.uniform(size=evidence.size) < expit(evidence / 2.5 - 0.7)
+    keep = truth | (rng.uniform(size=evidence.size) < 0.2)  # four fifths of the negatives are lost
+    weights = metrics.equal_priors(truth)
+    prior_shift = np.log(weights[truth][0] / weights[~truth][0])
+    temperature, bias = fit_logistic(evidence[keep], truth[keep])
+    assert temperature == pytest.approx(2.5, rel=0.02)
+    assert bias == pytest.approx(-0.7 + prior_shift, abs=0.05)
+
+
+def test_separable_labels_keep_the_temperature_off_zero() -> None:
+    evidence = np.concatenate([np.linspace(-5, -1, 100), np.linspace(1, 5, 300)])
+    temperature, bias = fit_logistic(evidence, evidence > 0)
+    assert 0.05 < temperature < 5 and np.isfinite(bias)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "target", "edges", "errors", "reached"),
+    [
+        ([0.9] * 400, [0.1] * 400, 0.99, [0.5, 0.5], [0, 0], True),  # half is good enough
+        # Of 1,000 images, the bound is 0.9953 with one error and 0.9937 with two.
+        ([0.2, 0.3, 0.4] + [0.9] * 997, [0.8, 0.7, 0.6] + [0.1] * 997, 0.995, [0.3, 0.7], [1, 1], True),
+        ([0.3] + [0.9] * 49, [0.1] * 50, 0.99, [0.3, 0.5], [0, 0], False),  # too few images
+    ],
+)
+def test_the_edges_of_the_zone_are_as_near_to_half_as_the_target_allows(
+    positives: list[float], negatives: list[float], target: float, edges: list[float], errors: list[int], reached: bool
+) -> None:
+    truth, probability = np.repeat([True, False], [len(positives), len(negatives)]), np.array(positives + negatives)
+    thresholds, zone = find_zone(truth, probability, target)
+    assert [thresholds.screening, thresholds.rule_in] == pytest.approx(edges, abs=1e-5)
+    wrong = [(probability[truth] < thresholds.screening).sum(), (probability[~truth] >= thresholds.rule_in).sum()]
+    assert wrong == errors
+    for rate, images, number in zip(("sensitivity", "specificity"), (len(positives), len(negatives)), errors, strict=True):
+        bound = pytest.approx(metrics.lower_bound(images - number, images))
+        assert zone[rate] == {"images": images, "errors": number, "lower_bound": bound, "reached": reached}
+
+
+def test_the_calibration_that_is_reported_did_not_see_the_patients_that_it_is_measured_on() -> None:
+    rng = np.random.default_rng(0)
+    logit = np.concatenate([rng.normal(0, 3, 400), np.full(100, 6.0)])
+    truth = np.concatenate([rng.uniform(size=400) < expit(logit[:400]), np.full(100, False)])
+    patients = [*(str(number) for number in range(400)), *(["odd"] * 100)]  # his labels contradict the score
+    temperature, bias = fit_logistic(logit, truth)
+    assert cross_fitted(logit, truth, patients)[-1] > expit(6 / temperature + bias) + 0.05
+
+
+def test_held_out_patients_are_given_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 4, 4000)
+    truth = rng.uniform(size=4000) < expit(logit / 2.5)
+    assert np.abs(cross_fitted(logit, truth, [str(number) for number in range(4000)]) - expit(logit / 2.5)).max() < 0.06
