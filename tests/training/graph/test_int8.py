@@ -76,7 +76,7 @@ def test_all_convolutions_but_those_listed_run_in_int8_and_nothing_between_them_
     kept = model_folder.description_of(DEFAULT_MODEL).variants[INT8].kept_in_fp32
     in_int8 = [node for node in optimised.graph.node if node.op_type == "QLinearConv"]
     in_fp32 = [node for node in optimised.graph.node if node.op_type in ("Conv", "FusedConv")]
-    assert (len(in_int8), len(in_fp32)) == (52 - len(kept), len(kept) + 2)  # and head and novelty
+    assert (len(in_int8), len(in_fp32)) == (52 - len(kept), len(kept) + 2)  # the head and novelty too
     assert not {node.name.partition("_token")[0] for node in in_int8} & set(kept)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in optimised.graph.initializer}
     for weight, step in ((tensors[node.input[3]], tensors[node.input[4]]) for node in in_int8):

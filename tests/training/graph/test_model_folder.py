@@ -93,7 +93,7 @@ def test_a_variant_that_misses_the_gate_is_not_shipped(tmp_path: Path, folder: P
     assert "int8" not in (model / "SHA256SUMS").read_text()
 
 
-def test_the_test_fold_confirms_a_variant_that_passes_once(tmp_path: Path, folder: Path, records: list[Record]) -> None:
+def test_a_variant_that_passes_is_confirmed_once_on_the_test_fold(tmp_path: Path, folder: Path, records: list[Record]) -> None:
     model = with_variant(tmp_path / "model", temperature=1)
     int8_gate.check(model, folder, {"some": records[::8]})
     gates = []
