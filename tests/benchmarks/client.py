@@ -1,20 +1,23 @@
 """The clients of all servers: wrk for load (one thread, HTTP/1.1, keep-alive), and http.client for a single request."""
 
+import contextlib
 import http.client
 import json
 import resource
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tests.benchmarks.environments import BENCHMARKS, BenchmarkError
+from tests.conftest import ROOT
 
+BENCHMARKS = ROOT / ".benchmarks"  # everything that a run creates and can use again; not in git
+PATH = "/predict"
 SCRIPT = Path(__file__).with_name("post.lua")
 BOUNDARY = "medxfer-benchmark"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
+TIMEOUT_SECONDS = 60
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,39 +40,32 @@ def request(name: str, image: bytes, content_type: str) -> Path:
     return path
 
 
-def load(port: int, path: str, request: Path, *, connections: int, seconds: float) -> Load:
-    """Raises BenchmarkError if wrk is not installed, or if a request fails or gets an error."""
+def load(port: int, request: Path, *, connections: int, seconds: float) -> Load:
+    """Raises RuntimeError if a request fails or gets an error, and OSError if wrk is not installed."""
     before = _client_cpu_seconds()
-    command = [_wrk(), "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
-    command += ["--timeout", "30s", "--script", str(SCRIPT), f"http://127.0.0.1:{port}{path}", "--", str(request), FORM]
+    options = f"--threads 1 --connections {connections} --duration {max(1, round(seconds))}s --timeout 30s".split()
+    command = ["wrk", *options, "--script", str(SCRIPT), f"http://127.0.0.1:{port}{PATH}", "--", str(request), FORM]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BenchmarkError(f"wrk failed: {done.stderr or done.stdout}")
+        raise RuntimeError(f"wrk failed: {done.stderr or done.stdout}")
     figures = json.loads(done.stdout.splitlines()[-1])
     if not figures["requests"] or figures.pop("refused") or figures.pop("broken"):
-        raise BenchmarkError(f"{request.name}, {connections} connections: not all requests succeeded: {done.stdout}")
+        raise RuntimeError(f"{request.name}, {connections} connections: not all requests succeeded: {done.stdout}")
     return Load(**figures, cpu_share=(_client_cpu_seconds() - before) / figures["seconds"])
 
 
-def ask(connection: http.client.HTTPConnection, path: str, request: Path) -> Any:  # Any: each server's own JSON
-    """Raises BenchmarkError if the status is not 200."""
-    connection.request("POST", path, request.read_bytes(), {"Content-Type": FORM})
+def connected(port: int) -> contextlib.closing[http.client.HTTPConnection]:
+    return contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS))
+
+
+def ask(connection: http.client.HTTPConnection, request: Path) -> Any:  # Any: each server's own JSON
+    """Raises RuntimeError if the status is not 200."""
+    connection.request("POST", PATH, request.read_bytes(), {"Content-Type": FORM})
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != http.HTTPStatus.OK:
-        raise BenchmarkError(f"{request.name} was answered by {answer.status}: {content[:300]!r}")
+        raise RuntimeError(f"{request.name} was answered by {answer.status}: {content[:300]!r}")
     return json.loads(content)
-
-
-def version() -> str:
-    """wrk prints its version with its usage, and exits with 1. Raises BenchmarkError if wrk is not installed."""
-    return subprocess.run([_wrk(), "--version"], capture_output=True, text=True, check=False).stdout.split()[1]
-
-
-def _wrk() -> str:
-    if path := shutil.which("wrk"):
-        return path
-    raise BenchmarkError("wrk is not installed: `apt-get install wrk`, `brew install wrk`, or https://github.com/wg/wrk")
 
 
 def _client_cpu_seconds() -> float:

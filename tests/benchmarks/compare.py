@@ -9,18 +9,12 @@ that slow changes of the machine's speed affect both servers alike. The other ch
 
 import argparse
 import statistics
-import sys
 from pathlib import Path
 
-import msgspec
-
-from tests.benchmarks import client, servers
-from tests.benchmarks.environments import BenchmarkError
-from tests.benchmarks.images import BIG, drawings, encode
-from tests.benchmarks.servers import Server
+from tests.benchmarks import client, images, servers
+from tests.benchmarks.images import BIG
 from tests.conftest import DEFAULT_MODEL
 
-CONNECTIONS = 8
 WARM_UP_SECONDS = 2
 
 
@@ -30,28 +24,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=5, help="of load for each server in each round")
     arguments = parser.parse_args()
-    new = servers.of(DEFAULT_MODEL)[0]
-    old = msgspec.structs.replace(new, name=f"before, {new.variant}", checkout=arguments.checkout.resolve())
-    before: list[float] = []
-    after: list[float] = []
-    try:
-        for number in range(arguments.rounds):
-            for server, rates in ((old, before), (new, after))[:: 1 if number % 2 == 0 else -1]:
-                rates.append(requests_per_second(server, arguments.seconds))
-            print(f"round {number + 1}: {before[-1]:.1f} before, {after[-1]:.1f} after", flush=True)
-    except BenchmarkError as error:
-        sys.exit(f"compare: {error}")
-    ratios = [new / old for old, new in zip(before, after, strict=True)]
-    print(f"median requests/s: {statistics.median(before):.1f} before, {statistics.median(after):.1f} after")
+    request = client.request(BIG.name, images.first(BIG), BIG.content_type)
+    new = servers.SERVERS[0]
+    old = new._replace(name=f"before, {new.variant}", checkout=arguments.checkout.resolve())
+    rates: dict[servers.Server, list[float]] = {old: [], new: []}
+    for number in range(arguments.rounds):
+        for server in (old, new) if number % 2 == 0 else (new, old):
+            with servers.running(server, DEFAULT_MODEL, request) as running:
+                client.load(running.port, request, connections=8, seconds=WARM_UP_SECONDS)
+                load = client.load(running.port, request, connections=8, seconds=arguments.seconds)
+            rates[server].append(load.requests / load.seconds)
+        print(f"round {number + 1}: {rates[old][-1]:.1f} before, {rates[new][-1]:.1f} after", flush=True)
+    ratios = [after / before for before, after in zip(rates[old], rates[new], strict=True)]
+    print(f"median requests/s: {statistics.median(rates[old]):.1f} before, {statistics.median(rates[new]):.1f} after")
     print(f"after / before: {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}), {len(ratios)} rounds")
-
-
-def requests_per_second(server: Server, seconds: float) -> float:
-    request = client.request(BIG.name, encode(next(drawings(1, seed=0)), BIG), BIG.content_type)
-    with servers.running(server, DEFAULT_MODEL, request) as running:
-        client.load(running.port, servers.PATH, request, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
-        load = client.load(running.port, servers.PATH, request, connections=CONNECTIONS, seconds=seconds)
-        return load.requests / load.seconds
 
 
 if __name__ == "__main__":

@@ -2,48 +2,43 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from tests.benchmarks import servers
 from tests.benchmarks.images import BIG
 from tests.benchmarks.results import Cell, Model, Result
 
 MEGABYTE = 1e6
-HEADLINE = (BIG.name, 8)  # image, connections
-LONE = (BIG.name, 1)
+HEADLINE, LONE = (BIG.name, 8), (BIG.name, 1)  # image, connections
 NAMES = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}
+RATE, P50, P99, CPU_MS = map(attrgetter, ("requests_per_second", "load.p50_ms", "load.p99_ms", "cpu_ms"))
 
 
 def headlines(result: Result) -> str:
-    columns = {
-        title(model): _headlines(model, result.cpus) for model in result.models if servers.OURS in model.servers.values()
-    }
-    names = dict.fromkeys(name for column in columns.values() for name in column)
-    return markdown(["", *columns], [[name, *(column.get(name, "") for column in columns.values())] for name in names])
+    columns = [_headlines(model, result.cpus) for model in result.models]
+    return markdown(["", *map(title, result.models)], [[name, *(column[name] for column in columns)] for name in columns[0]])
 
 
 def _headlines(model: Model, cpus: int) -> dict[str, str]:
-    ours = next(name for name, peer in model.servers.items() if peer == servers.OURS)
-    peers = [name for name, peer in model.servers.items() if peer != servers.OURS]
-    found = {f"requests/s at 8 connections, of {name}": f"{rate(model, ours) / rate(model, name):.1f} ×" for name in peers}
-    if model.own:  # no server with this engine can exceed the rate at which decoding and inference keep all CPUs busy
-        share = rate(model, ours) * model.own.work_cpu_ms / 1000 / cpus
-        found["requests/s, of what decoding and inference alone would allow"] = f"{share:.0%}"
-    if peers:
-        original = next((name for name in peers if model.servers[name] == "original"), peers[0])
-        alone = median(model, ours, LONE, p50) / median(model, original, LONE, p50)
-        best = min(median(model, name, HEADLINE, p99) for name in peers)
-        found[f"p50 of a lone client, of {original}"] = f"{alone:.2f} ×"
-        found["p99 at 8 connections, of the best peer's"] = f"{median(model, ours, HEADLINE, p99) / best:.2f} ×"
-    found["first answer after the process's start"] = f"{start(model, ours):.1f} s"
-    found["RSS, at most"] = f"{max(cell.rss for cell in model.cells if cell.server == ours) / MEGABYTE:.0f} MB"
-    if model.own:
-        cpu = median(model, ours, HEADLINE, lambda cell: cell.cpu_ms) / model.own.work_cpu_ms
-        one, two = (max(row.images_per_second for row in model.own.lanes if row.lanes == lanes) for lanes in (1, 2))
-        found["CPU time a request, of decoding and inference alone"] = f"{cpu:.2f} ×"
-        found["two lanes, of one"] = f"{two / one:.2f} ×"
-    if model.engines:
-        found["the int8 network on one thread, of OpenVINO's time"] = f"{model.engines.ours / model.engines.openvino:.2f} ×"
-    return found
+    """No server with this engine can exceed the rate at which decoding and inference keep all CPUs busy (`allowed`)."""
+    ours, peers = next(iter(model.servers)), [name for name, peer in model.servers.items() if peer != servers.OURS]
+    original, work = peers[0], model.own.work_cpu_ms
+    allowed = 1000 * cpus / work
+    alone = median(model, ours, LONE, P50) / median(model, original, LONE, P50)
+    least = min(median(model, name, HEADLINE, P99) for name in peers)
+    rss = max(cell.rss for cell in model.cells if cell.server == ours)
+    one, two = (max(row.images_per_second for row in model.own.lanes if row.lanes == lanes) for lanes in (1, 2))
+    return {
+        **{f"requests/s at 8 connections, of {name}": f"{rate(model, ours) / rate(model, name):.1f} ×" for name in peers},
+        "requests/s, of what decoding and inference alone would allow": f"{rate(model, ours) / allowed:.0%}",
+        f"p50 of a lone client, of {original}": f"{alone:.2f} ×",
+        "p99 at 8 connections, of the best peer's": f"{median(model, ours, HEADLINE, P99) / least:.2f} ×",
+        "first answer after the process's start": f"{start(model, ours):.1f} s",
+        "RSS, at most": f"{rss / MEGABYTE:.0f} MB",
+        "CPU time a request, of decoding and inference alone": f"{median(model, ours, HEADLINE, CPU_MS) / work:.2f} ×",
+        "two lanes, of one": f"{two / one:.2f} ×",
+        "the int8 network on one thread, of OpenVINO's time": f"{model.engines.ours / model.engines.openvino:.2f} ×",
+    }
 
 
 def title(model: Model) -> str:
@@ -51,19 +46,11 @@ def title(model: Model) -> str:
 
 
 def rate(model: Model, server: str, load: tuple[str, int] = HEADLINE) -> float:
-    return median(model, server, load, lambda cell: cell.requests_per_second)
+    return median(model, server, load, RATE)
 
 
 def median(model: Model, server: str, load: tuple[str, int], value: Callable[[Cell], float]) -> float:
     return statistics.median(map(value, cells_of(model, server, load)))
-
-
-def p50(cell: Cell) -> float:
-    return cell.load.p50_ms
-
-
-def p99(cell: Cell) -> float:
-    return cell.load.p99_ms
 
 
 def start(model: Model, server: str) -> float:
@@ -75,5 +62,4 @@ def cells_of(model: Model, server: str, load: tuple[str, int]) -> list[Cell]:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])

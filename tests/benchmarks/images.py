@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image
 
 from service.model.classifier import GreyImage
 from tests import conftest
@@ -12,9 +12,11 @@ from training.data import phantoms
 
 
 class Kind(NamedTuple):
+    """`size`: width, height."""
+
     name: str
     file_format: str
-    size: tuple[int, int]  # width, height
+    size: tuple[int, int]
 
     @property
     def content_type(self) -> str:
@@ -27,21 +29,18 @@ PNG = Kind("PNG 2000 × 2500", "PNG", (2000, 2500))
 KINDS = (BIG, SMALL, PNG)
 
 
+def drawings(count: int, seed: int = 0) -> Iterator[GreyImage]:
+    """Alternates between the two labels."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        yield phantoms.draw(rng, sick=index % 2 == 1)
+
+
 def encode(drawing: GreyImage, kind: Kind) -> bytes:
     image = Image.fromarray(drawing).resize(kind.size, Image.Resampling.BICUBIC)
     return conftest.encode(image, kind.file_format, quality=90)
 
 
-def variations(drawing: GreyImage) -> Iterator[GreyImage]:
-    """As drawn, underexposed, and smooth with hard contrast: a model without phantoms in training is surer of some of them."""
-    image = Image.fromarray(drawing)
-    yield drawing
-    yield np.asarray(ImageEnhance.Brightness(image).enhance(0.5))
-    yield np.asarray(ImageEnhance.Contrast(image.filter(ImageFilter.GaussianBlur(2))).enhance(1.5))
-
-
-def drawings(count: int, seed: int) -> Iterator[GreyImage]:
-    """Alternates between the two labels."""
-    rng = np.random.default_rng(seed)
-    for index in range(count):
-        yield phantoms.draw(rng, sick=index % 2 == 1)
+def first(kind: Kind) -> bytes:
+    """The first drawing as such a file."""
+    return encode(next(drawings(1)), kind)

@@ -1,39 +1,110 @@
-"""Measurements of our own service alone: the parts of a single request's time, and memory after many requests."""
+"""Measurements of our own service alone: parts of a request's time, memory, lanes and batches, and the engine."""
 
-import http.client
+import asyncio
+import json
 import statistics
+import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.benchmarks import client, processes, servers
-from tests.benchmarks.results import Growth, Split
-from tests.benchmarks.servers import Running
+import numpy as np
+import onnx
+
+from service.engine.batcher import Batcher
+from service.images.decode import decode_image
+from service.model.artefact import read_artefact
+from service.model.classifier import Classifier, GreyImage, Output
+from tests.benchmarks import client, images, models, processes, servers
+from tests.benchmarks.images import BIG, SMALL
+from tests.benchmarks.novelty import milliseconds
+from tests.benchmarks.results import Engines, Growth, Lanes
+from tests.benchmarks.servers import INT8, PEERS, Running
+from training.graph.inference import session_of
 
 REQUESTS, WARM_UP = 300, 30
-GROWTH = (2_000, 20_000)
 SLICE_SECONDS = 2
+LANES, BATCH_SIZES, REPEATS = (1, 2), (1, 2, 4, 8, 16), 3
+WORK_RUNS = 100
+OPENVINO = "fastapi_openvino"
+ENGINE_ROUNDS, ENGINE_RUNS = 10, 60
 
 
-def split(running: Running, request: Path) -> Split:
-    """Medians of sequential requests, from `timing_ms` of the answers and this client's own clock."""
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+def split(running: Running, request: Path) -> dict[str, float]:
+    """Median ms of sequential requests, from `timing_ms` of the answers and this client's own clock.
+
+    `service`: reading the body, and passing between threads. `client`: what the service does not see, and the client itself.
+    """
     parts: list[dict[str, float]] = []
-    for _ in range(WARM_UP + REQUESTS):
-        begin = time.perf_counter()
-        timing: dict[str, float] = client.ask(connection, servers.PATH, request)["timing_ms"]
-        wall = 1000 * (time.perf_counter() - begin)
-        named = {name: timing[name] for name in ("decode", "queue", "inference")}
-        parts.append({**named, "service": timing["total"] - sum(named.values()), "client": wall - timing["total"]})
-    connection.close()
-    return Split(**{name: statistics.median(part[name] for part in parts[WARM_UP:]) for name in Split.__struct_fields__})
+    with client.connected(running.port) as connection:
+        for _ in range(WARM_UP + REQUESTS):
+            begin = time.perf_counter()
+            timing: dict[str, float] = client.ask(connection, request)["timing_ms"]
+            wall = 1000 * (time.perf_counter() - begin)
+            named = {name: timing[name] for name in ("decode", "queue", "inference")}
+            parts.append({**named, "service": timing["total"] - sum(named.values()), "client": wall - timing["total"]})
+    return {name: statistics.median(part[name] for part in parts[WARM_UP:]) for name in parts[0]}
 
 
-def growth(running: Running, request: Path, marks: list[int]) -> Growth:
+def growth(running: Running, request: Path, marks: Iterable[int]) -> Growth:
     """Memory after so many requests, or a few more: wrk reports their number when it ends."""
-    sent, at, rss = 0, [], []
+    sent, found = 0, Growth(requests=[], rss=[])
     for mark in marks:
         while sent < mark:
-            sent += client.load(running.port, servers.PATH, request, connections=8, seconds=SLICE_SECONDS).requests
-        at.append(sent)
-        rss.append(processes.memory(running.pid).rss)
-    return Growth(requests=at, rss=rss)
+            sent += client.load(running.port, request, connections=8, seconds=SLICE_SECONDS).requests
+        found.requests.append(sent)
+        found.rss.append(processes.memory(running.pid).rss)
+    return found
+
+
+def work_cpu_ms(classifier: Classifier) -> float:
+    """Median CPU time of decoding the big JPEG and of its inference, one after the other."""
+    content, times = images.first(BIG), []
+    for _ in range(WORK_RUNS):
+        begin = time.process_time()
+        classifier.classify([decode_image(content).grey])
+        times.append(1000 * (time.process_time() - begin))
+    return statistics.median(times)
+
+
+def lanes(classifier: Classifier, seconds: float) -> list[Lanes]:
+    """Our batcher without HTTP: medians of several turns, each of about `seconds`."""
+    grey = decode_image(images.first(SMALL)).grey
+    begin = time.perf_counter()
+    for _ in range(10):
+        classifier.classify([grey])
+    count = max(4 * max(BATCH_SIZES), round(10 * seconds / (time.perf_counter() - begin)))
+    found: dict[tuple[int, int], list[float]] = {(number, size): [] for number in LANES for size in BATCH_SIZES}
+    for _ in range(REPEATS):
+        for (number, size), rates in found.items():
+            batcher = Batcher(classifier.classify_each, lanes=number, max_batch_size=size)
+            rates.append(asyncio.run(_images_per_second(batcher, grey, count)))
+    medians = {key: statistics.median(rates) for key, rates in found.items()}
+    return [Lanes(lanes=number, max_batch_size=size, images_per_second=rate) for (number, size), rate in medians.items()]
+
+
+async def _images_per_second(batcher: Batcher[GreyImage, Output], grey: GreyImage, count: int) -> float:
+    batcher.open()
+    try:
+        begin = time.perf_counter()
+        await asyncio.gather(*(batcher.submit(grey) for _ in range(count)))
+        return count / (time.perf_counter() - begin)
+    finally:
+        batcher.close()
+
+
+def engines(model: Path) -> Engines:
+    """The int8 network alone, one image on one thread: medians over rounds in turn, so that all changes fall on both alike."""
+    artefact = read_artefact(model, INT8)
+    size = artefact.description.image_size
+    session = session_of(models.behind_resize(onnx.load_from_string(artefact.graph), size, "features"))
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, size, size)).astype(np.float32)
+    file = servers.work_folder(model) / models.NETWORKS[INT8]
+    command = list(map(str, (servers.python(OPENVINO), PEERS / OPENVINO / "alone.py", file, size, ENGINE_RUNS)))
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(ENGINE_ROUNDS):
+        milliseconds(session, image)  # warms up
+        ours += [milliseconds(session, image) for _ in range(ENGINE_RUNS)]
+        theirs += json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return Engines(ours=statistics.median(ours), openvino=statistics.median(theirs))

@@ -3,15 +3,12 @@
 import os
 import signal
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-SAMPLE_SECONDS = 0.5
 STOP_SECONDS = 15
 
 
@@ -22,19 +19,12 @@ class Memory(NamedTuple):
     pss: int = 0
 
 
-class Peak:
-    memory = Memory()
-
-
 def tree(root: int) -> list[int]:
     """The process and its descendants. Empty if it has ended."""
-    children: dict[int, list[int]] = {}
-    for path in PROC.glob("[0-9]*"):
-        if fields := _stat(int(path.name)):
-            children.setdefault(int(fields[1]), []).append(int(path.name))
-    found = [root] if _stat(root) else []
+    parents = {int(path.name): int(fields[1]) for path in PROC.glob("[0-9]*") if (fields := _stat(int(path.name)))}
+    found = [root] if root in parents else []
     for pid in found:
-        found += children.get(pid, [])
+        found += [child for child, parent in parents.items() if parent == pid]
     return found
 
 
@@ -46,32 +36,12 @@ def cpu_seconds(root: int) -> float:
 def memory(root: int) -> Memory:
     sums = dict.fromkeys(("Rss", "Pss"), 0)
     for pid in tree(root):
-        try:
-            lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
-            continue
-        for name, _, value in (line.partition(":") for line in lines):
-            if name in sums:
-                sums[name] += int(value.split()[0]) * 1024
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in sums:
+                    sums[name] += int(value.split()[0]) * 1024
     return Memory(sums["Rss"], sums["Pss"])
-
-
-@contextmanager
-def peak_memory(root: int) -> Iterator[Peak]:
-    """Samples the memory while the block runs; `memory` of the yielded object is its peak afterwards."""
-    peak, over = Peak(), threading.Event()
-
-    def sample() -> None:
-        while not over.wait(SAMPLE_SECONDS):
-            peak.memory = Memory(*map(max, peak.memory, memory(root)))
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        yield peak
-    finally:
-        over.set()
-        sampler.join()
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
@@ -84,13 +54,12 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
         process.wait()
     for pid in members[1:]:
-        if _stat(pid):
+        with suppress(ProcessLookupError):  # it has ended, too
             os.kill(pid, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat behind the name: state, parent, …"""
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError):
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    return None

@@ -15,10 +15,7 @@ FILE = "serving.json"
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One server under one load in one round.
-
-    `cpu_ms`: per request, of the server's process tree. `rss`, `pss`: peak bytes under load, of all its processes.
-    """
+    """One server under one load in one round. `cpu_ms`: of its process tree, per request. `rss`, `pss`: its peak bytes."""
 
     server: str
     image: str
@@ -38,19 +35,6 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """Median ms of a request by a single client.
-
-    `service`: reading the body, and passing between threads. `client`: what the service does not see, and the client itself.
-    """
-
-    decode: float
-    queue: float
-    inference: float
-    service: float
-    client: float
-
-
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """`rss`: bytes after so many requests."""
 
@@ -65,10 +49,10 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
-    """Our service in its best variant. `work_cpu_ms`: CPU time of decoding and inference alone, one after the other."""
+    """Our best variant. `split`: median ms of a request's parts. `work_cpu_ms`: CPU time of decoding and inference alone."""
 
     variant: str
-    split: Split
+    split: dict[str, float]
     growth: Growth
     work_cpu_ms: float
     lanes: list[Lanes]
@@ -82,10 +66,7 @@ class Engines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`servers`: the peers' folders by name. `agreement`: the largest difference of a probability, by server.
-
-    `own` and `engines` are None if a partial run left them out.
-    """
+    """By server: `servers`, the peers' folders; `agreement`, the largest difference of a probability."""
 
     name: str
     backbone: str
@@ -93,8 +74,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     agreement: dict[str, float]
     starts: list[Start]
     cells: list[Cell]
-    own: Own | None
-    engines: Engines | None
+    own: Own
+    engines: Engines
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,17 +89,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Model]
 
 
-def write(result: Result, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-
-
 def read(folder: Path = FOLDER) -> Result:
     return msgspec.json.decode((folder / FILE).read_bytes(), type=Result)
 
 
-def record(path: Path, figures: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+def measured_on() -> dict[str, Any]:  # Any: JSON, as below
+    return {"processor": run_folder.environment()["processor"], "cpus": machine.available_cpus()}
+
+
+def record(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
     """Writes the figures of one of the smaller benchmarks, with the machine's, and returns them all."""
-    result = {"processor": run_folder.environment()["processor"], "cpus": machine.available_cpus(), **figures}
+    result = {**measured_on(), **figures}
     path.write_text(json.dumps(result, indent=2) + "\n")
     return result

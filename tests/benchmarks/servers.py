@@ -1,31 +1,33 @@
-"""The servers of a benchmark: ours in each variant, and the peers (peers/), each configured as its documentation advises."""
+"""The servers of a benchmark: ours in each variant, and the peers (peers/), each configured as its documentation advises.
 
-import ast
+Each peer has an environment, so that none of its packages enters the project's: .benchmarks/environments/NAME.
+"""
+
+import hashlib
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import venv
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from service import machine
-from service.model.artefact import read_description
-from tests.benchmarks import client, environments, processes
-from tests.benchmarks.environments import BENCHMARKS, PEERS, BenchmarkError
+from tests.benchmarks import client, processes
+from tests.benchmarks.client import BENCHMARKS
 from tests.conftest import ROOT, free_port
 
 OURS = ""  # stands for the peer's name
-PATH = "/predict"
+PEERS = Path(__file__).parent / "peers"
 START_SECONDS, POLL_SECONDS = 120, 0.02
 FP32, INT8 = "fp32", "int8"
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
+class Server(NamedTuple):
     """`peer`: its folder in peers/. `variant`: the weights that it computes with. `checkout`: our own service runs there."""
 
     name: str
@@ -42,45 +44,62 @@ class Running(NamedTuple):
     start_seconds: float
 
 
-def of(model: Path) -> list[Server]:
-    """All servers for this model. Those of int8 only if the model has that variant."""
-    variants = [variant for variant in (INT8, FP32) if variant in read_description(model).variants]
-    best = variants[0]
-    return [
-        *(Server(name=f"MedXfer, {variant}", peer=OURS, variant=variant) for variant in variants),
-        Server(name="the original's stack: FastAPI, PyTorch eager", peer="original", variant=FP32),
-        Server(name="FastAPI, ONNX Runtime, fp32", peer="fastapi_onnxruntime", variant=FP32),
-        Server(name=f"LitServe, ONNX Runtime, {best}", peer="litserve", variant=best),
-        Server(name=f"BentoML, ONNX Runtime, {best}", peer="bentoml", variant=best),
-        *(Server(name=f"FastAPI, OpenVINO, {each}", peer="fastapi_openvino", variant=each) for each in reversed(variants)),
-    ]
-
-
-def configuration(peer: str) -> str:
-    """The docstring of the peer's server.py."""
-    return ast.get_docstring(ast.parse((PEERS / peer / "server.py").read_text())) or ""
+SERVERS = [
+    Server("MedXfer, int8", OURS, INT8),
+    Server("MedXfer, fp32", OURS, FP32),
+    Server("the original's stack: FastAPI, PyTorch eager", "original", FP32),
+    Server("FastAPI, ONNX Runtime, fp32", "fastapi_onnxruntime", FP32),
+    Server("LitServe, ONNX Runtime, int8", "litserve", INT8),
+    Server("BentoML, ONNX Runtime, int8", "bentoml", INT8),
+    Server("FastAPI, OpenVINO, fp32", "fastapi_openvino", FP32),
+    Server("FastAPI, OpenVINO, int8", "fastapi_openvino", INT8),
+]
 
 
 def work_folder(model: Path) -> Path:
-    """Where `conversion` writes the peers' files."""
+    """Where `models` writes the peers' files."""
     return BENCHMARKS / "converted" / model.name
+
+
+def python(peer: str) -> Path:
+    """The interpreter of the peer's environment. Raises CalledProcessError if pip cannot install its packages."""
+    requirements, folder = PEERS / peer / "requirements.txt", BENCHMARKS / "environments" / peer
+
+    def install() -> None:
+        venv.create(folder, with_pip=True, symlinks=True)
+        # pip, not uv, as in the Makefile: without access to PyTorch's index, pip may find torch where it is configured to.
+        options = ["--quiet", "--disable-pip-version-check", "--retries", "1", "-r", str(requirements)]
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", *options], check=True)
+
+    make_once(folder, requirements.read_bytes() + sys.version.encode(), install)
+    return folder / "bin" / "python"
+
+
+def make_once(folder: Path, sources: bytes, make: Callable[[], object]) -> None:
+    """Calls `make`, which writes the folder, unless it has written it before from the same sources."""
+    digest, made_of = hashlib.sha256(sources).hexdigest(), folder / "made_of"
+    if not made_of.exists() or made_of.read_text() != digest:
+        print(f"writing {folder} …", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        make()
+        made_of.write_text(digest)
 
 
 @contextmanager
 def running(server: Server, model: Path, first: Path) -> Iterator[Running]:
-    """Runs it on a free port and all CPUs until the block ends. Raises BenchmarkError if it does not answer `first`."""
+    """Runs it on a free port and all CPUs until the block ends. Raises RuntimeError if it does not answer `first`."""
     port = free_port()
     log = BENCHMARKS / "logs" / f"{model.name} {server.name.replace(':', '')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    ours = {"MODEL": str(model), "PORT": str(port), "VARIANT": server.variant}
-    theirs = {**ours, "CPUS": str(machine.available_cpus()), "WORK": str(work_folder(model))}
+    settings = {"MODEL": str(model), "PORT": str(port), "VARIANT": server.variant}
     if server.peer == OURS:
-        python = sys.executable if server.checkout == ROOT else str(server.checkout / ".venv" / "bin" / "python")
-        command, folder, prefix, settings = [python, "-m", "service"], server.checkout, "MEDXFER", ours
+        interpreter = sys.executable if server.checkout == ROOT else str(server.checkout / ".venv" / "bin" / "python")
+        command, folder, prefix = [interpreter, "-m", "service"], server.checkout, "MEDXFER"
     else:
-        command = [str(environments.python(server.peer)), "server.py"]
-        folder, prefix, settings = PEERS / server.peer, "PEER", theirs
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"} | {f"{prefix}_{key}": value for key, value in settings.items()}
+        command, folder, prefix = [str(python(server.peer)), "server.py"], PEERS / server.peer, "PEER"
+        settings |= {"CPUS": str(machine.available_cpus()), "WORK": str(work_folder(model))}
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(server.checkout)}
+    environment |= {f"{prefix}_{key}": value for key, value in settings.items()}
     with log.open("wb") as output:
         begin = time.monotonic()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -95,14 +114,12 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, first: Path, log: Path)
     end, reason = time.monotonic() + START_SECONDS, ""
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise BenchmarkError(f"the server ended with {process.returncode}; {log} has the reason")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
-        try:
-            client.ask(connection, PATH, first)
-            return
-        except (OSError, http.client.HTTPException, BenchmarkError) as error:
-            reason = str(error)
-            time.sleep(POLL_SECONDS)
-        finally:
-            connection.close()
-    raise BenchmarkError(f"the server was not ready after {START_SECONDS} s ({reason}); {log} may have the reason")
+            raise RuntimeError(f"the server ended with {process.returncode}; {log} has the reason")
+        with client.connected(port) as connection:
+            try:
+                client.ask(connection, first)
+                return
+            except (OSError, http.client.HTTPException, RuntimeError) as error:
+                reason = str(error)
+        time.sleep(POLL_SECONDS)
+    raise RuntimeError(f"the server was not ready after {START_SECONDS} s ({reason}); {log} may have the reason")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import results
+from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import Kind, drawings, encode
 from training import allocator, config
 from training.config import Config
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
-    for index, drawing in enumerate(drawings(IMAGES, seed=0)):
+    for index, drawing in enumerate(drawings(IMAGES)):
         path = folder / "train" / (phantoms.NORMAL, phantoms.PNEUMONIA)[index % 2] / f"{index}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(drawing, Kind(path.name, "JPEG", size)))
@@ -53,37 +54,34 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     plain = batches.loader(Images(choices, records, kinds, batches.plain(choices.backbone.image_size)))
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
     exported = export.build_graph(backbone.build(choices.backbone), choices, kinds.labels)
-    epoch = alternate(lambda images: tuning.run_epoch(images, "epoch"), crops, in_memory(choices))
-    features = alternate(
-        lambda images: validation.outputs(network, network.pooled, images, "features"), plain, in_memory(choices)
-    )
+    memory = in_memory(choices)
+    found = {
+        "training epoch": seconds(lambda data: tuning.run_epoch(data, "epoch"), crops, memory),
+        "features, PyTorch": seconds(lambda data: validation.outputs(network, network.pooled, data, ""), plain, memory),
+    }
     begin = time.monotonic()
     inference.novelty_features(exported, folder, records)
-    seconds = {
-        "training epoch": epoch,
-        "features, PyTorch": features,
-        "features, exported graph": (time.monotonic() - begin, None),
-    }
+    found["features, exported graph"] = [time.monotonic() - begin]
     return [
         {
             "what": what,
             "files": f"{size[0]} × {size[1]}",
             "images_per_second": IMAGES / whole,
-            "network_share": alone and alone / whole,
+            "network_share": alone[0] / whole if alone else None,
         }
-        for what, (whole, alone) in seconds.items()
+        for what, (whole, *alone) in found.items()
     ]
 
 
-def alternate(work: Callable[[Loader], object], from_files: Loader, from_memory: Loader) -> tuple[float, float]:
-    """Median seconds of both."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def seconds(work: Callable[[Loader], object], *sources: Loader) -> list[float]:
+    """Medians of the work on the images of each source, in turn."""
+    found: list[list[float]] = [[] for _ in sources]
     for _ in range(REPEATS):
-        for images, taken in zip((from_files, from_memory), seconds, strict=True):
+        for source, taken in zip(sources, found, strict=True):
             begin = time.monotonic()
-            work(images)
+            work(source)
             taken.append(time.monotonic() - begin)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+    return [statistics.median(taken) for taken in found]
 
 
 def in_memory(choices: Config) -> Loader:
@@ -93,12 +91,12 @@ def in_memory(choices: Config) -> Loader:
 
 
 def table(result: dict[str, Any]) -> str:  # Any: JSON
-    head = f"| on {result['cpus']} CPUs ({result['processor']}) | files | images/s | of the time in the network |"
-    lines = [head, "|---|---|---|---|"]
+    rows = []
     for row in result["rows"]:
         share = "" if row["network_share"] is None else f"{min(row['network_share'], 1):.0%}"
-        lines.append(f"| {row['what']} | {row['files']} | {row['images_per_second']:.0f} | {share} |")
-    return "\n".join(lines)
+        rows.append([row["what"], row["files"], f"{row['images_per_second']:.0f}", share])
+    on = f"on {result['cpus']} CPUs ({result['processor']})"
+    return markdown([on, "files", "images/s", "of the time in the network"], rows)
 
 
 if __name__ == "__main__":

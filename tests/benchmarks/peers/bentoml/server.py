@@ -6,7 +6,6 @@ batching makes batches of up to eight (https://docs.bentoml.com/en/latest/get-st
 images. Its access log is switched off.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,32 +13,25 @@ from typing import Any
 
 import bentoml
 import numpy as np
-import onnxruntime
 from PIL.Image import Image
+
+from tests.benchmarks.peers.common import CPUS, PORT, answer, session
 
 MAX_BATCH_SIZE, MAX_LATENCY_MS = 8, 10_000
 
 
-@bentoml.service(workers=int(os.environ["PEER_CPUS"]), logging={"access": {"enabled": False}})
+@bentoml.service(workers=CPUS, logging={"access": {"enabled": False}})
 class Classifier:
     def __init__(self) -> None:
-        folder = Path(os.environ["PEER_MODEL"])
-        description = json.loads((folder / "model.json").read_text())
-        self.labels, self.positive = description["labels"], description["labels"].index(description["positive"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            folder / description["variants"][os.environ["PEER_VARIANT"]]["file"], options
-        )
+        self.session = session(threads=1)
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=MAX_LATENCY_MS)
     def predict(self, image: list[Image]) -> list[dict[str, Any]]:
         greys = [np.asarray(each.convert("L")) for each in image]
-        [rows] = self.session.run(["probabilities"], {"images": greys})
-        return [{"label": self.labels[int(row.argmax())], "probability": float(row[self.positive])} for row in rows]
+        return [answer(row) for row in self.session.run(["probabilities"], {"images": greys})[0]]
 
 
 if __name__ == "__main__":
     program = Path(sys.executable).with_name("bentoml")
-    address = ["--host", "127.0.0.1", "--port", os.environ["PEER_PORT"]]
-    os.execve(program, [str(program), "serve", "server:Classifier", *address], {**os.environ, "BENTOML_DO_NOT_TRACK": "True"})
+    command = [str(program), "serve", "server:Classifier", "--host", "127.0.0.1", "--port", str(PORT)]
+    os.execve(program, command, {**os.environ, "BENTOML_DO_NOT_TRACK": "True"})

@@ -9,11 +9,8 @@ Of four int8 networks, our own in float32 was the fastest within the limit, on o
 default precision, and by NNCF 2.27 and 2.62 ms, off by more than 0.04. ResNet-18: 4.08, 4.13, 4.15 and 4.10 ms.
 """
 
-import json
-import os
 import threading
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,24 +20,18 @@ from fastapi import FastAPI, UploadFile
 from openvino.preprocess import PrePostProcessor
 from PIL import Image
 
+from tests.benchmarks.peers.common import CPUS, PORT, SQUARE, VARIANT, WORK, answer
+
 FILES = {"fp32": "network.onnx", "int8": "network.int8.onnx"}
+SETTINGS = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": CPUS}
 PRECISIONS = {"fp32": {}, "int8": {"INFERENCE_PRECISION_HINT": "f32"}}
 
-
-def compiled(variant: str, size: int) -> openvino.CompiledModel:
-    core = openvino.Core()
-    processor = PrePostProcessor(core.read_model(Path(os.environ["PEER_WORK"]) / FILES[variant]))
-    processor.input().tensor().set_element_type(openvino.Type.u8)
-    network = processor.build()
-    network.reshape([1, 1, size, size])
-    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": int(os.environ["PEER_CPUS"])}
-    return core.compile_model(network, "CPU", {**settings, **PRECISIONS[variant]})
-
-
-description = json.loads((Path(os.environ["PEER_MODEL"]) / "model.json").read_text())
-labels, positive = description["labels"], description["labels"].index(description["positive"])
-square = (description["image_size"],) * 2
-model = compiled(os.environ["PEER_VARIANT"], square[0])
+core = openvino.Core()
+processor = PrePostProcessor(core.read_model(WORK / FILES[VARIANT]))
+processor.input().tensor().set_element_type(openvino.Type.u8)
+network = processor.build()
+network.reshape([1, 1, *SQUARE])
+model = core.compile_model(network, "CPU", {**SETTINGS, **PRECISIONS[VARIANT]})
 queue = openvino.AsyncInferQueue(model)
 queue.set_callback(lambda request, future: future.set_result(request.get_output_tensor().data[0].copy()))
 starting = threading.Lock()  # the queue accepts requests from one thread at a time
@@ -49,13 +40,12 @@ app = FastAPI()
 
 @app.post("/predict")
 def predict(image: UploadFile) -> dict[str, Any]:
-    grey = np.asarray(Image.open(image.file).convert("L").resize(square, Image.Resampling.BILINEAR))
+    grey = np.asarray(Image.open(image.file).convert("L").resize(SQUARE, Image.Resampling.BILINEAR))
     future: Future[np.ndarray] = Future()
     with starting:
         queue.start_async([grey[None, None]], future)
-    probabilities = future.result()
-    return {"label": labels[int(probabilities.argmax())], "probability": float(probabilities[positive])}
+    return answer(future.result())
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ["PEER_PORT"]), log_level="warning")
+    uvicorn.run(app, port=PORT, log_level="warning")

@@ -5,29 +5,19 @@ with one ONNX Runtime thread. Its own batching makes batches of up to eight (htt
 and by default does not wait for more images. `decode_request` decodes the images.
 """
 
-import json
-import os
-from pathlib import Path
-
 import litserve
 import numpy as np
-import onnxruntime
 from PIL import Image
 from starlette.formparsers import MultiPartParser
+
+from tests.benchmarks.peers.common import CPUS, PORT, answer, session
 
 MAX_BATCH_SIZE = 8
 
 
 class Classifier(litserve.LitAPI):
     def setup(self, device: str) -> None:
-        folder = Path(os.environ["PEER_MODEL"])
-        description = json.loads((folder / "model.json").read_text())
-        self.labels, self.positive = description["labels"], description["labels"].index(description["positive"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            folder / description["variants"][os.environ["PEER_VARIANT"]]["file"], options
-        )
+        self.session = session(threads=1)
 
     # Without annotations, since LitServe would take them for the types of the endpoint, which accepts a form.
     def decode_request(self, request):
@@ -43,12 +33,11 @@ class Classifier(litserve.LitAPI):
         return list(output)
 
     def encode_response(self, probabilities):
-        return {"label": self.labels[int(probabilities.argmax())], "probability": float(probabilities[self.positive])}
+        return answer(probabilities)
 
 
 if __name__ == "__main__":
     # LitServe pickles the upload for its workers. Starlette puts uploads over 1 MB on disk, and such a file cannot be pickled.
     MultiPartParser.spool_max_size = 20_000_000
-    api = Classifier(max_batch_size=MAX_BATCH_SIZE)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(os.environ["PEER_CPUS"]))
-    server.run(host="127.0.0.1", port=int(os.environ["PEER_PORT"]), generate_client_file=False, log_level="warning")
+    server = litserve.LitServer(Classifier(max_batch_size=MAX_BATCH_SIZE), accelerator="cpu", workers_per_device=CPUS)
+    server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning")

@@ -1,56 +1,76 @@
-"""Converts a model for the peers that cannot run its graph, from model.onnx itself, so that the weights are the same.
+"""The models of the benchmark, and their conversion for the peers that cannot run our graph.
 
 weights.pt            for PyTorch: the state of torchvision's own module, with two outputs and three equal input channels
 network.onnx          for OpenVINO, which has no sequences: everything behind the resize
 network.int8.onnx     the same for int8, if the model has that variant
 """
 
-from collections.abc import Sequence
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
+import onnx.utils
 import torch
 from onnx import numpy_helper
 from torch import nn
 
-from service.model.artefact import read_description
+from service.model.artefact import SUMS, read_description
+from tests.benchmarks import servers
+from tests.benchmarks.client import BENCHMARKS
 from tests.benchmarks.servers import FP32, INT8
+from tests.conftest import ROOT
 from training.data.batches import STD
 from training.vision import models
 
-WEIGHTS = "weights.pt"
+CONFIG = Path(__file__).with_name("resnet18.toml")
+IMAGES = 600
 NETWORKS = {FP32: "network.onnx", INT8: "network.int8.onnx"}
 STEMS = ("conv1", "features.0.0")  # torchvision's names for the convolution that takes the image
 
 
-def write(model: Path, work: Path) -> None:
-    """Writes all files into `work`. Raises ArtefactError if `model` is not a model folder."""
-    description = read_description(model)
-    graphs = {name: onnx.load(model / variant.file) for name, variant in description.variants.items()}
-    work.mkdir(parents=True, exist_ok=True)
-    for name, graph in graphs.items():
-        onnx.save(behind_resize(graph, description.image_size, ["probabilities"]), work / NETWORKS[name])
-    positive = description.labels.index(description.positive)
-    torch.save(torch_state(graphs[FP32], description.backbone, positive), work / WEIGHTS)
+def resnet18() -> Path:
+    """The folder of a ResNet-18, trained on phantoms once, which takes minutes on two CPUs."""
+    folder = BENCHMARKS / "trained"
+    data, model = str(folder / "phantoms"), folder / "resnet18"
+    draw = ["phantoms", data, "--count", str(IMAGES), "--seed", "0"]
+    train = ["train", "--data", data, "--config", str(CONFIG), "--run", str(folder / "run"), "--out", str(model)]
+
+    def run() -> None:
+        for arguments in (draw, train):
+            subprocess.run([sys.executable, "-m", "training", *arguments], cwd=ROOT, check=True)
+
+    servers.make_once(folder, CONFIG.read_bytes(), run)
+    return model
 
 
-def behind_resize(model: onnx.ModelProto, size: int, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Cuts the graph: from resized images, grey levels float32 [N, 1, size, size], to some of its tensors."""
-    [loop] = [node for node in model.graph.node if node.op_type == "Loop"]
-    wanted, nodes = set(outputs), []
-    for node in reversed(model.graph.node):
-        if node is not loop and wanted & set(node.output):
-            nodes.append(node)
-            wanted |= set(node.input)
-    graph = onnx.helper.make_graph(
-        nodes[::-1],
-        "network",
-        [onnx.helper.make_tensor_value_info(loop.output[0], onnx.TensorProto.FLOAT, ["N", 1, size, size])],
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
-        [tensor for tensor in model.graph.initializer if tensor.name in wanted],
-    )
+def convert(model: Path) -> None:
+    """Writes the peers' files, if the model or this file has changed."""
+    description, work = read_description(model), servers.work_folder(model)
+
+    def write() -> None:
+        work.mkdir(parents=True)
+        graphs = {name: onnx.load(model / variant.file) for name, variant in description.variants.items()}
+        for name, graph in graphs.items():
+            onnx.save(behind_resize(graph, description.image_size, "probabilities"), work / NETWORKS[name])
+        positive = description.labels.index(description.positive)
+        torch.save(torch_state(graphs[FP32], description.backbone, positive), work / "weights.pt")
+
+    servers.make_once(work, (model / SUMS).read_bytes() + Path(__file__).read_bytes(), write)
+
+
+def behind_resize(model: onnx.ModelProto, size: int, output: str) -> onnx.ModelProto:
+    """Cuts the graph: from resized images, grey levels float32 [N, 1, size, size], to one of its tensors."""
+    [squares] = [node.output[0] for node in model.graph.node if node.op_type == "Loop"]
+    extractor = onnx.utils.Extractor(model)
+    extractor.value_infos |= {
+        squares: onnx.helper.make_tensor_value_info(squares, onnx.TensorProto.FLOAT, ["N", 1, size, size]),
+        output: onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None),
+    }
+    cut = extractor.extract_model([squares], [output])
     opsets = {opset.domain: opset for opset in model.opset_import}  # a merged graph may name one several times
-    cut = onnx.helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=model.ir_version)
+    del cut.opset_import[:]
+    cut.opset_import.extend(opsets.values())
     return onnx.shape_inference.infer_shapes(cut)
 
 
