@@ -21,10 +21,9 @@ SURE = (0.05, 0.95)
 
 
 def questions(model: Path) -> dict[Path, float]:
-    """Requests, and the positive label's probability by our fp32 graph: phantoms nearest to SURE, in three kinds of files.
+    """Requests for the phantoms nearest to SURE, in three kinds of files, and their probabilities by our fp32 graph.
 
-    Where a model is unsure, any rounding (bfloat16, or one grey level) moves a probability by more than 0.02. Where it has no
-    doubt at all, nothing moves it.
+    Any rounding moves a probability by more than LIMIT where a model is unsure, and by nothing where it has no doubt at all.
     """
     classifier, asked = Classifier(read_artefact(model, servers.FP32)), {}
     drawn = [image for drawing in drawings(DRAWN, seed=1) for image in variations(drawing)]
@@ -59,8 +58,7 @@ def check(server: Server, running: Running, model: Path, asked: dict[Path, float
             label, found = read(client.ask(connection, request), positive)
             largest = max(largest, abs(found - expected))
             if largest > LIMIT or (label == positive) != (expected > 0.5):
-                wrong = f"{label}, {found:.4f} instead of {expected:.4f} ± {LIMIT}"
-                raise RuntimeError(f"{model.name}, {server.name}, {request.name}: {wrong}")
+                raise RuntimeError(f"{server.name}, {request.name}: {label}, {found:.4f} instead of {expected:.4f} ± {LIMIT}")
     return largest
 
 

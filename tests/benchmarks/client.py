@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
 from tests.conftest import ROOT
@@ -15,8 +16,7 @@ from tests.conftest import ROOT
 BENCHMARKS = ROOT / ".benchmarks"  # everything that a run creates and can use again; not in git
 PATH = "/predict"
 SCRIPT = Path(__file__).with_name("post.lua")
-BOUNDARY = "medxfer-benchmark"
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
+FORM = "multipart/form-data; boundary=medxfer-benchmark"
 TIMEOUT_SECONDS = 60
 
 
@@ -32,11 +32,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 def request(name: str, image: bytes, content_type: str) -> Path:
     """Writes the form that `curl -F image=@FILE` sends to a file, and returns its path."""
-    disposition = f'Content-Disposition: form-data; name="image"; filename="{name}"'
-    head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: {content_type}\r\n\r\n"
+    form = httpx.Request("POST", PATH, headers={"Content-Type": FORM}, files={"image": (name, image, content_type)})
     path = BENCHMARKS / "requests" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode())
+    path.write_bytes(form.read())
     return path
 
 

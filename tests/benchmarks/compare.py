@@ -2,9 +2,8 @@
 
 python -m tests.benchmarks.compare CHECKOUT [--rounds 9] [--seconds 5]
 
-In each round one server is started, warmed up, measured and stopped, then the other one; the order changes from round to round.
-Both use this checkout's default model, and answer a JPEG of 1300 × 1000 over eight connections. Each round gives one ratio, so
-that slow changes of the machine's speed affect both servers alike. The other checkout needs its own .venv.
+Both servers run in turn with this checkout's default model, and answer a JPEG of 1300 × 1000 over eight connections. Each round
+gives one ratio, so that slow changes of the machine's speed affect both alike. The other checkout needs its own .venv.
 """
 
 import argparse

@@ -7,27 +7,13 @@ import ast
 import json
 import statistics
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tests.benchmarks import agreement, images, own, results, servers, training
-from tests.benchmarks.headlines import (
-    CPU_MS,
-    HEADLINE,
-    LONE,
-    MEGABYTE,
-    P50,
-    P99,
-    RATE,
-    cells_of,
-    headlines,
-    markdown,
-    median,
-    rate,
-    start,
-    title,
-)  # fmt: skip
+from tests.benchmarks import agreement, headlines, images, own, results, servers, training
+from tests.benchmarks.headlines import HEADLINE, LONE, MEGABYTE, P50, cells_of, markdown, median, rate, start, title
 from tests.benchmarks.images import BIG, PNG, SMALL
 from tests.benchmarks.results import Model, Result
 from training.report.plots import BLUE, GREY, INK, draw
@@ -53,7 +39,10 @@ def page(result: Result) -> str:
         client_median=f"{statistics.median(shares):.0%}",
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
         training=training.table(json.loads(training.RESULT.read_text())),
-        **{table.__name__: table(result) for table in (headlines, models, splits, lanes, engines, growth, differences, peers)},
+        **{
+            table.__name__: table(result)
+            for table in (headlines.headlines, models, splits, lanes, engines, growth, differences, peers)
+        },
     )
 
 
@@ -66,10 +55,10 @@ def table(model: Model) -> str:
     rows = []
     for name in model.servers:
         cells = cells_of(model, name, HEADLINE)
-        cpu, memory = median(model, name, HEADLINE, CPU_MS), (max(cell.rss for cell in cells), max(cell.pss for cell in cells))
-        megabytes = [f"{size / MEGABYTE:.0f}" for size in memory]
-        spreads = [spread([value(cell) for cell in cells]) for value in (RATE, P50, P99)]
-        rows.append([_strong(model, name), *spreads, f"{cpu:.1f}", *megabytes, f"{start(model, name):.1f}"])
+        cpu = median(model, name, HEADLINE, headlines.CPU_MS)
+        rss, pss = (f"{max(map(attrgetter(kind), cells)) / MEGABYTE:.0f}" for kind in ("rss", "pss"))
+        spreads = [spread([value(cell) for cell in cells]) for value in (headlines.RATE, P50, headlines.P99)]
+        rows.append([_strong(model, name), *spreads, f"{cpu:.1f}", rss, pss, f"{start(model, name):.1f}"])
     head = [f"{BIG.name}, 8 connections", "requests/s", "p50 ms", "p99 ms", "CPU ms", "RSS MB", "PSS MB", "start s"]
     return markdown(head, rows)
 
@@ -85,9 +74,8 @@ def loads(model: Model) -> str:
 
 def splits(result: Result) -> str:
     parts = list(result.models[0].own.split)
-    return markdown(
-        ["", *parts], [[_titled(model), *(f"{model.own.split[part]:.2f}" for part in parts)] for model in result.models]
-    )
+    rows = [[_titled(model), *(f"{model.own.split[part]:.2f}" for part in parts)] for model in result.models]
+    return markdown(["", *parts], rows)
 
 
 def lanes(result: Result) -> str:

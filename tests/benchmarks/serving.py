@@ -2,8 +2,8 @@
 
 make benchmark        writes tests/benchmarks/serving.json, README.md and serving.png; takes half an hour
 
-In every round each server is started, warmed up, and measured under each load. Then the next round begins, so that other work
-on the machine affects all servers alike. Environments and the second model are created once, in .benchmarks/.
+All servers run once in every round, so that other work on the machine affects all alike. Environments and the second model are
+created once, in .benchmarks/.
 """
 
 import argparse
