@@ -1,7 +1,4 @@
-"""The servers of a benchmark: ours in each variant, and the peers (peers/), each configured as its documentation advises.
-
-Each peer has an environment, so that none of its packages enters the project's: .benchmarks/environments/NAME.
-"""
+"""The servers of a benchmark: ours in each variant, and the peers (peers/), each with its advised settings in its own venv."""
 
 import hashlib
 import http.client

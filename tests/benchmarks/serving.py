@@ -123,7 +123,7 @@ def measure_cell(server: Server, running: Running, requests: Requests, kind: Kin
         loading = pool.submit(client.load, running.port, requests[kind], connections=connections, seconds=seconds)
         while wait([loading], SAMPLE_SECONDS).not_done:
             samples.append(processes.memory(running.pid))
-    load, rss, pss = loading.result(), *map(max, zip(*samples, strict=True))
+    load, (rss, pss) = loading.result(), map(max, zip(*samples, strict=True))
     cpu_ms = 1000 * (processes.cpu_seconds(running.pid) - before) / load.requests
     return Cell(server=server.name, image=kind.name, connections=connections, load=load, cpu_ms=cpu_ms, rss=rss, pss=pss)
 

@@ -62,14 +62,10 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     begin = time.monotonic()
     inference.novelty_features(exported, folder, records)
     found["features, exported graph"] = [time.monotonic() - begin]
+    files = f"{size[0]} × {size[1]}"
     return [
-        {
-            "what": what,
-            "files": f"{size[0]} × {size[1]}",
-            "images_per_second": IMAGES / whole,
-            "network_share": alone[0] / whole if alone else None,
-        }
-        for what, (whole, *alone) in found.items()
+        {"what": what, "files": files, "images_per_second": IMAGES / took, "network_share": alone[0] / took if alone else None}
+        for what, (took, *alone) in found.items()
     ]
 
 

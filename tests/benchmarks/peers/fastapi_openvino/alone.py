@@ -1,7 +1,4 @@
-"""Times the int8 network alone on one thread, as `server.py` configures it.
-
-alone.py FILE SIZE RUNS        prints the milliseconds of each run as JSON
-"""
+"""Prints the milliseconds of each run of the int8 network alone, on one thread, as JSON: alone.py FILE SIZE RUNS"""
 
 import json
 import sys
