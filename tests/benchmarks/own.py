@@ -14,7 +14,7 @@ import onnx
 from service.engine.batcher import Batcher
 from service.images.decode import decode_image
 from service.model.artefact import read_artefact
-from service.model.classifier import Classifier, GreyImage, Output
+from service.model.classifier import Classifier, GreyImage, Outputs
 from tests.benchmarks import client, images, models, processes, servers
 from tests.benchmarks.images import BIG, SMALL
 from tests.benchmarks.novelty import milliseconds
@@ -83,7 +83,7 @@ def lanes(classifier: Classifier, seconds: float) -> list[Lanes]:
     return [Lanes(lanes=number, max_batch_size=size, images_per_second=rate) for (number, size), rate in medians.items()]
 
 
-async def _images_per_second(batcher: Batcher[GreyImage, Output], grey: GreyImage, count: int) -> float:
+async def _images_per_second(batcher: Batcher[GreyImage, Outputs], grey: GreyImage, count: int) -> float:
     batcher.open()
     try:
         begin = time.perf_counter()

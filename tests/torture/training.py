@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.test_pipeline import CONFIG, assert_same_run, finished, training
+from tests.test_pipeline import CONFIG, assert_same_fit, finished, training
 from training.data import phantoms
 
 KILLS = 10
@@ -47,7 +47,7 @@ def main() -> None:
                 print(f"kill {kills}, after {epochs} epochs", flush=True)
             process.communicate()
         finished(start(folder, "killed"))
-        assert_same_run(folder / "killed", folder / "undisturbed")
+        assert_same_fit(folder / "killed", folder / "undisturbed")
     print("the same weights, history and model, to the last byte")
 
 

@@ -21,7 +21,7 @@ def description() -> Description:
 
 def predict(description: Description, positive: float, novelty: float = 0, age_years: float | None = None) -> Prediction:
     probabilities = np.array([1 - positive, positive], dtype=np.float32)
-    output = Output(probabilities, np.zeros((7, 7), np.float32), np.float32(novelty))
+    output = Outputs(probabilities, np.zeros((7, 7), np.float32), np.array(novelty, np.float32))
     return interpret(description, DecodedImage(np.zeros((300, 300), np.uint8), age_years=age_years), output)
 
 
