@@ -1,7 +1,4 @@
-"""python -m tests.torture: runs all parts against the service, or some of them; writes results.json and README.md here.
-
-The soak (python -m tests.torture.soak MINUTES) and training (python -m tests.torture.training) run separately.
-"""
+"""python -m tests.torture: runs all parts against the service, or some of them; writes results.json and README.md here."""
 
 import argparse
 import sys
@@ -12,15 +9,13 @@ PARTS = {"inputs": inputs.run, "fuzz": fuzz.run, "faults": faults.run, "loads": 
 
 
 def main() -> int:
-    """Returns the number of failures, at most 1."""
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
     failures = []
     for name in parser.parse_args().only:
         print(f"{name} …", flush=True)
-        section = PARTS[name]()
         found = results.load(results.RESULTS, results.Results) or results.Results()
-        found.sections[name] = section
+        found.sections[name] = section = results.section(PARTS[name])
         results.save(results.RESULTS, found)
         report.write()
         failures += [f"FAILED {answer.name}: {answer.wrong}" for answer in section.answered if answer.wrong]

@@ -1,17 +1,15 @@
-"""List C: hundreds of slow clients, ten times more requests than the service can answer, and equal bits under any load.
-
-python -m tests.torture --only loads
-"""
+"""List C: hundreds of slow clients, and ten times more requests than the service can answer."""
 
 import asyncio
 import contextlib
-import json
+import itertools
 import math
 import multiprocessing
 import socket
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -19,16 +17,11 @@ import numpy as np
 import uvloop
 
 from service.http.connection import ANSWER_SECONDS, HEAD_SECONDS, MAX_PIPELINED
-from service.images.decode import decode_image
-from service.model.artefact import read_artefact
-from service.model.classifier import Classifier
 from service.server import KEEP_ALIVE_SECONDS
-from tests.conftest import DEFAULT_MODEL, encode, grey
-from tests.torture import results
-from tests.torture.inputs import MAX_IMAGES, jpeg
+from tests.torture.inputs import JPEG
 from tests.torture.process import Service, serving
-from tests.torture.results import Check, checked
-from tests.torture.wire import HOST, NO_ANSWER, Connection, connect, exchange, get, post, read
+from tests.torture.results import Check, Findings, Outcome, checked
+from tests.torture.wire import HOST, NO_ANSWER, SECONDS, Answer, connect, exchange, get, post, read, read_async
 
 SLOW_CLIENTS = 200
 DEADLINE_SECONDS = 5.0  # the service's default, for answers and bodies
@@ -37,139 +30,75 @@ GOOD_SECONDS = 3.0  # shorter than what slow clients are allowed
 PAIRS = 3  # measurements without and with slow clients, in turn
 
 OVERLOAD = 10
-OVERLOAD_SECONDS = 60.0
 PEAK_SECONDS = 10.0
 PEAK_CONNECTIONS = 8
 MOST_CONNECTIONS = 600
 RECOVERY_SECONDS = 2.0
 
 
-def run(seconds: float = OVERLOAD_SECONDS) -> results.Section:
-    begin = time.monotonic()
-    expected = "16 at once and offline: equal"
-    checks = [checked(f"bits of {MAX_IMAGES} images, {name}", expected, partial(same_bits, name)) for name in ("fp32", "int8")]
-    checks += overload(seconds)
-    with serving() as service:
-        seconds_of_good_client(service.port, 1)  # warms up
-        for slow in SLOW:
-            name = f"{SLOW_CLIENTS} clients: {slow.name}"
-            expected = f"a good client's p99 below 2 × its usual; all closed in {slow.seconds:.0f} s"
-            checks.append(checked(name, expected, partial(hold_slow_clients, service, slow)))
-    return results.section(time.monotonic() - begin, checks=checks)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Infinite if nothing was measured, so that this meets no goal."""
-    return float(np.quantile(values, share)) if values else math.inf
-
-
-class Slow(NamedTuple):
-    """`first`: a request that is answered before `content` is sent. `seconds`: the service closes the connection by then."""
-
-    name: str
-    first: bytes
-    content: bytes
-    seconds: float
-
-
 HALF_HEAD, HEALTH = post(b"")[:30], get("/health/live")
 UNREAD = get("/model-info") * MAX_PIPELINED  # as many answers of 100 KB as a client may ask for ahead
-SLOW = (
-    Slow("idle", b"", b"", HEAD_SECONDS + SLACK_SECONDS),
-    Slow("half a head", b"", HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
-    Slow("half a body", b"", post(jpeg())[:-1], DEADLINE_SECONDS + SLACK_SECONDS),
-    Slow("half a head, after a first request", HEALTH, HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
-    Slow("idle, after a first request", HEALTH, b"", KEEP_ALIVE_SECONDS + SLACK_SECONDS),
-    Slow("answers never read", b"", UNREAD, DEADLINE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS),
-)
+# A request that is answered first, what is sent then, and the seconds by which the service closes the connection.
+SLOW = {
+    "idle": (b"", b"", HEAD_SECONDS + SLACK_SECONDS),
+    "half a head": (b"", HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
+    "half a body": (b"", post(JPEG)[:-1], DEADLINE_SECONDS + SLACK_SECONDS),
+    "half a head, after a first request": (HEALTH, HALF_HEAD, HEAD_SECONDS + SLACK_SECONDS),
+    "idle, after a first request": (HEALTH, b"", KEEP_ALIVE_SECONDS + SLACK_SECONDS),
+    "answers never read": (b"", UNREAD, DEADLINE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS),
+}
 
 
-def hold_slow_clients(service: Service, slow: Slow) -> tuple[bool, str]:
-    usual: list[float] = []
-    beside: list[float] = []
-    ratios: list[float] = []
+def run(seconds: float = 60) -> Findings:
+    checks = overload(seconds)
+    with serving() as service:
+        seconds_of_good_client(service.port, 1)  # warms up
+        for name, slow in SLOW.items():
+            expected = f"a good client's p99 below 2 × its usual; all closed in {slow[2]:.0f} s"
+            checks.append(checked(f"{SLOW_CLIENTS} clients: {name}", expected, partial(hold_slow_clients, service, *slow)))
+    return checks
+
+
+def hold_slow_clients(service: Service, first: bytes, content: bytes, seconds: float) -> Outcome:
+    usual, beside, ratios = list[float](), list[float](), list[float]()
     alone, most_open, closed = service.descriptors(), SLOW_CLIENTS, 0.0
     for _ in range(PAIRS):
         usual += (before := seconds_of_good_client(service.port, GOOD_SECONDS))
         with contextlib.ExitStack() as stack:
             for _ in range(SLOW_CLIENTS):
-                stack.enter_context(open_slow(service.port, slow))
+                stack.enter_context(open_slow(service.port, first, content))
             opened = moment_of_calm(service.port, usual)  # the service has done for them what it can do at once
             most_open = min(most_open, service.descriptors() - alone)
             beside += (during := seconds_of_good_client(service.port, GOOD_SECONDS))
-            closed = max(closed, moment_of_close(service, alone, opened + 2 * slow.seconds) - opened)
+            while service.descriptors() > alone and time.perf_counter() < opened + 2 * seconds:
+                time.sleep(0.05)
+            closed = max(closed, time.perf_counter() - opened)
         ratios.append(percentile(during, 0.99) / percentile(before, 0.99))
-    ratio = statistics.median(ratios)
-    p50, p99, p50_beside, p99_beside = (1000 * percentile(values, share) for values in (usual, beside) for share in (0.5, 0.99))
-    return ratio < 2 and closed <= slow.seconds and most_open >= SLOW_CLIENTS, (
-        f"p99 {p99:.1f} → {p99_beside:.1f} ms ({ratio:.2f} ×, median of {PAIRS}), p50 {p50:.1f} → {p50_beside:.1f} ms; "
-        f"{most_open} open, none after {closed:.1f} s"
+    ratio, p99, p99_beside = statistics.median(ratios), 1000 * percentile(usual, 0.99), 1000 * percentile(beside, 0.99)
+    return ratio < 2 and closed <= seconds and most_open >= SLOW_CLIENTS, (
+        f"p99 {p99:.1f} → {p99_beside:.1f} ms ({ratio:.2f} ×, median of {PAIRS}); {most_open} open, none after {closed:.1f} s"
     )
 
 
-def open_slow(port: int, slow: Slow) -> socket.socket:
+def open_slow(port: int, first: bytes, content: bytes) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # so that answers that nobody reads fill it
     connection.connect((HOST, port))
-    if slow.first:
-        connection.sendall(slow.first)
+    if first:
+        connection.sendall(first)
         assert read(connection).status == 200
-    connection.sendall(slow.content)
+    connection.sendall(content)
     return connection
-
-
-def seconds_of_good_client(port: int, seconds: float) -> list[float]:
-    """Durations of predictions, one after another on one connection. Raises AssertionError if one is not answered by 200."""
-    found, content, end = [], post(jpeg()), time.monotonic() + seconds
-    with connect(port) as connection:
-        while time.monotonic() < end:
-            begin = time.perf_counter()
-            connection.sendall(content)
-            answer = read(connection)
-            found.append(time.perf_counter() - begin)
-            assert answer.status == 200, f"a good client was answered {answer.status}: {answer.body!r}"
-    return found
-
-
-def moment_of_close(service: Service, descriptors: int, end: float) -> float:
-    """When the service has no more descriptors than before (time.perf_counter). Infinite if it still has at the end."""
-    while time.perf_counter() < end:
-        if service.descriptors() <= descriptors:
-            return time.perf_counter()
-        time.sleep(0.05)
-    return math.inf
-
-
-def moment_of_calm(port: int, usual: list[float]) -> float:
-    """When three answers in a row took at most twice the usual time: time.perf_counter, the same clock in all processes."""
-    limit = 2 * percentile(usual, 0.5) + 0.005  # for the new connection
-    end, in_a_row = time.perf_counter() + 10 * RECOVERY_SECONDS, 0
-    while in_a_row < 3:
-        begin = time.perf_counter()
-        status = exchange(port, post(jpeg())).status
-        in_a_row = in_a_row + 1 if status == 200 and time.perf_counter() - begin < limit else 0
-        if time.perf_counter() > end:
-            return math.inf
-    return time.perf_counter()
-
-
-class Shot(NamedTuple):
-    """One request: when it was due, when it was answered (time.perf_counter), and by which status."""
-
-    due: float
-    done: float
-    status: int
-    retry_after: bool
 
 
 def overload(seconds: float) -> list[Check]:
     """The service has one lane and fp32, so that this machine can also make ten times as many requests as it can answer."""
     context = multiprocessing.get_context("spawn")
     with serving(lanes=1, variant="fp32", queue_limit=32) as service, ProcessPoolExecutor(1, mp_context=context) as pool:
-        pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, 2).result()  # warms up
-        peak = pool.submit(closed_loop, service.port, PEAK_CONNECTIONS, PEAK_SECONDS).result()
+        pool.submit(peak_rate, service.port, PEAK_CONNECTIONS, 2).result()  # warms up
+        peak = pool.submit(peak_rate, service.port, PEAK_CONNECTIONS, PEAK_SECONDS).result()
         usual = seconds_of_good_client(service.port, 2)
-        load = pool.submit(open_loop, service.port, OVERLOAD * peak, seconds)
+        load = pool.submit(fire, service.port, MOST_CONNECTIONS, OVERLOAD * peak, seconds)
         live = []
         while not load.done():
             begin = time.perf_counter()
@@ -181,8 +110,7 @@ def overload(seconds: float) -> list[Check]:
     accepted = [shot.done - shot.due for shot in shots if shot.status == 200]
     rejected = [shot for shot in shots if shot.status == 429]
     bare = sum(not shot.retry_after for shot in rejected)
-    others = len(shots) - len(accepted) - len(rejected)
-    offered, goodput = len(shots) / seconds, len(accepted) / seconds
+    offered, goodput, others = len(shots) / seconds, len(accepted) / seconds, len(shots) - len(accepted) - len(rejected)
     recovery = recovered - max(shot.due for shot in shots)
     p50, p99, live_p50, live_p99 = (1000 * percentile(values, share) for values in (accepted, live) for share in (0.5, 0.99))
     name = f"overload: {OVERLOAD} × {peak:.0f}/s for {seconds:.0f} s (lanes 1, fp32, queue 32)"
@@ -190,90 +118,98 @@ def overload(seconds: float) -> list[Check]:
     found = f"{offered:.0f}/s offered ({offered / peak:.1f} ×): {len(accepted):,} × 200, {len(rejected):,} × 429 "
     found += f"({bare} without Retry-After), {others} others"
     held = offered >= 0.9 * OVERLOAD * peak and not others and not bare and bool(rejected)
-    in_time = (
-        f"p99 below the deadline, {DEADLINE_SECONDS:.0f} s",
-        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, from when they were due",
-    )
-    enough = "90 % of the peak or more", f"{goodput:.0f}/s of {peak:.0f}/s: {goodput / peak:.0%}"
-    alive = "p99 below 100 ms", f"p50 {live_p50:.0f} ms, p99 {live_p99:.0f} ms of {len(live)}"
-    calm = f"in {RECOVERY_SECONDS:.0f} s, three answers in a row in twice the usual time", f"{recovery:.2f} s"
-    goals = (
-        (name, (expected, found), held),
-        ("overload: answers that were accepted", in_time, p99 < 1000 * DEADLINE_SECONDS),
-        ("overload: goodput", enough, goodput >= 0.9 * peak),
-        ("overload: /health/live beside it", alive, live_p99 < 100),
-        ("overload: recovery", calm, recovery < RECOVERY_SECONDS),
-    )
-    return [checked(name, expected, partial(lambda *outcome: outcome, held, found)) for name, (expected, found), held in goals]
+    in_time = p99 < 1000 * DEADLINE_SECONDS, f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, from when they were due"
+    enough = goodput >= 0.9 * peak, f"{goodput:.0f}/s of {peak:.0f}/s: {goodput / peak:.0%}"
+    alive = live_p99 < 100, f"p50 {live_p50:.0f} ms, p99 {live_p99:.0f} ms of {len(live)}"
+    calm = f"in {RECOVERY_SECONDS:.0f} s, three answers in a row in twice the usual time"
+    return [
+        checked(name, expected, (held, found)),
+        checked("overload: answers that were accepted", f"p99 below the deadline, {DEADLINE_SECONDS:.0f} s", in_time),
+        checked("overload: goodput", "90 % of the peak or more", enough),
+        checked("overload: /health/live beside it", "p99 below 100 ms", alive),
+        checked("overload: recovery", calm, (recovery < RECOVERY_SECONDS, f"{recovery:.2f} s")),
+    ]
 
 
-def closed_loop(port: int, connections: int, seconds: float) -> float:
-    """Predictions per second by clients that each wait for their answer."""
-
-    async def client() -> int:
-        connection, answered, end = Connection(port), 0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            answered += (await connection.ask(content)).status == 200
-        connection.close()
-        return answered
-
-    async def all_clients() -> int:
-        return sum(await asyncio.gather(*(client() for _ in range(connections))))
-
-    content = post(jpeg())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(all_clients()) / seconds
+def percentile(values: list[float], share: float) -> float:
+    return float(np.quantile(values, share)) if values else math.inf  # which meets no goal
 
 
-def open_loop(port: int, rate: float, seconds: float) -> list[Shot]:
-    """Sends each request when it is due, whether earlier ones were answered or not, on a connection that is free or new."""
+def seconds_of_good_client(port: int, seconds: float) -> list[float]:
+    """Durations of predictions, one after another on one connection. Raises AssertionError if one is not answered by 200."""
+    found, end = [], time.perf_counter() + seconds
+    with connect(port) as connection:
+        while (begin := time.perf_counter()) < end:
+            connection.sendall(post(JPEG))
+            answer = read(connection)
+            found.append(time.perf_counter() - begin)
+            assert answer.status == 200, f"a good client was answered {answer.status}: {answer.body!r}"
+    return found
 
-    async def shoot(due: float, connection: Connection) -> None:
-        try:
-            answer = await connection.ask(content)
-            status, retry_after = answer.status, answer.headers.get("retry-after", "").isdigit()
-        except (OSError, TimeoutError):
-            status, retry_after = NO_ANSWER, False
-        shots.append(Shot(due, time.perf_counter(), status, retry_after))
-        free.append(connection)
 
-    async def all_shots() -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(round(rate * seconds)):
-                due = begin + number / rate
-                if (wait := due - time.perf_counter()) > 0:
-                    await asyncio.sleep(wait)
-                elif number % 16 == 0:
-                    await asyncio.sleep(0)
-                if time.perf_counter() - begin > seconds + 1:
-                    return  # this machine cannot make that many, and the number of shots shows it
-                while not free:
-                    await asyncio.sleep(0.001)
-                group.create_task(shoot(due, free.pop()))
-
-    content = post(jpeg())
-    shots: list[Shot] = []
-    free = [Connection(port) for _ in range(MOST_CONNECTIONS)]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+def moment_of_calm(port: int, usual: list[float]) -> float:
+    """When three answers in a row took at most twice the usual time (time.perf_counter), or far too late if they do not."""
+    limit = 2 * percentile(usual, 0.5) + 0.005  # for the new connection
+    end, in_a_row = time.perf_counter() + 10 * RECOVERY_SECONDS, 0
+    while in_a_row < 3 and time.perf_counter() < end:
         begin = time.perf_counter()
-        runner.run(all_shots())
+        status = exchange(port, post(JPEG)).status
+        in_a_row = in_a_row + 1 if status == 200 and time.perf_counter() - begin < limit else 0
+    return time.perf_counter()
+
+
+class Shot(NamedTuple):
+    due: float  # time.perf_counter, the same in all processes
+    done: float
+    expected: int
+    status: int
+    retry_after: bool
+
+
+Due = tuple[float, int, bytes]  # when to send a request, the status to expect, and the request
+
+
+def peak_rate(port: int, connections: int, seconds: float) -> float:
+    """Predictions per second by clients that each wait for their answer."""
+    return sum(shot.status == 200 for shot in fire(port, connections, math.inf, seconds)) / seconds
+
+
+def fire(port: int, connections: int, rate: float, seconds: float) -> list[Shot]:
+    """Sends each request when it is due, or as soon as a connection is free."""
+    shots: list[Shot] = []
+    dues = zip(moments(rate, seconds), itertools.repeat(200), itertools.repeat(post(JPEG)))
+    uvloop.run(shoot(port, connections, dues, shots.append))
     return shots
 
 
-def same_bits(variant: str) -> tuple[bool, str]:
-    """`make test` compares an image alone with the same image in a batch: test_predict.py."""
+def moments(rate: float, seconds: float) -> Iterator[float]:
+    """Fewer than rate × seconds if this machine cannot make that many requests."""
+    begin = time.perf_counter()
+    evenly = (begin + number / rate for number in itertools.count())
+    return itertools.takewhile(lambda due: max(due, time.perf_counter()) < begin + seconds, evenly)
 
-    def figures(file: bytes) -> tuple[object, ...]:
-        answer = json.loads(exchange(service.port, post(file)).body)
-        batch_sizes.add(answer["batch_size"])
-        return list(answer["probabilities"].values()), answer["novelty"]["value"]
 
-    batch_sizes: set[int] = set()
-    files = [encode(grey(200 + 37 * seed, 180 + 29 * seed, seed), ("PNG", "JPEG")[seed % 2]) for seed in range(MAX_IMAGES)]
-    with serving(variant=variant, lanes=1, max_batch_size=MAX_IMAGES) as service, ThreadPoolExecutor(MAX_IMAGES) as pool:
-        at_once = list(pool.map(figures, files))
-    outputs = Classifier(read_artefact(DEFAULT_MODEL, variant)).classify_each([decode_image(file).grey for file in files])
-    offline = [(output.probabilities.tolist(), float(output.novelty)) for output in outputs]
-    equal = sum(one == other for one, other in zip(at_once, offline, strict=True))
-    found = f"{equal} of {MAX_IMAGES} equal, in batches of up to {max(batch_sizes)}"
-    return equal == MAX_IMAGES and max(batch_sizes) > 1, found
+async def shoot(port: int, connections: int, dues: Iterable[Due], note: Callable[[Shot], None]) -> None:
+    """Sends each request when it is due, on the next free one of these connections."""
+
+    async def client() -> None:
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        for due, expected, content in shared:
+            await asyncio.sleep(max(0, due - time.perf_counter()))
+            keep, answer = False, Answer(NO_ANSWER, {}, b"")
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                if streams is None or streams[0].at_eof():  # the service has closed it since the last request
+                    streams = await asyncio.open_connection(HOST, port)
+                streams[1].write(content)
+                answer = await asyncio.wait_for(read_async(streams[0], content.startswith(b"HEAD ")), SECONDS)
+                # Some bad requests lack their end: the service would take the next one for it.
+                keep = expected == 200 and answer.status != NO_ANSWER and answer.headers.get("connection") != "close"
+            if streams and not keep:
+                streams[1].transport.abort()
+                streams = None
+            note(Shot(due, time.perf_counter(), expected, answer.status, answer.headers.get("retry-after", "").isdigit()))
+        if streams:
+            streams[1].transport.abort()
+
+    shared = iter(dues)
+    await asyncio.gather(*(client() for _ in range(connections)))

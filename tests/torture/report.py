@@ -1,13 +1,10 @@
-"""Writes results.json and soak.json as the README of this folder.
-
-python -m tests.torture.report        without measuring again
-"""
+"""Writes results.json and soak.json as the README of this folder (python -m tests.torture.report: without measuring)."""
 
 from collections.abc import Iterable
 
 from tests.benchmarks.headlines import markdown
 from tests.torture import results
-from tests.torture.results import Answered, Check, Results, Section, Soak
+from tests.torture.results import Answered, Results, Section, Soak
 
 README = results.FOLDER / "README.md"
 VERDICTS = {True: "yes", False: "**no**", None: "not tried"}
@@ -15,9 +12,8 @@ TITLES = {"inputs": "Malformed, unusual and rare input", "fuzz": "Random damage"
 
 HEAD = """# What the service does under hostile input, faults and load
 
-`make torture` and `make soak` write this file from results.json and soak.json. Do not edit it. The real service runs on
-real sockets, and its clients share the machine's CPUs. It has its default settings unless a line says otherwise. All images
-are drawn. It needs Linux.
+`make torture` and `make soak` write this file from results.json and soak.json. Do not edit it. The real service runs on real
+sockets, with its default settings unless a line says otherwise. Its clients share the machine's CPUs. All images are drawn.
 
     python -m tests.torture                         everything, a quarter of an hour
     python -m tests.torture --only inputs faults    some parts: inputs, fuzz, faults, loads
@@ -41,9 +37,8 @@ def summary(found: Results) -> str:
     sections = found.sections.values()
     wrong = [answer.wrong for section in sections for answer in section.answered]
     held = [check.held for section in sections for check in section.checks if check.held is not None]
-    return (
-        f"{wrong.count('')} of {len(wrong)} inputs got the expected answer, {sum(held)} of {len(held)} other goals were met.\n"
-    )
+    inputs = f"{wrong.count('')} of {len(wrong)} inputs got the expected answer"
+    return f"{inputs}, {sum(held)} of {len(held)} other goals were met.\n"
 
 
 def section(title: str, found: Section) -> str:
@@ -51,18 +46,17 @@ def section(title: str, found: Section) -> str:
     if found.answered:
         lines.append(table(["input", "expected", "status", "ms", "still healthy"], map(answer_row, found.answered)))
     if found.checks:
-        lines.append(table(["what", "expected", "found", "held", "s"], map(check_row, found.checks)))
+        rows = (
+            [one.name, one.expected, one.found, VERDICTS[one.held], f"{one.seconds:g}" * bool(one.seconds)]
+            for one in found.checks
+        )
+        lines.append(table(["what", "expected", "found", "held", "s"], rows))
     return "\n".join(lines)
 
 
 def answer_row(answer: Answered) -> list[str]:
-    expected = " or ".join(map(str, answer.expected))
-    status = f"{answer.status}" if not answer.wrong else f"**{answer.status or 'none'}**: {answer.wrong}"
-    return [answer.name, expected, status, f"{answer.ms:.1f}", VERDICTS[answer.healthy]]
-
-
-def check_row(check: Check) -> list[str]:
-    return [check.name, check.expected, check.found, VERDICTS[check.held], f"{check.seconds:g}" if check.seconds else ""]
+    status = f"**{answer.status or 'none'}**: {answer.wrong}" if answer.wrong else f"{answer.status}"
+    return [answer.name, " or ".join(map(str, answer.expected)), status, f"{answer.ms:.1f}", VERDICTS[answer.healthy]]
 
 
 def soaked(soak: Soak) -> str:
@@ -76,15 +70,12 @@ def soaked(soak: Soak) -> str:
     ]
     when = f"{soak.date}, {soak.cpus} CPUs: {soak.processor}; {soak.minutes:g} minutes"
     what = f"{soak.rate:g} requests/s, half of the {soak.peak:g} that a closed loop reaches; 80 % good, 20 % bad"
-    head = [f"after a warm-up of {soak.warm_up_minutes:g} minutes", ""]
-    return f"## Soak\n\n{when}; {what}.\n\n{table(head, rows)}"
+    return f"## Soak\n\n{when}; {what}.\n\n{table([f'after a warm-up of {soak.warm_up_minutes:g} minutes', ''], rows)}"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    return (
-        markdown(head, [[cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for cell in row] for row in rows])
-        + "\n"
-    )
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for cell in row] for row in rows]
+    return markdown(head, escaped) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import datetime
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,30 +13,26 @@ import msgspec
 from service import machine
 
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER / "results.json"
-SOAK = FOLDER / "soak.json"
-
+RESULTS, SOAK = FOLDER / "results.json", FOLDER / "soak.json"
 Document = TypeVar("Document", bound=msgspec.Struct)
+Findings = Sequence["Answered | Check"]  # of one part
+Outcome = tuple[bool, str]  # whether a goal was met, and what was found
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """A case of `inputs`. `status` 0: closed without an answer. `wrong` says what is wrong, and is empty if nothing is."""
-
-    name: str
+    name: str  # of a case of `inputs`
     expected: list[int]
-    status: int
+    status: int  # 0: closed without an answer
     ms: float
     healthy: bool
-    wrong: str
+    wrong: str  # empty if nothing is
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault or one goal. `held` is None where it could not be tried; `found` then gives the reason."""
-
-    name: str
+    name: str  # of a fault or a goal
     expected: str
     found: str
-    held: bool | None
+    held: bool | None  # None: it could not be tried, for the reason in `found`
     seconds: float = 0
 
 
@@ -50,9 +46,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """Sections by the name of their part. A part that runs alone leaves the others as they were."""
-
-    sections: dict[str, Section] = {}
+    sections: dict[str, Section] = {}  # by the name of their part; a part that runs alone leaves the others as they were
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +57,6 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
-    """`rss_slope`: MB per hour, by least squares over the samples after the warm-up. `statuses`: answers by status."""
-
     date: str
     processor: str
     cpus: int
@@ -72,42 +64,38 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_minutes: float
     rate: float
     peak: float
-    statuses: dict[str, int]
+    statuses: dict[str, int]  # answers by status
     unexpected: int
-    rss_slope: float
+    rss_slope: float  # MB per hour, by least squares over the samples after the warm-up
     rss_mb: tuple[float, float]
     descriptors: tuple[int, int]
     threads: tuple[int, int]
     samples: list[Sample]
 
 
-def checked(name: str, expected: str, try_it: Callable[[], tuple[bool, str]]) -> Check:
-    """Runs `try_it`, which returns whether it held and what was found. An exception of it counts as not held."""
+def checked(name: str, expected: str, outcome: Outcome | Callable[[], Outcome]) -> Check:
+    """An exception of the function that tries it counts as not held."""
     begin = time.monotonic()
     try:
-        held, found = try_it()
+        held, found = outcome() if callable(outcome) else outcome
     except (OSError, RuntimeError, LookupError, AssertionError, subprocess.TimeoutExpired) as error:
         held, found = False, f"{type(error).__name__}: {error}"
     print(f"  {'held' if held else 'FAILED'}: {name}: {found}", flush=True)
     return Check(name=name, expected=expected, found=found, held=held, seconds=round(time.monotonic() - begin, 1))
 
 
-def section(seconds: float, *, answered: list[Answered] | None = None, checks: list[Check] | None = None) -> Section:
-    return Section(**surroundings(), seconds=round(seconds), answered=answered or [], checks=checks or [])
-
-
-def processor() -> str:
-    """The name of the CPU. (Torch would know it too, but the service's tests run without torch.)"""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+def section(part: Callable[[], Findings]) -> Section:
+    begin = time.monotonic()
+    found = part()
+    answered = [one for one in found if isinstance(one, Answered)]
+    checks = [one for one in found if isinstance(one, Check)]
+    return Section(**surroundings(), seconds=round(time.monotonic() - begin), answered=answered, checks=checks)
 
 
 def surroundings() -> dict[str, Any]:  # Any: fields of several types
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": processor(),
-        "cpus": machine.available_cpus(),
-    }
+    lines = Path("/proc/cpuinfo").read_text().splitlines()  # torch knows the name, too, but the service's tests lack torch
+    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return {"date": datetime.date.today().isoformat(), "processor": processor, "cpus": machine.available_cpus()}
 
 
 def load(path: Path, kind: type[Document]) -> Document | None:

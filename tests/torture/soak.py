@@ -1,14 +1,11 @@
-"""Mixed traffic at half of what the service can answer, for hours: do memory, descriptors or threads grow?
-
-python -m tests.torture.soak MINUTES        writes soak.json and its part of the README
-"""
+"""Mixed traffic at half of the peak: do memory, descriptors or threads grow?  python -m tests.torture.soak MINUTES"""
 
 import asyncio
 import collections
-import http
 import random
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import uvloop
@@ -16,7 +13,8 @@ import uvloop
 from tests.conftest import encode, grey
 from tests.torture import inputs, loads, report, results
 from tests.torture.process import Service, serving
-from tests.torture.wire import NO_ANSWER, Connection, form, part, post
+from tests.torture.results import Sample
+from tests.torture.wire import form, part, post
 
 SHARE_OF_PEAK = 0.5
 GOOD_SHARE = 0.8
@@ -25,12 +23,9 @@ SAMPLE_SECONDS = 10.0
 WARM_UP_SHARE = 0.2
 BIGGEST_BAD_BYTES = 100_000  # so that the rate is one of requests, not of bytes
 
-Request = tuple[int, bytes]  # the expected status, and what is sent
-
 
 def main() -> int:
-    minutes = float(sys.argv[1])
-    found = soak(minutes)
+    found = soak(float(sys.argv[1]))
     results.save(results.SOAK, found)
     report.write()
     print(f"{found.rss_slope:+.2f} MB per hour, {found.unexpected} unexpected answers of {sum(found.statuses.values()):,}")
@@ -39,25 +34,26 @@ def main() -> int:
 
 def soak(minutes: float) -> results.Soak:
     """Raises ValueError if fewer than three samples come after the warm-up: they do not determine a slope."""
+    answers: collections.Counter[tuple[int, int]] = collections.Counter()  # by expected and actual status
     with serving() as service:
-        peak = loads.closed_loop(service.port, CONNECTIONS, 5)
-        rate = SHARE_OF_PEAK * peak
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            statuses, unexpected, samples = runner.run(send_mixed(service, rate, 60 * minutes))
+        peak = loads.peak_rate(service.port, CONNECTIONS, 5)
+        dues = traffic(SHARE_OF_PEAK * peak, 60 * minutes)
+        samples = uvloop.run(send_and_sample(service, dues, lambda shot: answers.update([(shot.expected, shot.status)])))
     warm = [sample for sample in samples if sample.seconds >= WARM_UP_SHARE * 60 * minutes]
     if len(warm) < 3:
         raise ValueError(f"{len(warm)} samples after the warm-up: soak for longer")
-    rss = [sample.rss_mb for sample in warm]
     descriptors, threads = [sample.descriptors for sample in warm], [sample.threads for sample in warm]
+    rss, hours = [sample.rss_mb for sample in warm], [sample.seconds / 3600 for sample in warm]
+    statuses = sorted({status for _, status in answers})
     return results.Soak(
         **results.surroundings(),
         minutes=minutes,
         warm_up_minutes=round(WARM_UP_SHARE * minutes, 1),
-        rate=round(rate, 1),
+        rate=round(SHARE_OF_PEAK * peak, 1),
         peak=round(peak, 1),
-        statuses={str(status): count for status, count in sorted(statuses.items())},
-        unexpected=unexpected,
-        rss_slope=round(float(np.polyfit([sample.seconds / 3600 for sample in warm], rss, 1)[0]), 3),
+        statuses={str(one): sum(count for (_, status), count in answers.items() if status == one) for one in statuses},
+        unexpected=sum(count for (expected, status), count in answers.items() if status != expected),
+        rss_slope=round(float(np.polyfit(hours, rss, 1)[0]), 3),
         rss_mb=(min(rss), max(rss)),
         descriptors=(min(descriptors), max(descriptors)),
         threads=(min(threads), max(threads)),
@@ -65,62 +61,30 @@ def soak(minutes: float) -> results.Soak:
     )
 
 
-async def send_mixed(
-    service: Service, rate: float, seconds: float
-) -> tuple[collections.Counter[int], int, list[results.Sample]]:
-    """Returns the number of answers by status, the number of unexpected ones, and samples of the process."""
-    statuses: collections.Counter[int] = collections.Counter()
-    unexpected = 0
-    good, bad, dice = good_requests(), bad_requests(), random.Random(1)
-    begin = time.monotonic()
-    moments = iter([begin + number / rate for number in range(round(rate * seconds))])
-
-    async def client() -> None:
-        nonlocal unexpected
-        connection = Connection(service.port)
-        for due in moments:  # all clients share them
-            if time.monotonic() > begin + seconds:
-                break
-            await asyncio.sleep(max(0, due - time.monotonic()))
-            expected, content = dice.choice(good if dice.random() < GOOD_SHARE else bad)
-            try:
-                status = (await connection.ask(content)).status
-            except (OSError, TimeoutError):  # reset during sending: the service rejected the request at once
-                status = NO_ANSWER
-            if status != http.HTTPStatus.OK:
-                connection.close()  # some bad requests lack their end: the service would take the next one for it
-            statuses[status] += 1
-            unexpected += status != expected
-        connection.close()
-
-    clients = asyncio.gather(*(client() for _ in range(CONNECTIONS)))
-    samples = []
+async def send_and_sample(service: Service, dues: Iterator[loads.Due], note: Callable[[loads.Shot], None]) -> list[Sample]:
+    begin, samples = time.monotonic(), []
+    clients = asyncio.ensure_future(loads.shoot(service.port, CONNECTIONS, dues, note))
     while not clients.done():
-        samples.append(
-            results.Sample(
-                seconds=round(time.monotonic() - begin, 1),
-                rss_mb=round(service.rss_mb(), 2),
-                descriptors=service.descriptors(),
-                threads=service.threads(),
-            )
-        )
+        seconds, rss_mb = round(time.monotonic() - begin, 1), round(service.rss_mb(), 2)
+        descriptors, threads = service.descriptors(), service.threads()
+        samples.append(Sample(seconds=seconds, rss_mb=rss_mb, descriptors=descriptors, threads=threads))
         await asyncio.wait([clients], timeout=SAMPLE_SECONDS)
     await clients
-    return statuses, unexpected, samples
+    return samples
 
 
-def good_requests() -> list[Request]:
-    images = [inputs.jpeg(), inputs.png(), encode(grey(1300, 1000), "JPEG"), encode(grey(600, 500))]
-    requests = [post(image) for image in images] + [form(part(image)) for image in images]
-    requests.append(form(part(inputs.png(), "images") * 3, path="/predict/batch"))
-    requests.append(post(inputs.jpeg(), path="/predict?heatmap=true"))
-    return [(200, request) for request in requests]
-
-
-def bad_requests() -> list[Request]:
-    bad = [case for case in inputs.cases() if 400 <= case.expected < 500]
-    requests = [(case.expected, request) for case in bad for request in case.requests if isinstance(request, bytes)]
-    return [(expected, request) for expected, request in requests if len(request) <= BIGGEST_BAD_BYTES]
+def traffic(rate: float, seconds: float) -> Iterator[loads.Due]:
+    images = [inputs.JPEG, inputs.PNG, encode(grey(1300, 1000), "JPEG"), encode(grey(600, 500))]
+    good = [(200, request) for image in images for request in (post(image), form(part(image)))]
+    good.append((200, form(part(inputs.PNG, "images") * 3, path="/predict/batch")))
+    good.append((200, post(inputs.JPEG, path="/predict?heatmap=true")))
+    small = [(case, request) for case in inputs.cases() for request in case.requests if isinstance(request, bytes)]
+    bad = [
+        (case.expected, request) for case, request in small if case.expected // 100 == 4 and len(request) <= BIGGEST_BAD_BYTES
+    ]
+    dice = random.Random(1)
+    for due in loads.moments(rate, seconds):
+        yield due, *dice.choice(good if dice.random() < GOOD_SHARE else bad)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""A tiny model folder that follows the contract of model folders, for faults that a real model does not have.
-
-Its probability is the image's mean grey level. An image that is all white never gets an answer: its inner loop does not end.
-"""
+"""A tiny model folder, for faults that real ones lack: its probability is the mean grey level, and all white never ends."""
 
 import json
 from pathlib import Path
@@ -47,6 +44,8 @@ def write_folder(folder: Path, graph: onnx.ModelProto | None = None, **changes: 
     folder.mkdir(parents=True)
     content = (graph or model()).SerializeToString()
     (folder / "model.onnx").write_bytes(content)
+    probability = float(self_test_image(SIDE, SIDE).mean() / 255)
+    self_test = {"height": SIDE, "width": SIDE, "formula": SELF_TEST_FORMULA}
     description = {
         "schema_version": 1,
         "name": "toy",
@@ -57,13 +56,7 @@ def write_folder(folder: Path, graph: onnx.ModelProto | None = None, **changes: 
         "novelty": {"unusual": 1.0, "foreign": 2.0},
         "heatmap": {"grid": [1, 1], "scale": 1.0},
         "variants": {"fp32": {"file": "model.onnx", "bytes": len(content), "temperature": 1.0, "bias": 0.0}},
-        "self_test": {
-            "height": SIDE,
-            "width": SIDE,
-            "formula": SELF_TEST_FORMULA,
-            "probability": {"fp32": float(self_test_image(SIDE, SIDE).mean() / 255)},
-            "tolerance": {"fp32": 0.001},
-        },
+        "self_test": self_test | {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}},
         "backbone": "none",
         "weights": "none",
         "image_size": SIDE,
@@ -84,6 +77,5 @@ def model_with_external_data(location: str) -> onnx.ModelProto:
     constant = next(value for value in graph.graph.initializer if value.name == "scale")
     constant.ClearField("float_data")
     constant.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", "0"), ("length", "4")):
-        constant.external_data.add(key=key, value=value)
+    constant.external_data.add(key="location", value=location)
     return graph

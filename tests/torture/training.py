@@ -1,7 +1,4 @@
-"""A training run that is killed at ten random moments ends with the same bytes as one that is not.
-
-python -m tests.torture.training [SEED]        takes minutes; trains on phantoms in a temporary folder
-"""
+"""A training run that is killed at ten random moments ends with the same bytes: python -m tests.torture.training [SEED]"""
 
 import os
 import random
@@ -22,7 +19,7 @@ KILLS = 10
 def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(10**6)
     print(f"seed {seed} (python -m tests.torture.training {seed} repeats these moments)")
-    dice = random.Random(seed)
+    dice, kills = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         phantoms.write_data_set(folder / "data", 240, seed=1)
@@ -30,8 +27,6 @@ def main() -> None:
         begin = time.monotonic()
         finished(start(folder, "undisturbed"))
         duration = time.monotonic() - begin
-        print(f"undisturbed: {duration:.0f} s")
-        kills = 0
         while kills < KILLS:
             process = start(folder, "killed")
             assert process.stdout
@@ -43,8 +38,7 @@ def main() -> None:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills += 1
-                epochs = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("killed/seed-*/history.csv"))
-                print(f"kill {kills}, after {epochs} epochs", flush=True)
+                print(f"kill {kills}", flush=True)
             process.communicate()
         finished(start(folder, "killed"))
         assert_same_fit(folder / "killed", folder / "undisturbed")
@@ -52,9 +46,8 @@ def main() -> None:
 
 
 def start(folder: Path, run: str) -> "subprocess.Popen[str]":
-    if (folder / run).exists():
-        return training(folder, "train", "--resume", run)
-    return training(folder, "train", "--data", "data", "--config", "run.toml", "--run", run)
+    how = ("--resume",) if (folder / run).exists() else ("--data", "data", "--config", "run.toml", "--run")
+    return training(folder, "train", *how, run)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 class Answer(NamedTuple):
-    """`headers`: names in lower case."""
-
     status: int
-    headers: dict[str, str]
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
 
@@ -64,43 +62,12 @@ def exchange(port: int, content: bytes) -> Answer:
 
 
 def read(connection: socket.socket, head_only: bool = False) -> Answer:
-    response = http.client.HTTPResponse(connection, method="HEAD" if head_only else "GET")
-    try:
-        response.begin()
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
-    except (http.client.BadStatusLine, ConnectionError):  # closed without an answer (RemoteDisconnected is both)
+    method = "HEAD" if head_only else "GET"
+    with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as response:
+        with contextlib.suppress(http.client.BadStatusLine, ConnectionError):  # RemoteDisconnected is both
+            response.begin()
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
         return Answer(NO_ANSWER, {}, b"")
-    finally:
-        response.close()
-
-
-class Connection:
-    """A connection that is opened when it is needed, and kept open as long as the service keeps it."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, content: bytes) -> Answer:
-        """Raises TimeoutError if no answer comes within `SECONDS`, OSError if nobody listens."""
-        if self._streams and self._streams[0].at_eof():  # the service has closed it since the last request
-            self.close()
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(HOST, self.port)
-        reader, writer = self._streams
-        answer = Answer(NO_ANSWER, {}, b"")
-        try:
-            writer.write(content)
-            answer = await asyncio.wait_for(read_async(reader, content.startswith(b"HEAD ")), SECONDS)
-        finally:
-            if answer.status == NO_ANSWER or answer.headers.get("connection") == "close":
-                self.close()
-        return answer
-
-    def close(self) -> None:
-        if self._streams:
-            self._streams[1].transport.abort()
-            self._streams = None
 
 
 async def read_async(reader: asyncio.StreamReader, head_only: bool = False) -> Answer:
