@@ -1,7 +1,4 @@
-"""Requests with random damage, many at once: no answer is a 5xx, none is missing, and the service stays healthy.
-
-python -m tests.torture.fuzz [REQUESTS [SEED]]        the same seed gives the same requests
-"""
+"""Requests with random damage: each gets an answer, and none a 5xx.  python -m tests.torture.fuzz [REQUESTS [SEED]]"""
 
 import asyncio
 import collections

@@ -25,7 +25,7 @@ REST_SECONDS = 2.0
 RSS_LIMIT_MB = 20.0
 JPEG = encode(grey(224, 224), "JPEG", quality=90)
 PNG = encode(grey(96, 80))
-PNG_HEAD = PNG[:33]  # the magic bytes and IHDR, whose CRC starts at 29
+PNG_HEAD = PNG[:33]  # the magic bytes and IHDR, whose CRC starts at 29; IEND are the last 12
 
 
 class Case(NamedTuple):
@@ -39,7 +39,7 @@ def case(name: str, expected: int, *requests: bytes | Callable[[], bytes]) -> Ca
 
 
 def cases() -> list[Case]:
-    return [*messages(), *images(), *batches_and_tensors()]
+    return [*messages(), *contents()]
 
 
 def run() -> results.Findings:
@@ -53,10 +53,9 @@ def run() -> results.Findings:
         time.sleep(REST_SECONDS)
         growth, errors = service.rss_mb() - before, service.errors()
     found = growth <= RSS_LIMIT_MB, f"{before:.1f} MB before, {growth:+.1f} MB after"
-    name = f"memory, all cases once more after {WARM_UPS} times"
-    memory = results.checked(name, f"at most {RSS_LIMIT_MB:.0f} MB more", found)
+    name, expected = f"memory, all cases once more after {WARM_UPS} times", f"at most {RSS_LIMIT_MB:.0f} MB more"
     log = results.checked("the log after all cases", "no error", (not errors, (errors or ["none"])[0][:200]))
-    return [*answered, memory, log]
+    return [*answered, results.checked(name, expected, found), log]
 
 
 def check(service: Service, case: Case) -> results.Answered:
@@ -65,12 +64,9 @@ def check(service: Service, case: Case) -> results.Answered:
     for make in case.requests:
         content = make if isinstance(make, bytes) else make()
         begin = time.perf_counter()
-        try:
-            answer = exchange(service.port, content)
-            status, wrong = answer.status, fault_of(case.expected, content, answer)
-        except TimeoutError:
-            status, wrong = NO_ANSWER, "no answer in time"
+        answer = exchange(service.port, content)
         slowest = max(slowest, time.perf_counter() - begin)
+        status, wrong = answer.status, fault_of(case.expected, content, answer)
         if wrong:
             wrong += f", to {content[:200]!r}"
             break
@@ -121,7 +117,6 @@ def messages() -> list[Case]:
     websocket = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
     http_0_9, http_9_9 = b"GET /health\r\n\r\n", b"GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n"
     no_host, bad_host = b"GET /health HTTP/1.1\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: <SECRET>\x7f\r\n\r\n"
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     large = ["X-Long: " + "x" * 33_000], ["x" * 65_536 + ": x"], [f"X-{n}: x" for n in range(100)]
     bad = ("X-Odd: a\0b", "X-Odd", ": x", "X-Odd: a\r\n b")
     ids = [f"X-Request-ID: {value}" for value in ("a b", "x" * 65, "\xe9", "SECRET!")]
@@ -151,8 +146,7 @@ def messages() -> list[Case]:
         case("A21 other Transfer-Encodings", 400, *(bodiless(f"Transfer-Encoding: {c}") + b"0\r\n\r\n" for c in codings)),
         case("A22 wrong chunk sizes", 400, *(chunked(JPEG, size=size) for size in chunk_sizes)),
         case("A22 extension of 1 MB, trailers of 70 KB", 431, lambda: chunked(JPEG, size="{:x};" + "x" * 10**6), trailers),
-        case("A22 chunk extensions", 200, chunked(JPEG, size="{:x};name=value")),
-        case("A22 some thousand chunks of one byte", 200, chunked(*(bytes([byte]) for byte in PNG))),
+        case("A22 odd chunks", 200, chunked(JPEG, size="{:x};name=value"), chunked(*(bytes([byte]) for byte in PNG))),
         case("A22 a million chunks of one byte", 400, lambda: chunked(*[b"x"] * 1_000_000)),
         case("A23 Content-Encoding: gzip of a bomb, br", 415, lambda: post(_zeros(), gzip), post(JPEG, "Content-Encoding: br")),
         case("A37 GET an unknown address", 404, *map(get, nowhere), request("OPTIONS", "*")),
@@ -162,7 +156,7 @@ def messages() -> list[Case]:
         case("A37 the wrong method for an address", 405, post(b"", path="/health"), get("/predict%2f")),
         case("A37 an unknown method", 400, request("CONNECT", "localhost:80"), request("BREW", "/predict")),
         case("A37 a wrong query", 400, *(post(JPEG, path=f"/predict?heatmap={value}") for value in ("perhaps", "%ff&x=%"))),
-        case("A37 an address of no ASCII, the preface of HTTP/2, HTTP/9.9", 400, get("/\xff"), preface, http_9_9),
+        case("A37 /\\xff, HTTP/2, HTTP/9.9", 400, get("/\xff"), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", http_9_9),
         case("A37 TLS", 400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + np.random.default_rng(0).bytes(508)),
         case("A37 HEAD, HTTP/0.9, a WebSocket", 200, request("HEAD", "/health"), http_0_9, get("/health", *websocket)),
         case("A38 too large a head", 431, *(get("/health", *lines) for lines in large), get("/health?" + "x" * 65_536)),
@@ -175,7 +169,7 @@ def messages() -> list[Case]:
     ]
 
 
-def images() -> list[Case]:
+def contents() -> list[Case]:
     """Large chunks without pixels are refused or ignored, never inflated. Files of other formats are named .png."""
     noise = np.random.default_rng(0).bytes(5_000)
     sizes = ((60_000, 60_000), (9_000, 9_000), (2**31 - 1, 1), (0, 0))
@@ -203,6 +197,13 @@ def images() -> list[Case]:
         "JPEG 2000 codestream": b"\xff\x4f\xff\x51" + bytes(1_000),
         "HTML and JPEG": html + JPEG,
     }
+    batch = functools.partial(form, path="/predict/batch")
+    mixed = [part(image, "images") for image in (PNG, b"", b"x", PNG[:99], JPEG)]
+    most, tensor = part(PNG, "images") * 16, _element(JPEG)
+    lists = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1,1000,1000],"data":[' + b"[]," * 999_999 + b"[]]}]}"
+    nested = b'{"inputs":' + b"[" * 100_000
+    levels = functools.partial(infer, datatype="UINT8")
+    version = INFER.replace("/infer", "/versions/SECRET/infer")
     return [
         case("A25 magic bytes alone", 422, post(PNG[:8]), post(JPEG[:3]), post(bytes(128) + b"DICM")),
         case("A26 cut short", 422, *(post(image[: len(image) * n // 10]) for image in (PNG, JPEG) for n in range(1, 10))),
@@ -212,14 +213,12 @@ def images() -> list[Case]:
         case("A28 PNG header of an impossible size", 422, *(post(_png_header(*size)) for size in sizes)),
         case("A28 a JPEG of an impossible size", 422, *(post(JPEG[:at] + size + JPEG[at + 4 :]) for size in jpeg_sizes)),
         case("A30 too small or too narrow", 422, *(post(encode(Image.new("L", size))) for size in refused)),
-        case("A36 40 megapixels", 200, lambda: post(_40_megapixels())),
-        case("A30 32 × 32", 200, post(encode(grey(32, 32)))),
         case("A31 zTXt of 100 MB", 422, lambda: post(_with_chunk(b"zTXt", b"Raw profile type exif\0\0" + _zeros()))),
         case("A31 iTXt of 100 MB", 422, lambda: post(_with_chunk(b"iTXt", b"Comment\0\1\0\0\0" + _zeros()))),
         case("A31 iCCP of 100 MB", 422, lambda: post(_with_chunk(b"iCCP", b"icc\0\0" + _zeros()))),
         case("A31 eXIf of 5 MB", 200, lambda: post(_with_chunk(b"eXIf", b"MM\0*" + bytes(5_000_000)))),
         case("A31 eXIf that points to itself", 200, post(_with_chunk(b"eXIf", loop))),
-        case("A31 pixels of 100 MB in 64 × 64", 200, lambda: post(_png_header(64, 64) + _chunk(b"IDAT", _zeros()) + _END)),
+        case("A31 pixels of 100 MB in 64 × 64", 200, lambda: post(_png_header(64, 64) + _chunk(b"IDAT", _zeros()) + PNG[-12:])),
         case("A31 20,001 empty chunks, APNG of two frames", 422, post(_with_chunk(b"tEXt", b"", times=20_001)), post(apng)),
         *(case(f"A33 {name}", 415, form(part(encode(grey(64, 64), name)))) for name in formats),
         *(case(f"A33 {name}", 415, form(part(content))) for name, content in heads.items()),
@@ -230,33 +229,22 @@ def images() -> list[Case]:
         case("A35 interlaced or transparent PNG", 200, post(_interlaced(grey(120, 100))), post(transparent)),
         case("A35 progressive JPEG", 200, post(encode(picture, "JPEG", progressive=True))),
         case("A35 turned by EXIF", 200, post(encode(picture, "JPEG", exif=exif))),
+        case("A36 40 megapixels", 200, lambda: post(_40_megapixels())),
         case("A36 all black or white", 200, *(post(encode(Image.new("L", (100, 100), level))) for level in (0, 255))),
-        case("A36 colour, or noise", 200, post(encode(colour, "JPEG")), post(encode(colours))),
-    ]
-
-
-def batches_and_tensors() -> list[Case]:
-    batch = functools.partial(form, path="/predict/batch")
-    mixed = [part(image, "images") for image in (PNG, b"", b"x", PNG[:99], JPEG)]
-    most, image = part(PNG, "images") * 16, _element(JPEG)
-    lists = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1,1000,1000],"data":[' + b"[]," * 999_999 + b"[]]}]}"
-    nested = b'{"inputs":' + b"[" * 100_000
-    pixels = functools.partial(infer, datatype="UINT8")
-    version = INFER.replace("/infer", "/versions/SECRET/infer")
-    return [
+        case("A36 tiny, colour, noise", 200, post(encode(grey(32, 32))), post(encode(colour, "JPEG")), post(encode(colours))),
         case("batch or tensor of 17", 400, batch(most, mixed[0]), infer(_element(PNG) * 17, shape=[17])),
         case("batch without images", 400, batch(), batch(part(PNG, "image")), post(PNG, path="/predict/batch")),
         case("batch of 16, of good and bad images, of bad ones", 200, batch(most), batch(*mixed), batch(*mixed[1:3])),
-        case("V2 an image, and grey pixels", 200, infer(image), pixels(grey(40, 50).tobytes(), shape=[1, 50, 40])),
+        case("V2 an image, and grey pixels", 200, infer(tensor), levels(grey(40, 50).tobytes(), shape=[1, 50, 40])),
         case("V2 no JSON, or malformed JSON", 400, *(post(content, path=INFER) for content in (b"", JPEG, nested, lists))),
-        case("V2 a wrong length of the JSON", 400, *(infer(image, length=n) for n in ("-1", "x", "1000000", "9" * 400))),
+        case("V2 a wrong length of the JSON", 400, *(infer(tensor, length=n) for n in ("-1", "x", "1000000", "9" * 400))),
         case("V2 a tensor of 2^62 bytes, an image of 4 GB", 400, infer(b"x", size=2**62), infer(b"\xff\xff\xff\xff")),
-        case("V2 a wrong number of images", 400, *(infer(image, shape=[count]) for count in (2**62, -1, math.nan))),
-        case("V2 too many pixels", 422, pixels(b"x", shape=[1, 8192, 8192]), pixels(b"x", shape=[1, 2**62, 2**62])),
-        case("V2 FP32", 400, infer(image, datatype="FP32")),
+        case("V2 a wrong number of images", 400, *(infer(tensor, shape=[count]) for count in (2**62, -1, math.nan))),
+        case("V2 too many pixels", 422, levels(b"x", shape=[1, 8192, 8192]), levels(b"x", shape=[1, 2**62, 2**62])),
+        case("V2 FP32", 400, infer(tensor, datatype="FP32")),
         case("V2 an unknown format", 415, infer(_element(b"SECRET"))),
         case("V2 an image cut short", 422, infer(_element(JPEG[: len(JPEG) // 2]))),
-        case("V2 another model or version", 404, *(post(image, path=path) for path in ("/v2/models/SECRET/infer", version))),
+        case("V2 another model or version", 404, *(post(tensor, path=path) for path in ("/v2/models/SECRET/infer", version))),
     ]
 
 
@@ -274,8 +262,7 @@ def _element(content: bytes) -> bytes:
 
 @functools.cache
 def _zeros() -> bytes:
-    """100 MB of zeros, compressed to a thousandth."""
-    return zlib.compress(bytes(100_000_000), 9)
+    return zlib.compress(bytes(100_000_000), 9)  # to a thousandth
 
 
 @functools.cache
@@ -285,9 +272,6 @@ def _40_megapixels() -> bytes:
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-_END = _chunk(b"IEND", b"")
 
 
 def _png_header(width: int, height: int, interlace: int = 0) -> bytes:
@@ -307,4 +291,4 @@ def _interlaced(pixels: npt.NDArray[np.uint8]) -> bytes:
     steps = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     lines = (row for y, x, down, right in steps for row in pixels[y::down, x::right])
     content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in lines))
-    return _png_header(pixels.shape[1], pixels.shape[0], interlace=1) + _chunk(b"IDAT", content) + _END
+    return _png_header(pixels.shape[1], pixels.shape[0], interlace=1) + _chunk(b"IDAT", content) + PNG[-12:]

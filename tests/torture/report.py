@@ -15,8 +15,7 @@ HEAD = """# What the service does under hostile input, faults and load
 `make torture` and `make soak` write this file from results.json and soak.json. Do not edit it. The real service runs on real
 sockets, with its default settings unless a line says otherwise. Its clients share the machine's CPUs. All images are drawn.
 
-    python -m tests.torture                         everything, a quarter of an hour
-    python -m tests.torture --only inputs faults    some parts: inputs, fuzz, faults, loads
+    python -m tests.torture --only inputs faults    some parts: inputs, fuzz, faults, loads; without --only all of them
     python -m tests.torture.soak MINUTES            memory, descriptors and threads over time
     python -m tests.torture.report                  writes this file again, without measuring
 """
@@ -34,9 +33,8 @@ def page(found: Results, soak: Soak | None) -> str:
 
 
 def summary(found: Results) -> str:
-    sections = found.sections.values()
-    wrong = [answer.wrong for section in sections for answer in section.answered]
-    held = [check.held for section in sections for check in section.checks if check.held is not None]
+    wrong = [answer.wrong for section in found.sections.values() for answer in section.answered]
+    held = [check.held for section in found.sections.values() for check in section.checks if check.held is not None]
     inputs = f"{wrong.count('')} of {len(wrong)} inputs got the expected answer"
     return f"{inputs}, {sum(held)} of {len(held)} other goals were met.\n"
 

@@ -74,19 +74,17 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked(name: str, expected: str, outcome: Outcome | Callable[[], Outcome]) -> Check:
-    """An exception of the function that tries it counts as not held."""
     begin = time.monotonic()
     try:
         held, found = outcome() if callable(outcome) else outcome
-    except (OSError, RuntimeError, LookupError, AssertionError, subprocess.TimeoutExpired) as error:
+    except (OSError, RuntimeError, LookupError, AssertionError, subprocess.TimeoutExpired) as error:  # not held
         held, found = False, f"{type(error).__name__}: {error}"
     print(f"  {'held' if held else 'FAILED'}: {name}: {found}", flush=True)
     return Check(name=name, expected=expected, found=found, held=held, seconds=round(time.monotonic() - begin, 1))
 
 
 def section(part: Callable[[], Findings]) -> Section:
-    begin = time.monotonic()
-    found = part()
+    begin, found = time.monotonic(), part()
     answered = [one for one in found if isinstance(one, Answered)]
     checks = [one for one in found if isinstance(one, Check)]
     return Section(**surroundings(), seconds=round(time.monotonic() - begin), answered=answered, checks=checks)

@@ -16,11 +16,9 @@ from tests.torture.process import Service, serving
 from tests.torture.results import Sample
 from tests.torture.wire import form, part, post
 
-SHARE_OF_PEAK = 0.5
-GOOD_SHARE = 0.8
+SHARE_OF_PEAK, GOOD_SHARE, WARM_UP_SHARE = 0.5, 0.8, 0.2
 CONNECTIONS = 8
 SAMPLE_SECONDS = 10.0
-WARM_UP_SHARE = 0.2
 BIGGEST_BAD_BYTES = 100_000  # so that the rate is one of requests, not of bytes
 
 
@@ -78,10 +76,8 @@ def traffic(rate: float, seconds: float) -> Iterator[loads.Due]:
     good = [(200, request) for image in images for request in (post(image), form(part(image)))]
     good.append((200, form(part(inputs.PNG, "images") * 3, path="/predict/batch")))
     good.append((200, post(inputs.JPEG, path="/predict?heatmap=true")))
-    small = [(case, request) for case in inputs.cases() for request in case.requests if isinstance(request, bytes)]
-    bad = [
-        (case.expected, request) for case, request in small if case.expected // 100 == 4 and len(request) <= BIGGEST_BAD_BYTES
-    ]
+    whole = [(case.expected, request) for case in inputs.cases() for request in case.requests if isinstance(request, bytes)]
+    bad = [(status, request) for status, request in whole if status // 100 == 4 and len(request) <= BIGGEST_BAD_BYTES]
     dice = random.Random(1)
     for due in loads.moments(rate, seconds):
         yield due, *dice.choice(good if dice.random() < GOOD_SHARE else bad)

@@ -22,10 +22,9 @@ toy (seq(uint8[h, w]) images) => (float[n, 2] probabilities, float[n, 1, 1] heat
       grey = Cast <to = 1> (image)
       mean = ReduceMean <keepdims = 0> (grey)
       is_white = Greater (mean, white)
-      mean_after = Loop (forever, is_white, mean) <body = turn
-        (int64 turn, bool turn_go_on, float carried) => (bool turn_goes_on, float carried_on) {
-          turn_goes_on = Identity (turn_go_on)
-          carried_on = Identity (carried)
+      mean_after = Loop (forever, is_white, mean) <body = turn (int64 turn, bool on, float old) => (bool still_on, float new) {
+          still_on = Identity (on)
+          new = Identity (old)
         }>
       share = Div (mean_after, scale)
       bright_one = Unsqueeze (share, first)
@@ -37,6 +36,11 @@ toy (seq(uint8[h, w]) images) => (float[n, 2] probabilities, float[n, 1, 1] heat
   probabilities = Concat <axis = 1> (dark, bright)
 }
 """
+DESCRIPTION = """
+{"schema_version": 1, "name": "toy", "labels": ["DARK", "BRIGHT"], "positive": "BRIGHT", "prior": 0.5,
+ "thresholds": {"screening": 0.4, "balanced": 0.5, "rule_in": 0.6}, "novelty": {"unusual": 1.0, "foreign": 2.0},
+ "heatmap": {"grid": [1, 1], "scale": 1.0}, "backbone": "none", "weights": "none", "image_size": 64, "created": "2026-01-01"}
+"""
 
 
 def write_folder(folder: Path, graph: onnx.ModelProto | None = None, **changes: object) -> Path:
@@ -44,24 +48,11 @@ def write_folder(folder: Path, graph: onnx.ModelProto | None = None, **changes: 
     folder.mkdir(parents=True)
     content = (graph or model()).SerializeToString()
     (folder / "model.onnx").write_bytes(content)
+    variant = {"file": "model.onnx", "bytes": len(content), "temperature": 1.0, "bias": 0.0}
     probability = float(self_test_image(SIDE, SIDE).mean() / 255)
     self_test = {"height": SIDE, "width": SIDE, "formula": SELF_TEST_FORMULA}
-    description = {
-        "schema_version": 1,
-        "name": "toy",
-        "labels": ["DARK", "BRIGHT"],
-        "positive": "BRIGHT",
-        "prior": 0.5,
-        "thresholds": {"screening": 0.4, "balanced": 0.5, "rule_in": 0.6},
-        "novelty": {"unusual": 1.0, "foreign": 2.0},
-        "heatmap": {"grid": [1, 1], "scale": 1.0},
-        "variants": {"fp32": {"file": "model.onnx", "bytes": len(content), "temperature": 1.0, "bias": 0.0}},
-        "self_test": self_test | {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}},
-        "backbone": "none",
-        "weights": "none",
-        "image_size": SIDE,
-        "created": "2026-01-01",
-    }
+    self_test |= {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}}
+    description = json.loads(DESCRIPTION) | {"variants": {"fp32": variant}, "self_test": self_test}
     (folder / "model.json").write_text(json.dumps(description | changes))
     write_sums(folder, ["model.json", "model.onnx"])
     return folder

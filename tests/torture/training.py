@@ -33,8 +33,7 @@ def main() -> None:
             process.stdout.readline()  # from this line on it trains; before, it only imports
             try:
                 process.wait(dice.uniform(0, duration / KILLS))
-                print("the run was done before its last kill: it starts again")
-                shutil.rmtree(folder / "killed")
+                shutil.rmtree(folder / "killed")  # the run was done before its last kill: it starts again
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills += 1
