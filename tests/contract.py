@@ -3,8 +3,7 @@
     diff <(python -m tests.contract path/to/checkout) <(python -m tests.contract .)
 
 It asks the service of the checkout from outside: OpenAPI without its descriptions, `/model-info`, answers and their bits,
-problems, metrics, the fields of a log line, settings, columns of archives, and exit codes.
-"""
+problems, metrics, the fields of a log line, settings, columns of archives, and exit codes."""
 
 import json
 import os

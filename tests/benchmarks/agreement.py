@@ -21,10 +21,8 @@ SURE = (0.05, 0.95)
 
 
 def questions(model: Path) -> dict[Path, float]:
-    """Requests for the phantoms nearest to SURE, in three kinds of files, and their probabilities by our fp32 graph.
-
-    Any rounding moves a probability by more than LIMIT where a model is unsure, and by nothing where it has no doubt at all.
-    """
+    """Requests for the phantoms nearest to SURE, in three kinds of files, and their probabilities by our fp32 graph. Any
+    rounding moves a probability by more than LIMIT where a model is unsure, and by nothing where it has no doubt at all."""
     classifier, asked = Classifier(read_artefact(model, servers.FP32)), {}
     drawn = [image for drawing in drawings(DRAWN, seed=1) for image in variations(drawing)]
     found = np.array([probability(classifier, image) for image in drawn])

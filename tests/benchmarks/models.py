@@ -2,8 +2,7 @@
 
 weights.pt            for PyTorch: the state of torchvision's own module, with two outputs and three equal input channels
 network.onnx          for OpenVINO, which has no sequences: everything behind the resize
-network.int8.onnx     the same for int8, if the model has that variant
-"""
+network.int8.onnx     the same for int8, if the model has that variant"""
 
 import subprocess
 import sys
@@ -78,8 +77,7 @@ def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[st
     """Makes torchvision's module give the graph's probabilities, with as many operations as any fitted weights need.
 
     The graph's convolutions contain their batch norms, so each norm only adds the bias here. The head is
-    p₊ = sigmoid(w · mean(f) / temperature + bias), which is the softmax over half of that logit and its negative.
-    """
+    p₊ = sigmoid(w · mean(f) / temperature + bias), which is the softmax over half of that logit and its negative."""
     module = models.get_model(backbone, weights=None, num_classes=2)
     values = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     inputs = [node.input for node in model.graph.node if node.op_type == "Conv" and "network.features." in node.input[1]]

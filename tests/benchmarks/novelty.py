@@ -1,7 +1,6 @@
 """The cost of novelty: the default graph, and the same graph without that output, in turn, one image at a time on one thread.
 
-make benchmark-novelty        writes tests/benchmarks/novelty.json, prints the README's words
-"""
+make benchmark-novelty        writes tests/benchmarks/novelty.json, prints the README's words"""
 
 import statistics
 import time

@@ -31,10 +31,8 @@ ENGINE_ROUNDS, ENGINE_RUNS = 10, 60
 
 
 def split(running: Running, request: Path) -> dict[str, float]:
-    """Median ms of sequential requests, from `timing_ms` of the answers and this client's own clock.
-
-    `service`: reading the body, and passing between threads. `client`: what the service does not see, and the client itself.
-    """
+    """Median ms of sequential requests, from `timing_ms` of the answers and this client's own clock. `service`: reading the
+    body, and passing between threads. `client`: what the service does not see, and the client itself."""
     parts: list[dict[str, float]] = []
     with client.connected(running.port) as connection:
         for _ in range(WARM_UP + REQUESTS):

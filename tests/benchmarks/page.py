@@ -1,7 +1,6 @@
 """The page's speed in Chromium with the default model on this machine: first paint, first answer, and five hundred images.
 
-make benchmark-page        writes tests/benchmarks/page.json, prints the README's words
-"""
+make benchmark-page        writes tests/benchmarks/page.json, prints the README's words"""
 
 import base64
 import shutil

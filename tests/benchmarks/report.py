@@ -1,7 +1,6 @@
 """Writes serving.json as tables, a picture, and the README of this folder.
 
-python -m tests.benchmarks.report [FOLDER]        without measuring again
-"""
+python -m tests.benchmarks.report [FOLDER]        without measuring again"""
 
 import ast
 import json

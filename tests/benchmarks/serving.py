@@ -3,8 +3,7 @@
 make benchmark        writes tests/benchmarks/serving.json, README.md and serving.png; takes half an hour
 
 All servers run once in every round, so that other work on the machine affects all alike. Environments and the second model are
-created once, in .benchmarks/.
-"""
+created once, in .benchmarks/."""
 
 import argparse
 import datetime

@@ -3,8 +3,7 @@
 make benchmark-training        writes tests/benchmarks/training.json, prints the README's table
 
 Runs an epoch from files on disk and the same number of steps on a batch in memory, in turn; figures are medians. The difference
-is decoding, augmentation, and passing between processes.
-"""
+is decoding, augmentation, and passing between processes."""
 
 import statistics
 import tempfile

@@ -36,8 +36,7 @@ def browser() -> Iterator[Browser]:
     """One browser for all tests of this package.
 
     Playwright keeps an event loop running, beside which `asyncio.run` fails. The scope ends it before the same process
-    runs a test of another package, also under pytest-xdist.
-    """
+    runs a test of another package, also under pytest-xdist."""
     expect.set_options(timeout=1000 * OPEN_SECONDS)
     with sync_playwright() as playwright:
         browser = launch(playwright)

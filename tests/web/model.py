@@ -1,8 +1,7 @@
 """A model whose prediction follows from the brightness of the image, so that the real service shows every state of the page.
 
 Each of 7 × 7 places gives (grey − 128) / 16 of evidence, so a brighter image has a larger probability of pneumonia. The
-novelty is the distance of the brightest pixel from white. Labels, thresholds and metrics come from the default model.
-"""
+novelty is the distance of the brightest pixel from white. Labels, thresholds and metrics come from the default model."""
 
 import json
 from pathlib import Path

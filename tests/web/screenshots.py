@@ -1,8 +1,7 @@
 """`make screenshots`: pictures of the main states of the page, at three widths and in both themes, for people to look at.
 
 They show models/phantom, a model trained on drawings, and drawings only: never an image of the data set.
-`desk.png` and `phone.png` are the README's.
-"""
+`desk.png` and `phone.png` are the README's."""
 
 import shutil
 import sys

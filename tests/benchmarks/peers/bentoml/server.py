@@ -3,8 +3,7 @@
 It runs one worker process per CPU, as advised for CPU work
 (https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html), each with one ONNX Runtime thread. Adaptive
 batching makes batches of up to eight (https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html). BentoML opens the
-images. Its access log is switched off.
-"""
+images. Its access log is switched off."""
 
 import os
 import sys

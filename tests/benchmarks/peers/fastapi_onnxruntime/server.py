@@ -2,8 +2,7 @@
 
 FastAPI runs the endpoint in its thread pool, since the model blocks (https://fastapi.tiangolo.com/async/). All requests share
 one session with ONNX Runtime's default of one thread per CPU
-(https://onnxruntime.ai/docs/performance/tune-performance/threading.html).
-"""
+(https://onnxruntime.ai/docs/performance/tune-performance/threading.html)."""
 
 from typing import Any
 

@@ -6,8 +6,7 @@ uint8 and are scaled in the network («Optimize Preprocessing», same place). Pi
 OpenVINO's own resize of that kind (RESIZE_BILINEAR_PILLOW) made the server at least eight times slower.
 
 Of four int8 networks, our own in float32 was the fastest within the limit, on one thread. MobileNetV2: 1.89 ms, 2.03 ms in the
-default precision, and by NNCF 2.27 and 2.62 ms, off by more than 0.04. ResNet-18: 4.08, 4.13, 4.15 and 4.10 ms.
-"""
+default precision, and by NNCF 2.27 and 2.62 ms, off by more than 0.04. ResNet-18: 4.08, 4.13, 4.15 and 4.10 ms."""
 
 import threading
 from concurrent.futures import Future

@@ -2,8 +2,7 @@
 
 It runs one worker process per CPU, as advised for CPU work (https://lightning.ai/docs/litserve/how-tos/parallelism-types), each
 with one ONNX Runtime thread. Its own batching makes batches of up to eight (https://lightning.ai/docs/litserve/features/batching)
-and by default does not wait for more images. `decode_request` decodes the images.
-"""
+and by default does not wait for more images. `decode_request` decodes the images."""
 
 import litserve
 import numpy as np

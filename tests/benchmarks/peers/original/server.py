@@ -2,8 +2,7 @@
 
 One process answers one request at a time, with PyTorch's default of one thread per CPU
 (https://docs.pytorch.org/docs/stable/notes/multithreading.html). FastAPI's advice for blocking work, its thread pool, was
-tried: it gave no more requests/s, and a single request took a quarter longer.
-"""
+tried: it gave no more requests/s, and a single request took a quarter longer."""
 
 from typing import Any
 
