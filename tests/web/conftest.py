@@ -112,6 +112,19 @@ def upload(page: Page, paths: list[str] | str) -> None:
     page.locator("#file").set_input_files(paths)
 
 
+def box(page: Page, selector: str) -> dict[str, float]:
+    """Place and size of the first such element, in pixels."""
+    found = page.locator(selector).first.bounding_box()
+    assert found
+    return {"x": found["x"], "y": found["y"], "width": found["width"], "height": found["height"]}
+
+
+def expect_all(page: Page, texts: dict[str, str]) -> None:
+    """`texts`: by the id of an element, its whole text."""
+    for name, text in texts.items():
+        expect(page.locator(f"#{name}")).to_have_text(text)
+
+
 def expect_state(page: Page, name: str) -> None:
     expect(page.locator("#tool")).to_have_attribute("data-state", name)
 

@@ -56,15 +56,9 @@ def write_model(folder: Path) -> Path:
     default = json.loads((DEFAULT_MODEL / "model.json").read_text())
     self_test = {**default["self_test"], "height": SIDE, "width": SIDE}
     self_test |= {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}}
-    return write_folder(
-        folder / "model",
-        graph,
-        name="grey-levels",
-        novelty={"unusual": UNUSUAL, "foreign": FOREIGN},
-        heatmap={"grid": [GRID, GRID], "scale": 4.0},
-        self_test=self_test,
-        **{key: default[key] for key in COPIED},
-    )
+    own = {"novelty": {"unusual": UNUSUAL, "foreign": FOREIGN}, "heatmap": {"grid": [GRID, GRID], "scale": 4.0}}
+    copied = {key: default[key] for key in COPIED}
+    return write_folder(folder / "model", graph, name="grey-levels", self_test=self_test, **own, **copied)
 
 
 def image_for(probability: float, *, brightest: int = 255, size: tuple[int, int] = (240, 300)) -> npt.NDArray[np.uint8]:

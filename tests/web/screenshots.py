@@ -3,6 +3,7 @@
 They show models/phantom, a model trained on drawings, and drawings only: never an image of the data set.
 `desk.png` and `phone.png` are the README's."""
 
+import itertools
 import shutil
 import sys
 import tempfile
@@ -75,19 +76,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         browser = launch(playwright) or sys.exit("there is no Chromium: apt-get install chromium")
         images = write_drawings(Path(name), 12)
-        looks = [(size, theme) for size in SIZES for theme in ("light", "dark")]
-        with running_service(model=MODEL) as client:
-            for size, theme in looks:
-                page = open_page(browser, str(client.base_url), size, theme)
-                take_states(page, images, Path(name), f"{size}-{theme}")
-                page.close()
-        with running_service(model=DEFAULT_MODEL) as client:  # to which a drawing is foreign
-            for size, theme in looks:
-                page = open_page(browser, str(client.base_url), size, theme)
-                page.get_by_role("button", name="Send a drawing").first.click()
-                expect(page.locator("#novelty")).to_be_visible()
-                page.screenshot(path=FOLDER / f"foreign-{size}-{theme}.png")
-                page.close()
+        for model in (MODEL, DEFAULT_MODEL):
+            with running_service(model=model) as client:
+                for size, theme in itertools.product(SIZES, ("light", "dark")):
+                    page = open_page(browser, str(client.base_url), size, theme)
+                    if model == MODEL:
+                        take_states(page, images, Path(name), f"{size}-{theme}")
+                    else:  # to which a drawing is foreign
+                        page.get_by_role("button", name="Send a drawing").first.click()
+                        expect(page.locator("#novelty")).to_be_visible()
+                        page.screenshot(path=FOLDER / f"foreign-{size}-{theme}.png")
+                    page.close()
     for copy, picture in README.items():
         shutil.copy(FOLDER / picture, FOLDER / copy)
 

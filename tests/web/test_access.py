@@ -4,26 +4,25 @@ import importlib.resources
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.conftest import dicom_of, grey
 from tests.web.conftest import OpenPage, WriteImages, expect_batch, expect_state, fits, predict, settle, upload
 
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+State: TypeAlias = Callable[[Page, WriteImages], object]  # brings the page into a state
 
 
 def violations(page: Page, exclude: str = ".none") -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    found = page.evaluate(
-        "(exclude) => axe.run({ exclude: [exclude] }, { resultTypes: ['violations'] }).then(({ violations }) => violations)",
-        exclude,
-    )
+    run = "(exclude) => axe.run({ exclude: [exclude] }, { resultTypes: ['violations'] }).then(({ violations }) => violations)"
+    found = page.evaluate(run, exclude)
     return [f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:200]}" for one in found for node in one["nodes"]]
 
 
@@ -38,27 +37,25 @@ def overflowing(page: Page) -> list[str]:
     return [str(one) for one in found]
 
 
-def refused(page: Page, files: WriteImages) -> None:
-    page.route("**/predict*", lambda route: route.fulfill(status=422, body=json.dumps({"detail": "broken"})))
-    upload(page, files(0.5))
-    expect_state(page, "problem")
+def answered_by(status: int, state: str, **headers: str) -> State:
+    """The state of the page when `/predict` answers this; 0: the connection breaks, -1: there is no answer yet."""
 
+    def reach(page: Page, files: WriteImages) -> None:
+        def answer(route: Route) -> None:
+            if status > 0:
+                route.fulfill(status=status, body=json.dumps({"detail": "broken"}), headers=headers)
+            elif not status:
+                route.abort()
 
-def unreachable(page: Page, files: WriteImages) -> None:
-    page.route("**/predict*", lambda route: route.abort())
-    upload(page, files(0.5))
-    expect_state(page, "problem")
+        page.route("**/predict*", answer)
+        upload(page, files(0.5))
+        expect_state(page, state)
 
-
-def reading(page: Page, files: WriteImages) -> None:
-    page.route("**/predict*", lambda route: None)
-    upload(page, files(0.5))
-    expect_state(page, "reading")
+    return reach
 
 
 def busy(page: Page, files: WriteImages) -> None:
-    page.route("**/predict*", lambda route: route.fulfill(status=429, body="{}", headers={"Retry-After": "30"}))
-    upload(page, files(0.5))
+    answered_by(429, "reading", **{"Retry-After": "30"})(page, files)
     expect(page.locator("#reading")).to_contain_text("Trying again in")
 
 
@@ -81,9 +78,8 @@ def batch(page: Page, files: WriteImages) -> None:
 def zoomed_cells_side_by_side(page: Page, files: WriteImages) -> None:
     predict(page, files(0.93))
     page.locator("[name=mode][value=side]").check()
-    page.locator("[data-tool=cells]").click()
-    page.locator("[data-tool=in]").click()
-    page.locator("#cells-table summary").click()
+    for control in ("[data-tool=cells]", "[data-tool=in]", "#cells-table summary"):
+        page.locator(control).click()
 
 
 def look_first(page: Page, files: WriteImages) -> None:
@@ -100,18 +96,18 @@ def dicom(page: Page, files: WriteImages) -> None:
 THEMES_AT: list[tuple[int, Literal["light", "dark"] | None]] = [  # the same rules hold at every width: one theme at each end
     (1440, "light"), (1024, None), (768, None), (390, "dark"), (320, None),
 ]  # fmt: skip
-STATES: dict[str, Callable[[Page, WriteImages], object]] = {
+STATES: dict[str, State] = {
     "empty": lambda page, files: None,
     "pneumonia": lambda page, files: predict(page, files(0.93)),
     "normal": lambda page, files: predict(page, files(0.01)),
     "uncertain": lambda page, files: predict(page, files(0.3)),
     "unusual": lambda page, files: predict(page, files(0.5, brightest=180)),
     "foreign": lambda page, files: predict(page, files(0.05, brightest=100)),
-    "refused": refused,
-    "unreachable": unreachable,
+    "refused": answered_by(422, "problem"),
+    "unreachable": answered_by(0, "problem"),
+    "reading": answered_by(-1, "reading"),
     "starting": starting,
     "dragging": dragging,
-    "reading": reading,
     "busy": busy,
     "dicom": dicom,
     "look first": look_first,
@@ -135,30 +131,25 @@ def test_the_tool_in_every_state_satisfies_axe_and_fits_every_width(open_page: O
             assert violations(page, exclude="#how") == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_on_the_whole_page_at_a_desk(open_page: OpenPage, files: WriteImages, theme: str) -> None:
-    page = predict(open_page(theme=theme, reduced_motion="reduce"), files(0.93))
-    assert violations(page) == []
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_on_an_unfolded_page_on_a_phone(open_page: OpenPage, theme: str) -> None:
-    page = open_page("phone", theme, reduced_motion="reduce")
+def test_axe_finds_nothing_on_the_whole_page_nor_in_the_report(
+    open_page: OpenPage, files: WriteImages, client: httpx.Client
+) -> None:
+    page = predict(open_page(reduced_motion="reduce"), files(0.93))
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert violations(page) == []
+    page = open_page("phone", "dark", reduced_motion="reduce")
     for summary in page.locator("#how summary").all():
         summary.click()
     assert fits(page)
     assert violations(page) == []
-
-
-def test_axe_finds_nothing_in_the_report(open_page: OpenPage, client: httpx.Client) -> None:
     page = open_page(url=str(client.base_url))
     page.goto(f"{client.base_url}/report/index.html")
     assert violations(page) == []
 
 
 def test_the_keyboard_alone_reaches_every_control_in_sight(open_page: OpenPage) -> None:
-    page = open_page()
-    reached: set[str] = set()
+    page, reached = open_page(), set[str]()
     for _ in range(80):
         page.keyboard.press("Tab")
         name, visible = page.evaluate(
@@ -175,11 +166,8 @@ def test_the_keyboard_alone_reaches_every_control_in_sight(open_page: OpenPage) 
         if name == "how":
             break
     assert {"choose", "choose-folder", "send-drawing", "stage", "opacity", "prevalence", "how"} <= reached
-
-
-def test_the_skip_link_leads_to_the_tool(open_page: OpenPage) -> None:
-    page = open_page()
-    page.keyboard.press("Tab")
+    page.reload()
+    page.keyboard.press("Tab")  # the skip link comes first
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "tool"
 
@@ -200,20 +188,13 @@ def test_every_kind_of_control_shows_the_focus(open_page: OpenPage, files: Write
         assert outlined, selector
 
 
-def test_nothing_moves_for_readers_who_prefer_less_motion(open_page: OpenPage, files: WriteImages) -> None:
+def test_less_motion_larger_text_and_forced_colours_are_respected(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page(reduced_motion="reduce")
-    reading(page, files)
-    running = page.evaluate("document.getAnimations().filter(animation => animation.playState === 'running').length")
-    assert running == 0
-
-
-def test_text_twice_as_large_still_fits(open_page: OpenPage, files: WriteImages) -> None:
+    STATES["reading"](page, files)
+    assert page.evaluate("document.getAnimations().filter(animation => animation.playState === 'running').length") == 0
     page = predict(open_page(viewport={"width": 720, "height": 450}), files(0.93))  # a desk of 1440 × 900 at 200 %
     assert fits(page)
-
-
-def test_forced_colours_keep_map_and_bar(open_page: OpenPage, files: WriteImages) -> None:
-    page = predict(open_page(forced_colors="active"), files(0.93))
+    page.emulate_media(forced_colors="active")
     expect(page.locator(".bar")).to_have_css("forced-color-adjust", "none")
     expect(page.locator("#label")).to_be_visible()
 

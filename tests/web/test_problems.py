@@ -79,28 +79,13 @@ def test_a_module_that_fails_to_load_is_loaded_again_and_then_reported(open_page
     expect_state(page, "empty")
 
 
-def test_try_again_tries_again(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
-    fake_answer(page, 504)
-    upload(page, files(0.9))
-    expect_problem(page, "could not answer in time")
-    page.unroute("**/predict*")
-    page.get_by_role("button", name="Try again").click()
-    expect_state(page, "result")
-
-
-def test_overload_shows_a_countdown_that_can_be_stopped(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
+def test_overload_is_retried_can_be_stopped_and_keeps_the_image(open_page: OpenPage, files: WriteImages) -> None:
+    page, requests = open_page(), list[str]()
     fake_answer(page, 429, **{"Retry-After": "4"})
     upload(page, files(0.9))
     expect(page.locator("#reading")).to_contain_text(re.compile(r"The service is busy\..*\d seconds"))
     page.get_by_role("button", name="Stop trying").click()
     expect_state(page, "empty")
-
-
-def test_after_three_retries_the_page_stops_and_keeps_the_image(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
-    requests: list[str] = []
     fake_answer(page, 429, **{"Retry-After": "0.1"})  # a fraction, so that the test does not wait for seconds
     page.on("request", lambda request: requests.append(request.url))
     upload(page, files(0.9))
@@ -132,7 +117,7 @@ def test_an_image_given_while_the_service_starts_is_read_later(open_page: OpenPa
     expect_state(page, "result")
 
 
-def test_a_token_is_asked_for_kept_in_memory_and_forgotten(open_page: OpenPage, files: WriteImages) -> None:
+def test_the_page_keeps_a_token_in_memory_and_stores_nothing_but_the_theme(open_page: OpenPage, files: WriteImages) -> None:
     with running_service(token="s3cret") as client:
         page = open_page(url=str(client.base_url), ready=False)
         field = page.get_by_label("This service requires a token")
@@ -148,17 +133,12 @@ def test_a_token_is_asked_for_kept_in_memory_and_forgotten(open_page: OpenPage, 
         expect(page.locator("dialog img").first).to_have_attribute("src", re.compile("^blob:"))
         expect(page.locator("dialog img").first).not_to_have_js_property("naturalWidth", 0)
         page.get_by_role("button", name="Close the report").click()
+        page.get_by_role("button", name="Theme").click()
+        page.get_by_role("radio", name="Dark").check()
         assert "s3cret" not in page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
+        assert page.evaluate("Object.keys(localStorage)") == ["theme"]
+        assert page.evaluate("indexedDB.databases().then(found => found.length)") == 0
+        assert page.context.cookies() == []
         page.reload()
         expect(field).to_be_visible()
-
-
-def test_the_page_stores_nothing_but_the_theme(open_page: OpenPage, files: WriteImages) -> None:
-    page = predict(open_page(), files(0.9))
-    page.get_by_role("button", name="Theme").click()
-    page.get_by_role("radio", name="Dark").check()
-    assert page.evaluate("Object.keys(localStorage)") == ["theme"]
-    assert page.evaluate("indexedDB.databases().then(found => found.length)") == 0
-    assert page.context.cookies() == []
-    page.reload()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 18, 23)"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 18, 23)"
