@@ -1,7 +1,6 @@
 """The client programs in service/README.md, each in its language, against the real service."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -14,8 +13,10 @@ import pytest
 
 from tests.conftest import encode, grey, running_service
 from tests.documents import SERVICE, block
+from tests.service.http.helpers import metric
 
 ROOM = 100_000  # bytes of bodies
+OVERLOADED = 'medxfer_requests_total{outcome="overloaded"'
 PROGRAMS = {"python": [sys.executable, "predict.py"], "js": ["node", "predict.mjs"]}
 each_language = pytest.mark.parametrize("language", PROGRAMS)
 
@@ -40,19 +41,14 @@ def start(language: str, folder: Path, service: httpx.Client, content: bytes) ->
     )  # fmt: skip
 
 
-def count_overloaded(service: httpx.Client) -> float:
-    found = re.search(r'^medxfer_requests_total{outcome="overloaded".*} (\S+)$', service.get("/metrics").text, re.MULTILINE)
-    return float(found[1]) if found else 0
-
-
 @each_language
 def test_a_client_sends_the_token_and_retries_after_429(language: str, tmp_path: Path, service: httpx.Client) -> None:
-    image, before = encode(grey(300, 200)), count_overloaded(service)
+    image, before = encode(grey(300, 200)), metric(service, OVERLOADED)
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer open\r\nContent-Length: {ROOM}\r\n\r\n"
     with socket.create_connection((service.base_url.host, service.base_url.port)) as slow:
         slow.sendall(head.encode() + bytes(ROOM - 1))  # takes all the room, and keeps it
         process = start(language, tmp_path, service, image)
-        while count_overloaded(service) == before:
+        while metric(service, OVERLOADED) == before:
             assert process.poll() is None
     printed, _ = process.communicate(timeout=30)
     answer = service.post("/predict", content=image).json()

@@ -48,23 +48,22 @@ def prometheus() -> Iterator[httpx.Client]:
         yield client
 
 
-def test_grafanas_own_library_reads_the_dashboard() -> None:
+def test_grafanas_own_library_reads_the_dashboard_whose_panels_lie_side_by_side_and_have_one_source() -> None:
     dashboard = Dashboard.from_json(json.loads(DASHBOARD))
     assert dashboard.title == "MedXfer"
     titles = [panel.title for panel in dashboard.panels or [] if isinstance(panel, Panel)]
     assert titles == [panel["title"] for panel in PANELS]
-
-
-def test_the_panels_lie_side_by_side_and_have_one_source() -> None:
     [source] = yaml.safe_load((OBSERVE / "grafana/datasources/prometheus.yml").read_text())["datasources"]
     assert {panel["datasource"]["uid"] for panel in PANELS} == {source["uid"]}
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in PANELS}) == len(PANELS)
 
 
-def test_every_panel_shows_something(prometheus: httpx.Client) -> None:
+def test_every_panel_shows_something_and_every_metric_that_is_queried_is_one_of_the_service(prometheus: httpx.Client) -> None:
     for panel in PANELS:
         for target in panel["targets"]:
             assert query(prometheus, target["expr"]) or panel["title"] in QUIET, f"{panel['title']}: {target['expr']}"
+    known = set(prometheus.get("/api/v1/label/__name__/values").json()["data"])
+    assert set(re.findall(r"\bmedxfer_\w+", DASHBOARD + ALERTS)) <= known
 
 
 def test_prometheus_knows_every_alert_and_raises_none_while_all_is_well(prometheus: httpx.Client) -> None:
@@ -72,8 +71,3 @@ def test_prometheus_knows_every_alert_and_raises_none_while_all_is_well(promethe
     assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in yaml.safe_load(ALERTS)["groups"][0]["rules"]]
     for rule in group["rules"]:
         assert query(prometheus, rule["query"]) == [], rule["name"]
-
-
-def test_every_metric_that_is_queried_is_one_of_the_service(prometheus: httpx.Client) -> None:
-    known = set(prometheus.get("/api/v1/label/__name__/values").json()["data"])
-    assert set(re.findall(r"\bmedxfer_\w+", DASHBOARD + ALERTS)) <= known

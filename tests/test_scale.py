@@ -1,5 +1,6 @@
 """Replicas behind HAProxy, as compose.yaml starts them: what is lost when one of them ends, and that nothing is sent twice."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,29 +32,25 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def scaled(port: int) -> Iterator[Compose]:
+def scaled() -> Iterator[tuple[Compose, int]]:
+    """Four replicas, and the port of their balancer."""
+    port = free_port()
     with running("balancer", REPLICAS=4, SCALE_PORT=port) as compose:
-        yield compose
+        yield compose, port
 
 
 def under_load(port: int, prefix: str, disturb: Callable[[], object]) -> dict[str, Answer]:
     """Answers by request id: of clients that send one request after the other before, during and after `disturb`."""
-    over = threading.Event()
-    answers: dict[str, Answer] = {}
+    over, answers = threading.Event(), dict[str, Answer]()
 
     def send_requests(client_number: int) -> None:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-            number = 0
-            while not over.is_set():
+            for number in itertools.count():
                 request_id, start = f"{prefix}-{client_number}-{number}", time.monotonic()
                 response = client.post("/predict", content=IMAGE, headers={"X-Request-ID": request_id})
                 answers[request_id] = Answer(response.status_code, start, time.monotonic())
-                number += 1
+                if over.is_set():
+                    return
 
     def wait_for_answers() -> None:
         enough = len(answers) + REQUESTS
@@ -83,19 +80,21 @@ def logged_by(compose: Compose, answers: dict[str, Answer]) -> dict[str, list[st
     return found
 
 
-def test_a_replica_that_is_stopped_under_load_loses_nothing(scaled: Compose, port: int) -> None:
-    stopped = scaled.containers("replica")[0]
+def test_a_replica_that_is_stopped_under_load_loses_nothing(scaled: tuple[Compose, int]) -> None:
+    compose, port = scaled
+    stopped = compose.containers("replica")[0]
     answers = under_load(port, "stop", partial(docker, "stop", stopped))
     assert {answer.status for answer in answers.values()} == {200}
-    logged = logged_by(scaled, answers).values()
+    logged = logged_by(compose, answers).values()
     assert {len(replicas) for replicas in logged} == {1}
     assert [stopped] in logged
 
 
 def test_a_replica_that_is_killed_under_load_loses_at_most_what_it_had_in_work_and_no_other_gets_that(
-    scaled: Compose, port: int
+    scaled: tuple[Compose, int],
 ) -> None:
-    killed, times = scaled.containers("replica")[0], list[float]()
+    compose, port = scaled
+    killed, times = compose.containers("replica")[0], list[float]()
 
     def kill() -> None:
         times.append(time.monotonic())
@@ -106,8 +105,8 @@ def test_a_replica_that_is_killed_under_load_loses_at_most_what_it_had_in_work_a
 
     answers = under_load(port, "kill", kill)
     begin, end = times
-    logged = logged_by(scaled, answers)
-    [balancer] = scaled.containers("balancer")
+    logged = logged_by(compose, answers)
+    [balancer] = compose.containers("balancer")
     balanced = [(line["request_id"], line["replica"]) for line in log(balancer, "balanced") if line["request_id"] in answers]
     lost = {request_id: answer for request_id, answer in answers.items() if answer.status != 200}
     assert sorted(request_id for request_id, _ in balanced) == sorted(answers)  # each once

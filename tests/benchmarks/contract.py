@@ -1,6 +1,6 @@
 """Prints what a checkout of the project promises to its users as JSON, so that two checkouts can be compared.
 
-    diff <(python -m tests.contract path/to/checkout) <(python -m tests.contract .)
+    diff <(python -m tests.benchmarks.contract path/to/checkout) <(python -m tests.benchmarks.contract .)
 
 It asks the service of the checkout from outside: OpenAPI without its descriptions, `/model-info`, answers and their bits,
 problems, metrics, the fields of a log line, settings, columns of archives, and exit codes."""
