@@ -81,9 +81,16 @@ def test_a_refused_file_is_found_on_the_second_page_of_the_table(open_page: Open
     expect(page.locator("#row-200")).to_be_in_viewport()
 
 
-def test_the_rest_of_a_batch_can_be_cancelled(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
-    requests: list[Any] = []
+def test_files_that_timed_out_can_be_tried_again_and_the_rest_of_a_batch_cancelled(
+    open_page: OpenPage, files: WriteImages
+) -> None:
+    page, requests = open_page(), list[Any]()
+    fake_answer(page, 504)
+    upload(page, files(0.9, 0.3))
+    expect_batch(page, "0 of 2 files read. 2 were not:")
+    page.unroute("**/predict*")
+    page.get_by_role("button", name="Try the 2 unanswered again").click()
+    expect_batch(page, "2 of 2 files read.")
 
     def answer_the_first(route: Any) -> None:
         requests.append(route)
@@ -95,16 +102,6 @@ def test_the_rest_of_a_batch_can_be_cancelled(open_page: OpenPage, files: WriteI
     expect_batch(page, "Reading 1 of 9 files.")
     page.get_by_role("button", name="Cancel the rest").click()
     expect_batch(page, "Stopped after 1. The rest was not sent.")
-
-
-def test_files_that_timed_out_can_be_tried_again(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
-    fake_answer(page, 504)
-    upload(page, files(0.9, 0.3))
-    expect_batch(page, "0 of 2 files read. 2 were not:")
-    page.unroute("**/predict*")
-    page.get_by_role("button", name="Try the 2 unanswered again").click()
-    expect_batch(page, "2 of 2 files read.")
 
 
 def test_a_busy_service_reads_all_files_in_the_end(

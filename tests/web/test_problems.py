@@ -69,7 +69,7 @@ def test_a_problem_of_the_service_is_told_from_one_of_the_file(open_page: OpenPa
         expect(page.get_by_role("button", name="Try again")).to_have_count(0 if status in {400, 405} else 1)
 
 
-def test_a_module_that_fails_to_load_is_loaded_again_and_then_reported(open_page: OpenPage) -> None:
+def test_a_module_or_connection_that_fails_is_reported_and_tried_again(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     page.route("**/web/stage.js", lambda route: route.abort())
     page.goto(page.url)
@@ -77,6 +77,10 @@ def test_a_module_that_fails_to_load_is_loaded_again_and_then_reported(open_page
     page.unroute("**/web/stage.js")
     page.reload()
     expect_state(page, "empty")
+    page.route("**/predict*", lambda route: route.abort())
+    upload(page, files(0.9))
+    expect_problem(page, "No connection to the service.", "does not answer")
+    expect(page.locator("#status-text")).to_have_text("Ready")
 
 
 def test_overload_is_retried_can_be_stopped_and_keeps_the_image(open_page: OpenPage, files: WriteImages) -> None:
@@ -94,14 +98,6 @@ def test_overload_is_retried_can_be_stopped_and_keeps_the_image(open_page: OpenP
     page.unroute("**/predict*")
     page.get_by_role("button", name="Try again").click()
     expect_state(page, "result")
-
-
-def test_a_lost_connection_is_reported_and_the_page_reconnects(open_page: OpenPage, files: WriteImages) -> None:
-    page = open_page()
-    page.route("**/predict*", lambda route: route.abort())
-    upload(page, files(0.9))
-    expect_problem(page, "No connection to the service.", "does not answer")
-    expect(page.locator("#status-text")).to_have_text("Ready")
 
 
 def test_an_image_given_while_the_service_starts_is_read_later(open_page: OpenPage, files: WriteImages) -> None:

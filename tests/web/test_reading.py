@@ -34,6 +34,10 @@ def test_the_explanation_has_numbers_in_its_captions_and_no_holes_or_walls_of_te
     expect(page.locator("#figure-reliability")).to_contain_text("this image: 93 %")
     for words in ("The image that is shown now", "score 93 %"):
         expect(page.locator("#figure-sum")).to_contain_text(words)
+    page = open_page("phone")
+    expect(page.locator("#how .part[open]")).to_have_count(0)  # there is little room: the parts wait folded
+    page.locator("#how summary").first.click()
+    expect(page.locator("#figure-filters")).to_be_visible()
 
 
 def test_a_model_without_metrics_is_explained_without_holes(open_page: OpenPage, tmp_path: Path, files: WriteImages) -> None:
@@ -45,13 +49,6 @@ def test_a_model_without_metrics_is_explained_without_holes(open_page: OpenPage,
         assert client.get("/report/index.html").status_code == 404
         predict(page, files(0.5))
         assert not HOLES.search(page.locator("#tool").inner_text())
-
-
-def test_on_a_phone_the_parts_wait_folded(open_page: OpenPage) -> None:
-    page = open_page("phone")
-    expect(page.locator("#how .part[open]")).to_have_count(0)
-    page.locator("#how summary").first.click()
-    expect(page.locator("#figure-filters")).to_be_visible()
 
 
 def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: OpenPage, files: WriteImages) -> None:

@@ -144,6 +144,10 @@ def test_the_layout_has_the_same_size_empty_answered_and_reading(open_page: Open
     empty = layout()
     predict(page, files(0.93))
     assert layout() == empty
+    if size == "phone":  # the picture comes right below the strip and stays
+        settle(predict(page, files(0.93, size=(100, 400))))
+        strip = box(page, ".strip")
+        assert 0 <= box(page, "#frame")["y"] - (strip["y"] + strip["height"]) < 20
     if size == "desk":  # answer, picture and legend are seen without scrolling
         for name in ("#label", "#score", "#bar", "#frame", "#legend", ".strip"):
             expect(page.locator(name)).to_be_in_viewport(ratio=1)
@@ -154,10 +158,3 @@ def test_the_layout_has_the_same_size_empty_answered_and_reading(open_page: Open
     assert layout() == empty
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect_state(page, "empty")
-
-
-def test_on_a_phone_the_picture_comes_right_below_the_strip_and_stays(open_page: OpenPage, files: WriteImages) -> None:
-    page = predict(open_page("phone"), files(0.93, size=(100, 400)))
-    settle(page)
-    strip = box(page, ".strip")
-    assert 0 <= box(page, "#frame")["y"] - (strip["y"] + strip["height"]) < 20
