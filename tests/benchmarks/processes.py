@@ -1,14 +1,12 @@
-"""CPU time and memory of a process with all its descendants, from Linux's /proc: fair to servers of one or many processes."""
+"""CPU time and memory of a process with all its descendants: fair to servers of one process or many."""
 
-import os
-import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
-PROC = Path("/proc")
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+import psutil
+
 STOP_SECONDS = 15
 
 
@@ -19,47 +17,33 @@ class Memory(NamedTuple):
     pss: int = 0
 
 
-def tree(root: int) -> list[int]:
-    """The process and its descendants. Empty if it has ended."""
-    parents = {int(path.name): int(fields[1]) for path in PROC.glob("[0-9]*") if (fields := _stat(int(path.name)))}
-    found = [root] if root in parents else []
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+def tree(root: int) -> Iterator[psutil.Process]:
+    """The process and its descendants. Ends early if one of them ends meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(root)
+        yield process
+        yield from process.children(recursive=True)
 
 
 def cpu_seconds(root: int) -> float:
     """User and system time since their start, with that of descendants that have ended."""
-    return sum(sum(map(int, fields[11:15])) for pid in tree(root) if (fields := _stat(pid))) / TICKS_PER_SECOND
+    times = [process.cpu_times() for process in tree(root)]
+    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
 def memory(root: int) -> Memory:
-    sums = dict.fromkeys(("Rss", "Pss"), 0)
-    for pid in tree(root):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-                name, _, value = line.partition(":")
-                if name in sums:
-                    sums[name] += int(value.split()[0]) * 1024
-    return Memory(sums["Rss"], sums["Pss"])
+    found = [process.memory_full_info() for process in tree(root)]
+    return Memory(sum(each.rss for each in found), sum(each.pss for each in found))
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
     """Sends SIGTERM, and SIGKILL to whatever has not ended after a while."""
-    members = tree(process.pid)
+    descendants = list(tree(process.pid))[1:]
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for pid in members[1:]:
-        with suppress(ProcessLookupError):  # it has ended, too
-            os.kill(pid, signal.SIGKILL)
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat behind the name: state, parent, …"""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return None
+    process.kill()
+    process.wait()
+    for descendant in descendants:
+        with suppress(psutil.NoSuchProcess):  # it has ended, too
+            descendant.kill()

@@ -1,4 +1,4 @@
-"""The real service as a process of its own: start it, watch it through /proc, end it."""
+"""The real service as a process of its own: start it, watch it, end it."""
 
 import contextlib
 import json
@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from tests.conftest import DEFAULT_MODEL, ROOT, free_port, wait_until_ready
 from tests.torture import wire
+from tests.torture.results import Sample
 
 COMMAND = (sys.executable, "-m", "service")
 STOP_SECONDS = 40.0
@@ -35,17 +38,10 @@ class Service(NamedTuple):
         signs = '"level":"ERROR"', '"level":"CRITICAL"', "Traceback"
         return [line for line in self.log.read_text(errors="replace").splitlines() if any(sign in line for sign in signs)]
 
-    def rss_mb(self) -> float:
-        return self._status("VmRSS") * 1024 / 1e6
-
-    def threads(self) -> int:
-        return self._status("Threads")
-
-    def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
-
-    def _status(self, name: str) -> int:
-        return int(Path(f"/proc/{self.process.pid}/status").read_text().partition(f"\n{name}:")[2].split()[0])
+    def sample(self, seconds: float) -> Sample:
+        watched = psutil.Process(self.process.pid)
+        rss_mb = round(watched.memory_info().rss / 1e6, 2)
+        return Sample(seconds=seconds, rss_mb=rss_mb, descriptors=watched.num_fds(), threads=watched.num_threads())
 
 
 @contextlib.contextmanager

@@ -60,12 +60,10 @@ def soak(minutes: float) -> results.Soak:
 
 
 async def send_and_sample(service: Service, dues: Iterator[loads.Due], note: Callable[[loads.Shot], None]) -> list[Sample]:
-    begin, samples = time.monotonic(), []
+    begin, samples = time.monotonic(), list[Sample]()
     clients = asyncio.ensure_future(loads.shoot(service.port, CONNECTIONS, dues, note))
     while not clients.done():
-        seconds, rss_mb = round(time.monotonic() - begin, 1), round(service.rss_mb(), 2)
-        descriptors, threads = service.descriptors(), service.threads()
-        samples.append(Sample(seconds=seconds, rss_mb=rss_mb, descriptors=descriptors, threads=threads))
+        samples.append(service.sample(round(time.monotonic() - begin, 1)))
         await asyncio.wait([clients], timeout=SAMPLE_SECONDS)
     await clients
     return samples
