@@ -11,6 +11,7 @@ import pytest
 
 from service.machine import available_cpus, cpu_quota, int8_instructions
 from tests.conftest import ROOT
+from tests.service.archive.conftest import fill
 
 V2_MOUNT = "30 23 0:27 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MOUNTS = (
@@ -22,44 +23,32 @@ V1_MOUNTS = (
 V1_GROUPS = "5:memory:/elsewhere\n4:cpu,cpuacct:{path}\n1:name=systemd:/elsewhere\n0::/elsewhere\n"
 
 
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content)
-    return root
-
-
 def system(root: Path, version: int, path: str, limits: dict[str, str], top: str = "/") -> Path:
     """The files of a process in the control group `path`. `limits`: «quota period» by folder below the mount."""
     groups, mounts = (V1_GROUPS, V1_MOUNTS) if version == 1 else ("0::{path}\n", V2_MOUNT)
     files = {"proc/self/cgroup": groups.format(path=path), "proc/self/mountinfo": mounts.format(top=top)}
     for folder, limit in limits.items():
-        if version == 2:
-            files[f"sys/fs/cgroup/{folder}/cpu.max"] = f"{limit}\n"
-        else:
-            for name, value in zip(("quota", "period"), limit.split(), strict=True):
-                files[f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs_{name}_us"] = f"{value}\n"
-    return write(root, files)
+        (quota, _, period), v1 = limit.partition(" "), f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs"
+        files |= {f"sys/fs/cgroup/{folder}/cpu.max": limit, f"{v1}_quota_us": quota, f"{v1}_period_us": period}
+    return fill(root, {name: content.encode() for name, content in files.items()})
+
+
+QUOTAS = {  # path, limits, top of the mount, quota
+    "own": ("/a/b", {"a/b": "150000 100000"}, "/", 1.5),
+    "above": ("/a/b/c", {"a": "50000 100000", "a/b/c": "300000 100000", "z": "1000 100000"}, "/", 0.5),
+    "below": ("/a/b/c", {"a": "300000 100000", "a/b/c": "50000 100000"}, "/", 0.5),
+    "own namespace": ("/", {"": "40000 50000"}, "/", 0.8),
+    "no namespace": ("/docker/1f/job", {"": "250000 100000", "job": "120000 100000"}, "/docker/1f", 1.2),
+    "outside the mount": ("/../../fs/other", {"": "200000 100000", "../../fs/other": "10000 100000"}, "/", 2),
+    "another namespace": ("/mine", {"": "200000 100000"}, "/another", 2),
+    "no limit": ("/a", {"a": "-1 100000"}, "/", math.inf),
+}
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize(
-    ("path", "limits", "top", "quota"),
-    [
-        ("/a/b", {"a/b": "150000 100000"}, "/", 1.5),
-        ("/a/b/c", {"a": "50000 100000", "a/b/c": "300000 100000", "z": "1000 100000"}, "/", 0.5),
-        ("/a/b/c", {"a": "300000 100000", "a/b/c": "50000 100000"}, "/", 0.5),
-        ("/", {"": "40000 50000"}, "/", 0.8),
-        ("/docker/1f/job", {"": "250000 100000", "job": "120000 100000"}, "/docker/1f", 1.2),
-        ("/../../fs/other", {"": "200000 100000", "../../fs/other": "10000 100000"}, "/", 2),
-        ("/mine", {"": "200000 100000"}, "/another", 2),
-        ("/a", {"a": "-1 100000"}, "/", math.inf),
-    ],
-    ids=["own", "above", "below", "own namespace", "no namespace", "outside the mount", "another namespace", "no limit"],
-)
-def test_the_lowest_quota_of_the_group_and_those_above_counts(
-    version: int, path: str, limits: dict[str, str], top: str, quota: float, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", QUOTAS)
+def test_the_lowest_quota_of_the_group_and_those_above_counts(version: int, name: str, tmp_path: Path) -> None:
+    path, limits, top, quota = QUOTAS[name]
     assert cpu_quota(system(tmp_path, version, path, limits, top)) == quota
 
 
@@ -85,42 +74,37 @@ def test_a_process_bound_to_one_cpu_has_one(tmp_path: Path) -> None:
         os.sched_setaffinity(0, before)
 
 
-@pytest.mark.parametrize(
-    ("lines", "found"),
-    [
-        (["flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16"] * 2, "avx512_vnni"),
-        (["flags\t\t: fpu avx2 avx_vnni"] * 2, "avx_vnni"),
-        (["flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind"] * 2, None),
-        (["Features\t: fp asimd atomics asimddp"] * 2, "asimddp"),
-        (["Features\t: fp asimd atomics asimddp", "Features\t: fp"], None),
-        (["Features\t: fp asimd evtstrm aes"] * 2, None),
-        (["isa\t\t: rv64imafdc"] * 2, None),
-        (["model name\t: asimddp avx_vnni"] * 2, None),
-    ],
-)
-def test_the_instructions_are_those_that_every_cpu_lists(lines: list[str], found: str | None, tmp_path: Path) -> None:
-    cpus = "".join(f"processor\t: {index}\n{line}\n\n" for index, line in enumerate(lines))
-    assert int8_instructions(write(tmp_path, {"proc/cpuinfo": cpus})) == found
+INSTRUCTIONS = {  # by the lines of the CPUs
+    ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16",) * 2: "avx512_vnni",
+    ("flags\t\t: fpu avx2 avx_vnni",) * 2: "avx_vnni",
+    ("flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind",) * 2: None,
+    ("Features\t: fp asimd atomics asimddp",) * 2: "asimddp",
+    ("Features\t: fp asimd atomics asimddp", "Features\t: fp"): None,
+    ("model name\t: asimddp avx_vnni",) * 2: None,
+}
 
 
-IMAGE = "python:3.13-slim"
+def test_the_instructions_are_those_that_every_cpu_lists(tmp_path: Path) -> None:
+    for lines, found in INSTRUCTIONS.items():
+        cpus = "".join(f"processor\t: {index}\n{line}\n\n" for index, line in enumerate(lines))
+        assert int8_instructions(fill(tmp_path, {"proc/cpuinfo": cpus.encode()})) == found
+
+
 PROGRAM = "import json; from service.machine import *; print(json.dumps([available_cpus(), cpu_quota()]))"
+CONTAINERS = {
+    "--cgroupns=host": math.inf,
+    "--cgroupns=host --cpus 1.5": 1.5,
+    "--cgroupns=private --cpus 0.5": 0.5,
+    "--cgroupns=private --cpu-quota 70000 --cpu-period 50000": 1.4,
+    "--cgroupns=private --cpu-shares 2": math.inf,
+    "--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro --cpus 0.7": 0.7,  # with the groups above its own
+}
 
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker here")
-@pytest.mark.parametrize(
-    ("options", "quota"),
-    [
-        ("--cgroupns=host", math.inf),
-        ("--cgroupns=host --cpus 1.5", 1.5),
-        ("--cgroupns=private --cpus 0.5", 0.5),
-        ("--cgroupns=private --cpu-quota 70000 --cpu-period 50000", 1.4),
-        ("--cgroupns=private --cpu-shares 2", math.inf),
-        ("--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro --cpus 0.7", 0.7),  # with the groups above its own
-    ],
-)
+@pytest.mark.parametrize(("options", "quota"), CONTAINERS.items())
 def test_a_container_knows_its_quota(options: str, quota: float) -> None:
-    command = ["docker", "run", "--rm", "-v", f"{ROOT / 'service'}:/service:ro", *options.split(), IMAGE]
+    command = ["docker", "run", "--rm", "-v", f"{ROOT / 'service'}:/service:ro", *options.split(), "python:3.13-slim"]
     process = subprocess.run([*command, "python3", "-B", "-c", PROGRAM], capture_output=True, text=True, check=False)
     if process.returncode == 125:  # docker's own: its daemon does not run, or it cannot fetch the image
         pytest.skip(process.stderr.strip().splitlines()[0])
