@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TypeAlias
+from subprocess import Popen
+from typing import Any, TypeAlias
 from unittest.mock import Mock
 
 import pytest
@@ -25,7 +25,7 @@ from tests.benchmarks import processes
 from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
 from tests.service.archive.conftest import ENVIRONMENT, Predict, command, fill, interrupted, journal_of, read
 
-Process: TypeAlias = "subprocess.Popen[str]"
+Process: TypeAlias = "Popen[str]"
 
 
 def workers_of(process: Process) -> list[int]:
@@ -36,22 +36,6 @@ def workers_of(process: Process) -> list[int]:
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 workers.append(pid)
     return workers
-
-
-@pytest.mark.parametrize(("workers", "lines", "answered"), [(1, 1, "[0-9]+"), (1, 41, "40"), (3, 33, "32")])
-def test_a_killed_run_ends_its_workers_and_resumes_to_the_same_results(
-    predict: Predict, folder: Path, out: Path, tmp_path: Path, workers: int, lines: int, answered: str
-) -> None:
-    with interrupted(folder, out, lines, "--workers", workers) as process:
-        assert len(workers_of(process)) == (workers if workers > 1 else 0)
-        process.kill()
-        process.communicate(timeout=30)  # waits until no process is left that holds the pipe
-    assert not out.exists()
-    resumed = predict(folder, out)
-    assert re.search(f"40 files, {answered} answered before", resumed.stdout)
-    assert (resumed.returncode, predict(folder, tmp_path / "whole.jsonl", "--workers", workers).returncode) == (0, 0)
-    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {"archive", "out.jsonl", "whole.jsonl"}
 
 
 def interrupt(process: Process) -> None:
@@ -70,23 +54,31 @@ def kill_the_busiest_worker(process: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "workers", "lines", "code", "reason"),
+    ("stop", "workers", "lines", "code", "reason", "answered"),
     [
-        (interrupt, 1, 5, 130, "interrupted"),
-        (interrupt, 3, 33, 130, "interrupted"),
-        (interrupt_twice, 2, 33, 130, "interrupted"),
-        (kill_the_busiest_worker, 3, 33, 2, "a worker was killed, perhaps for lack of memory"),
+        (Popen.kill, 1, 41, -signal.SIGKILL, "", "40"),
+        (Popen.kill, 2, 33, -signal.SIGKILL, "", "32"),
+        (interrupt, 1, 5, 130, "interrupted", "[0-9]+"),
+        (interrupt, 2, 33, 130, "interrupted", "[0-9]+"),
+        (interrupt_twice, 2, 33, 130, "interrupted", "[0-9]+"),
+        (kill_the_busiest_worker, 2, 33, 2, "a worker was killed, perhaps for lack of memory", "[0-9]+"),
     ],
 )
-def test_a_stopped_run_ends_all_processes_with_one_line_and_resumes(
-    predict: Predict, folder: Path, out: Path, stop: Callable[[Process], None], workers: int, lines: int, code: int, reason: str
-) -> None:
+def test_a_stopped_run_ends_all_processes_with_one_line_and_resumes_to_the_same_results(
+    predict: Predict, folder: Path, out: Path, stop: Any, workers: int, lines: int, code: int, reason: str, answered: str
+) -> None:  # Any: a function of a process
     with interrupted(folder, out, lines, "--workers", workers) as process:
+        assert len(workers_of(process)) == (workers if workers > 1 else 0)
         stop(process)
         _, errors = process.communicate(timeout=30)  # waits until no process is left that holds the pipe
-    assert (process.returncode, errors) == (code, f"medxfer: {reason}; the same command goes on from here\n")
+    assert process.returncode == code
+    assert stop is Popen.kill or errors == f"medxfer: {reason}; the same command goes on from here\n"
     assert not out.exists()
-    assert predict(folder, out).returncode == 0
+    resumed, whole = predict(folder, out), out.with_name("whole.jsonl")
+    assert re.search(f"40 files, {answered} answered before", resumed.stdout)
+    assert (resumed.returncode, predict(folder, whole, "--workers", workers).returncode) == (0, 0)
+    assert out.read_bytes() == whole.read_bytes()
+    assert {path.name for path in out.parent.iterdir()} == {"archive", "out.jsonl", "whole.jsonl"}
 
 
 def test_a_broken_pool_keeps_ctrl_c_working(predict: Predict, folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
