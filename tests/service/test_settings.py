@@ -22,6 +22,7 @@ REFUSED = {
     "at least MEDXFER_MAX_BODY_BYTES, 20,000,000": ["QUEUE_BYTES=1000"],
     "one of debug, info, warning, error": ["LOG_LEVEL='INFO'"],
     "an origin without a path": ["CORS_ORIGIN='*'", "CORS_ORIGIN='https://a.org/page'", r"CORS_ORIGIN='https://a.org\n'"],
+    "printable ASCII": ["TOKEN='two words'", r"TOKEN='ends with a line\n'", "TOKEN='é'"],  # never shown
 }
 
 
@@ -31,15 +32,9 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(setting: str, allowed: st
     value = shown.strip("'").replace(r"\n", "\n")
     with pytest.raises(SettingError) as error:
         read_settings({f"MEDXFER_{name}": value})
-    assert str(error.value).startswith(f"MEDXFER_{setting}: must be {allowed}")
+    assert str(error.value).startswith(f"MEDXFER_{'TOKEN=…' if name == 'TOKEN' else setting}: must be {allowed}")
 
 
 def test_a_misspelt_name_is_refused_with_those_there_are() -> None:
     with pytest.raises(SettingError, match=r"MEDXFER_LANE: no such setting; .*MEDXFER_LANES"):
         read_settings({"MEDXFER_LANE": "2"})
-
-
-@pytest.mark.parametrize("value", ["two words", "ends with a line\n", "é"])
-def test_a_wrong_token_is_refused_and_not_shown(value: str) -> None:
-    with pytest.raises(SettingError, match="MEDXFER_TOKEN=…: must be printable ASCII"):
-        read_settings({"MEDXFER_TOKEN": value})
