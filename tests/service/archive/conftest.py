@@ -17,10 +17,7 @@ from tests.conftest import DEFAULT_MODEL, ROOT, encode, grey
 from tests.service.http.helpers import slow_image
 
 ENVIRONMENT = {**os.environ, "MEDXFER_MODEL": str(DEFAULT_MODEL)}
-
-
-Done: TypeAlias = "CompletedProcess[str]"
-Predict: TypeAlias = Callable[..., Done]
+Predict: TypeAlias = Callable[..., "CompletedProcess[str]"]
 
 
 def fill(folder: Path, files: dict[str, bytes]) -> Path:
@@ -42,9 +39,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
-    """The command, in this process."""
-
-    def run(images: object, out: Path, *options: object, **settings: str) -> Done:
+    def run(images: object, out: Path, *options: object, **settings: str) -> "CompletedProcess[str]":
         line = command(images, out, *options)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", line[2:])
@@ -67,10 +62,9 @@ def command(images: object, out: Path, *options: object) -> list[str]:
 @contextlib.contextmanager
 def interrupted(images: Path, out: Path, lines: int, *options: object) -> "Iterator[Popen[str]]":
     """A process with so many lines in its journal and many slow images to go. At the end, both it and they are removed."""
-    slow = [images / f"zz{number:02}.png" for number in range(40)]
-    slow[0].write_bytes(slow_image())
-    for path in slow[1:]:
-        path.hardlink_to(slow[0])
+    (first := images / "zz.png").write_bytes(slow_image())
+    for number in range(39):
+        (images / f"zz{number:02}.png").hardlink_to(first)
     line = command(images, out, *options)
     # In a session of its own, so that a signal can reach all of its processes, as from a terminal.
     with Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True) as process:
@@ -79,7 +73,7 @@ def interrupted(images: Path, out: Path, lines: int, *options: object) -> "Itera
             time.sleep(0.01)
         yield process
         process.kill()
-    for path in slow:
+    for path in images.glob("zz*"):
         path.unlink()
 
 

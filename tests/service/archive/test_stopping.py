@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, TypeAlias
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -25,10 +25,8 @@ from tests.benchmarks import processes
 from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
 from tests.service.archive.conftest import ENVIRONMENT, Predict, command, fill, interrupted, journal_of, read
 
-Process: TypeAlias = "Popen[str]"
 
-
-def workers_of(process: Process) -> list[int]:
+def workers_of(process: "Popen[str]") -> list[int]:
     """Without multiprocessing's resource tracker. A process that has ended has no command line."""
     workers = []
     for pid in processes.tree(process.pid):
@@ -38,18 +36,18 @@ def workers_of(process: Process) -> list[int]:
     return workers
 
 
-def interrupt(process: Process) -> None:
+def interrupt(process: "Popen[str]") -> None:
     os.killpg(process.pid, signal.SIGINT)
 
 
-def interrupt_twice(process: Process) -> None:
+def interrupt_twice(process: "Popen[str]") -> None:
     interrupt(process)
     while len(workers_of(process)) == 2:  # until the first one takes effect
         time.sleep(0.01)
     interrupt(process)
 
 
-def kill_the_busiest_worker(process: Process) -> None:
+def kill_the_busiest_worker(process: "Popen[str]") -> None:
     os.kill(max(workers_of(process), key=processes.cpu_seconds), signal.SIGKILL)
 
 
