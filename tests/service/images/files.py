@@ -48,15 +48,13 @@ def transcode(data: bytes, syntax: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image")
         path.write_bytes(data)
-        reader = gdcm.ImageReader()
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
         reader.SetFileName(str(path))
         assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
         change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
         change.SetInput(reader.GetImage())
         assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(path))
+        writer.SetFileName(str(path))  # which empties the file
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
