@@ -1,5 +1,3 @@
-"""Truncated, mutated and hostile image files cause an error, never a crash, a hang or invented pixels."""
-
 import contextlib
 import subprocess
 import sys
@@ -19,6 +17,39 @@ from tests.conftest import ROOT, dicom_of, encode, grey
 from tests.service.images.files import DOUBLE, PIXELS, RATIONAL, SHORT, UNCOMPRESSED, exif, transcode, with_table
 
 KINDS_OF_DICOM = ["ExplicitVRLittleEndian", "RLELossless", "JPEGBaselineProcess1", "JPEGLSLossless", "JPEG2000Lossless"]
+JPEG, PNG = encode(grey(64, 64), "JPEG"), encode(grey(64, 64))
+EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
+INFLATED = b"iCCPx\0\0" + zlib.compress(bytes(1_000_000), 9)
+PROFILE = (len(INFLATED) - 4).to_bytes(4) + INFLATED + zlib.crc32(INFLATED).to_bytes(4)
+SEGMENTS = [b"\xff\xe1\x00\x09Exif\0\0y" * 100_000, b"\xff\x01" * 100_000, b"\xff\xd9" + b"\xff\xe1\x00\x02" * 100_000]
+XRAY, IN_JPEG = dicom_of(PIXELS), dicom_of(PIXELS, uid.JPEGBaseline8Bit, encode(PIXELS, "JPEG"))
+FIRST, PATIENT, FILE_META_END = b"\x08\x00\x16\x00", b"\x10\x00\x10\x00", b"\x02\x00\x12\x00"  # tags
+WINDOWED = dicom_of(PIXELS, uid.ImplicitVRLittleEndian, WindowCenter="1", WindowWidth="1")
+CENTRE = b"\x28\x00\x50\x10\x02\x00\x00\x001 "
+SEQUENCE, ITEM = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0"
+FRAME_SIZE = b"\xff\xc0\x00\x0b\x08\x00\xf0\x01\x04"  # 240 × 260 px in the header of a JPEG
+SMALL = grey(48, 40)
+WINDOW = {"WindowCenter": [100, 50], "WindowWidth": [80, 20], "PixelPaddingValue": 3}
+EXIF = exif((0x0112, SHORT, 1, 6), (0x011A, RATIONAL, 1, 8), (0x010E, DOUBLE, 1, 8))
+SEEDS = [  # file, and the position from which on it is mutated
+    *((encode(SMALL, kind, exif=EXIF), 8) for kind in ("JPEG", "PNG")),
+    *((dicom_of(SMALL, syntax, **WINDOW), 132) for syntax in UNCOMPRESSED),
+    (dicom_of(SMALL, **with_table("VOILUTSequence", np.arange(256, dtype="<u2"), first=0, bits=8)), 132),
+    *((transcode(dicom_of(SMALL), syntax), 132) for syntax in ("RLELossless", "JPEGBaselineProcess1")),
+]
+DECODE_WITH_LIMITS = """
+import contextlib, sys, service.images.dicom.radiograph
+from resource import *
+from service.errors import ImageError
+from service.images.decode import decode_image
+setrlimit(RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+setrlimit(RLIMIT_CPU, (5, 5))  # seconds; the kernel kills the process
+data = sys.stdin.buffer.read()
+before = getrusage(RUSAGE_SELF).ru_maxrss
+with contextlib.suppress(ImageError):
+    decode_image(data)
+print(getrusage(RUSAGE_SELF).ru_maxrss - before, getrusage(RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -41,11 +72,6 @@ def test_an_ordinary_progressive_jpeg_is_decoded_with_anything_behind_it() -> No
     assert np.array_equal(decode_image(progressive(3) + film).grey, decode_image(progressive(3)).grey)
 
 
-JPEG, PNG = encode(grey(64, 64), "JPEG"), encode(grey(64, 64))
-EMPTY_CHUNK = b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
-INFLATED = b"iCCPx\0\0" + zlib.compress(bytes(1_000_000), 9)
-PROFILE = (len(INFLATED) - 4).to_bytes(4) + INFLATED + zlib.crc32(INFLATED).to_bytes(4)
-SEGMENTS = [b"\xff\xe1\x00\x09Exif\0\0y" * 100_000, b"\xff\x01" * 100_000, b"\xff\xd9" + b"\xff\xe1\x00\x02" * 100_000]
 REFUSED = {
     "damaged": [transcode(dicom_of(PIXELS), "JPEGLosslessProcess14_1").replace(b"\xff\xc4", b"\xff\x00")],  # GDCM aborts
     "scans": [progressive(60)],
@@ -61,14 +87,6 @@ def test_a_file_built_to_stop_a_decoder_or_keep_it_busy_is_refused(reason: str) 
     for data in REFUSED[reason]:
         with pytest.raises(UndecodableImage, match=reason):
             decode_image(data)
-
-
-XRAY, IN_JPEG = dicom_of(PIXELS), dicom_of(PIXELS, uid.JPEGBaseline8Bit, encode(PIXELS, "JPEG"))
-FIRST, PATIENT, FILE_META_END = b"\x08\x00\x16\x00", b"\x10\x00\x10\x00", b"\x02\x00\x12\x00"  # tags
-WINDOWED = dicom_of(PIXELS, uid.ImplicitVRLittleEndian, WindowCenter="1", WindowWidth="1")
-CENTRE = b"\x28\x00\x50\x10\x02\x00\x00\x001 "
-SEQUENCE, ITEM = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0"
-FRAME_SIZE = b"\xff\xc0\x00\x0b\x08\x00\xf0\x01\x04"  # 240 × 260 px in the header of a JPEG
 
 
 def with_elements(tag: bytes, elements: bytes, data: bytes = XRAY) -> bytes:
@@ -92,19 +110,6 @@ def tiny_precincts() -> bytes:
     return dicom_of(large, uid.JPEG2000Lossless, bytes(frame), Rows=2000, Columns=2000)
 
 
-DECODE_WITH_LIMITS = """
-import contextlib, sys, service.images.dicom.radiograph
-from resource import *
-from service.errors import ImageError
-from service.images.decode import decode_image
-setrlimit(RLIMIT_AS, (6 * 2**30, 6 * 2**30))
-setrlimit(RLIMIT_CPU, (5, 5))  # seconds; the kernel kills the process
-data = sys.stdin.buffer.read()
-before = getrusage(RUSAGE_SELF).ru_maxrss
-with contextlib.suppress(ImageError):
-    decode_image(data)
-print(getrusage(RUSAGE_SELF).ru_maxrss - before, getrusage(RUSAGE_CHILDREN).ru_maxrss)
-"""
 BOMBS: dict[str, Callable[[], bytes]] = {
     "deflated": deflated,
     "elements": lambda: with_elements(PATIENT, b"\x09\x00\x01\x00SH\x00\x00" * 2_000_000),
@@ -126,17 +131,6 @@ def test_a_bomb_is_refused_within_five_seconds_of_cpu_and_300_mb_of_memory(name:
     own, sandbox = map(int, found.split())  # KB
     assert own < 300_000
     assert sandbox <= MAX_BYTES / 1024
-
-
-SMALL = grey(48, 40)
-WINDOW = {"WindowCenter": [100, 50], "WindowWidth": [80, 20], "PixelPaddingValue": 3}
-EXIF = exif((0x0112, SHORT, 1, 6), (0x011A, RATIONAL, 1, 8), (0x010E, DOUBLE, 1, 8))
-SEEDS = [  # file, and the position from which on it is mutated
-    *((encode(SMALL, kind, exif=EXIF), 8) for kind in ("JPEG", "PNG")),
-    *((dicom_of(SMALL, syntax, **WINDOW), 132) for syntax in UNCOMPRESSED),
-    (dicom_of(SMALL, **with_table("VOILUTSequence", np.arange(256, dtype="<u2"), first=0, bits=8)), 132),
-    *((transcode(dicom_of(SMALL), syntax), 132) for syntax in ("RLELossless", "JPEGBaselineProcess1")),
-]
 
 
 @settings(max_examples=700, deadline=None)
