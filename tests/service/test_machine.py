@@ -1,5 +1,3 @@
-"""The CPUs and int8 instructions that the service finds: from files as Linux writes them, and in real containers."""
-
 import json
 import math
 import os
@@ -21,18 +19,6 @@ V1_MOUNTS = (
     "33 29 0:30 {top} /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
 )
 V1_GROUPS = "5:memory:/elsewhere\n4:cpu,cpuacct:{path}\n1:name=systemd:/elsewhere\n0::/elsewhere\n"
-
-
-def system(root: Path, version: int, path: str, limits: dict[str, str], top: str = "/") -> Path:
-    """The files of a process in the control group `path`. `limits`: «quota period» by folder below the mount."""
-    groups, mounts = (V1_GROUPS, V1_MOUNTS) if version == 1 else ("0::{path}\n", V2_MOUNT)
-    files = {"proc/self/cgroup": groups.format(path=path), "proc/self/mountinfo": mounts.format(top=top)}
-    for folder, limit in limits.items():
-        (quota, _, period), v1 = limit.partition(" "), f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs"
-        files |= {f"sys/fs/cgroup/{folder}/cpu.max": limit, f"{v1}_quota_us": quota, f"{v1}_period_us": period}
-    return fill(root, {name: content.encode() for name, content in files.items()})
-
-
 UNLIMITED = "-1 100000", "max 100000", "", "100000", "x 100000", "100000 0"
 QUOTAS = {  # path, limits, top of the mount, quota
     "own": ("/a/b", {"a/b": "150000 100000"}, "/", 1.5),
@@ -44,6 +30,32 @@ QUOTAS = {  # path, limits, top of the mount, quota
     "another namespace": ("/mine", {"": "200000 100000"}, "/another", 2),
     **{f"no limit: {text}": ("/a", {"a": text}, "/", math.inf) for text in UNLIMITED},
 }
+INSTRUCTIONS = {  # by the lines of the CPUs
+    ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16",) * 2: "avx512_vnni",
+    ("flags\t\t: fpu avx2 avx_vnni",) * 2: "avx_vnni",
+    ("flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind",) * 2: None,
+    ("Features\t: fp asimd atomics asimddp",) * 2: "asimddp",
+    ("Features\t: fp asimd atomics asimddp", "Features\t: fp"): None,
+    ("model name\t: asimddp avx_vnni",) * 2: None,
+}
+PROGRAM = "import json; from service.machine import *; print(json.dumps([available_cpus(), cpu_quota()]))"
+CONTAINERS = {
+    "--cgroupns=host": math.inf,
+    "--cgroupns=host --cpus 1.5": 1.5,
+    "--cgroupns=private --cpus 0.5": 0.5,
+    "--cgroupns=private --cpu-shares 2": math.inf,
+    "--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro --cpus 0.7": 0.7,  # with the groups above its own
+}
+
+
+def system(root: Path, version: int, path: str, limits: dict[str, str], top: str = "/") -> Path:
+    """The files of a process in the control group `path`. `limits`: «quota period» by folder below the mount."""
+    groups, mounts = (V1_GROUPS, V1_MOUNTS) if version == 1 else ("0::{path}\n", V2_MOUNT)
+    files = {"proc/self/cgroup": groups.format(path=path), "proc/self/mountinfo": mounts.format(top=top)}
+    for folder, limit in limits.items():
+        (quota, _, period), v1 = limit.partition(" "), f"sys/fs/cgroup/cpu,cpuacct/{folder}/cpu.cfs"
+        files |= {f"sys/fs/cgroup/{folder}/cpu.max": limit, f"{v1}_quota_us": quota, f"{v1}_period_us": period}
+    return fill(root, {name: content.encode() for name, content in files.items()})
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -69,31 +81,10 @@ def test_a_process_bound_to_one_cpu_has_one(tmp_path: Path) -> None:
         os.sched_setaffinity(0, before)
 
 
-INSTRUCTIONS = {  # by the lines of the CPUs
-    ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16",) * 2: "avx512_vnni",
-    ("flags\t\t: fpu avx2 avx_vnni",) * 2: "avx_vnni",
-    ("flags\t\t: fpu avx2 avx512f avx512bw avx512_vnni_of_some_kind",) * 2: None,
-    ("Features\t: fp asimd atomics asimddp",) * 2: "asimddp",
-    ("Features\t: fp asimd atomics asimddp", "Features\t: fp"): None,
-    ("model name\t: asimddp avx_vnni",) * 2: None,
-}
-
-
 def test_the_instructions_are_those_that_every_cpu_lists(tmp_path: Path) -> None:
     for lines, found in INSTRUCTIONS.items():
         cpus = "".join(f"processor\t: {index}\n{line}\n\n" for index, line in enumerate(lines))
         assert int8_instructions(fill(tmp_path, {"proc/cpuinfo": cpus.encode()})) == found
-
-
-PROGRAM = "import json; from service.machine import *; print(json.dumps([available_cpus(), cpu_quota()]))"
-CONTAINERS = {
-    "--cgroupns=host": math.inf,
-    "--cgroupns=host --cpus 1.5": 1.5,
-    "--cgroupns=private --cpus 0.5": 0.5,
-    "--cgroupns=private --cpu-quota 70000 --cpu-period 50000": 1.4,
-    "--cgroupns=private --cpu-shares 2": math.inf,
-    "--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro --cpus 0.7": 0.7,  # with the groups above its own
-}
 
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker here")
