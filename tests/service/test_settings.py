@@ -3,12 +3,6 @@ import pytest
 from service.errors import SettingError
 from service.settings import Settings, read_settings
 
-
-def test_a_setting_is_read_by_its_name_and_the_others_keep_their_defaults() -> None:
-    assert read_settings({"PATH": "/bin"}) == Settings()
-    assert read_settings({"MEDXFER_PORT": "9000"}) == Settings(port=9000)
-
-
 REFUSED = {
     "a text that is not empty": ["HOST=''", "MODEL=''", "VARIANT=''"],
     "an address or a host name": ["HOST='a..b'"],
@@ -24,6 +18,11 @@ REFUSED = {
     "an origin without a path": ["CORS_ORIGIN='*'", "CORS_ORIGIN='https://a.org/page'", r"CORS_ORIGIN='https://a.org\n'"],
     "printable ASCII": ["TOKEN='two words'", r"TOKEN='ends with a line\n'", "TOKEN='é'"],  # never shown
 }
+
+
+def test_a_setting_is_read_by_its_name_and_the_others_keep_their_defaults() -> None:
+    assert read_settings({"PATH": "/bin"}) == Settings()
+    assert read_settings({"MEDXFER_PORT": "9000"}) == Settings(port=9000)
 
 
 @pytest.mark.parametrize(("setting", "allowed"), [(setting, allowed) for allowed in REFUSED for setting in REFUSED[allowed]])
