@@ -1,8 +1,7 @@
-"""The process of the service: how it starts, refuses to start, and stops."""
-
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -41,9 +40,8 @@ def log_at_end(service: Service) -> str:
 def test_a_wrong_setting_ends_the_service_with_one_line_and_code_3(setting: str) -> None:
     name, _, value = setting.partition("=")
     process = run(**{name: value})
-    assert (process.returncode, process.stderr.count("\n")) == (3, 1)
-    assert process.stderr.startswith("medxfer: ")
-    assert value in process.stderr
+    assert process.returncode == 3
+    assert re.fullmatch(f"medxfer: .*{value}.*\n", process.stderr)
 
 
 def test_a_port_in_use_ends_the_service_with_code_3() -> None:
@@ -99,9 +97,7 @@ def test_a_signal_loses_nothing_that_was_accepted_or_comes_soon_after(number: si
     assert (health.status, health.headers["connection"]) == (503, "close")
     assert [answer.split()[1] for answer in answers] == [b"200"] * 12
     assert all(b"connection: close" in answer for answer in answers)
-    assert "stopped" in log
-    assert "Traceback" not in log
-    assert service.process.returncode == code
+    assert ("stopped" in log, "Traceback" in log, service.process.returncode) == (True, False, code)
 
 
 def test_a_request_that_is_unfinished_when_the_time_to_drain_ends_is_answered_503() -> None:
@@ -131,5 +127,4 @@ def test_a_ctrl_c_does_not_wait_for_images_whose_clients_have_gone() -> None:
                 httpx.post(f"http://127.0.0.1:{service.port}/predict", content=slow_image(), timeout=0.1, trust_env=False)
         service.process.send_signal(signal.SIGINT)
         log = log_at_end(service)
-    assert service.process.returncode == 0
-    assert "stopped" in log
+    assert (service.process.returncode, "stopped" in log) == (0, True)
