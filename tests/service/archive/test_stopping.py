@@ -1,5 +1,3 @@
-"""Interrupted runs of `python -m service predict` resume, and never give wrong results."""
-
 import contextlib
 import os
 import re
@@ -69,9 +67,8 @@ def test_a_stopped_run_ends_all_processes_with_one_line_and_resumes_to_the_same_
         assert len(workers_of(process)) == (workers if workers > 1 else 0)
         stop(process)
         _, errors = process.communicate(timeout=30)  # waits until no process is left that holds the pipe
-    assert process.returncode == code
+    assert (process.returncode, out.exists()) == (code, False)
     assert stop is Popen.kill or errors == f"medxfer: {reason}; the same command goes on from here\n"
-    assert not out.exists()
     resumed, whole = predict(folder, out), out.with_name("whole.jsonl")
     assert re.search(f"40 files, {answered} answered before", resumed.stdout)
     assert (resumed.returncode, predict(folder, whole, "--workers", workers).returncode) == (0, 0)
@@ -158,9 +155,7 @@ def test_an_archive_that_goes_away_meanwhile_gives_no_results(predict: Predict, 
         away = folder.rename(folder.with_name("away"))
         _, errors = process.communicate(timeout=30)
         away.rename(folder)
-    assert process.returncode == 2
-    assert "has gone meanwhile" in errors
-    assert not out.exists()
+    assert (process.returncode, "has gone meanwhile" in errors, out.exists()) == (2, True, False)
     assert predict(folder, out).returncode == 0
 
 
@@ -169,6 +164,5 @@ def test_a_missing_cluster_is_reported_at_once(predict: Predict, folder: Path, o
     address = f"127.0.0.1:{free_port()}"
     done = predict(folder, out, "--engine", "ray", RAY_ADDRESS=address)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"medxfer: RAY_ADDRESS={address}: cannot connect: ")
-    assert "Connection refused" in done.stderr
+    assert re.match(f"medxfer: RAY_ADDRESS={address}: cannot connect: .*Connection refused", done.stderr, re.DOTALL)
     assert list(tmp_path.iterdir()) == [folder]
