@@ -13,6 +13,7 @@ from subprocess import Popen
 from typing import Any
 from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from service.archive.entries import Entry
@@ -24,13 +25,13 @@ from tests.conftest import DEFAULT_MODEL, ROOT, encode, free_port, grey
 from tests.service.archive.conftest import ENVIRONMENT, Predict, command, fill, interrupted, journal_of, read
 
 
-def workers_of(process: "Popen[str]") -> list[int]:
-    """Without multiprocessing's resource tracker. A process that has ended has no command line."""
+def workers_of(process: "Popen[str]") -> list[psutil.Process]:
+    """Without multiprocessing's resource tracker."""
     workers = []
-    for pid in processes.tree(process.pid):
-        with contextlib.suppress(OSError):  # it has just ended
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                workers.append(pid)
+    for child in processes.tree(process.pid):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if any("spawn_main" in word for word in child.cmdline()):
+                workers.append(child)
     return workers
 
 
@@ -46,7 +47,7 @@ def interrupt_twice(process: "Popen[str]") -> None:
 
 
 def kill_the_busiest_worker(process: "Popen[str]") -> None:
-    os.kill(max(workers_of(process), key=processes.cpu_seconds), signal.SIGKILL)
+    max(workers_of(process), key=lambda worker: worker.cpu_times().user).kill()
 
 
 @pytest.mark.parametrize(
