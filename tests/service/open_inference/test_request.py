@@ -29,7 +29,7 @@ OUTPUTS = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
 
 
 @pytest.mark.parametrize(
-    ("request_and_length", "most", "words"),
+    ("sent", "most", "words"),
     [
         (binary(40_000_000, shape=(1, 8000, 5000), datatype="UINT8"), FEW, "0 bytes follow"),
         (request_with(b"[1]", datatype="UINT8", shape=[16, 8000, 5000]), FEW, "1 values"),
@@ -49,13 +49,11 @@ OUTPUTS = b'{"outputs":[' + b'{"name":"label"},' * 50_000 + b'{}],"inputs":[]}'
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_rejected_request_takes_little_memory_beside_its_own(
-    request_and_length: tuple[bytes, int], most: int, words: str
-) -> None:
+def test_a_rejected_request_takes_little_memory_beside_its_own(sent: tuple[bytes, int], most: int, words: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RequestError, match=words):
-            read_request(*request_and_length, 16)
+            read_request(*sent, 16)
         assert tracemalloc.get_traced_memory()[1] < most
     finally:
         tracemalloc.stop()
