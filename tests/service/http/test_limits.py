@@ -47,9 +47,7 @@ def send_while_busy(service: httpx.Client, places: int, send: Callable[[], httpx
 
 
 @pytest.mark.parametrize(("path", "headers"), [("/predict", {}), (INFER, {}), ("/predict", ORIGIN)])
-def test_a_full_service_rejects_unread_and_says_when_to_come_again(
-    service: httpx.Client, path: str, headers: dict[str, str]
-) -> None:
+def test_a_full_service_rejects_unread_and_says_when(service: httpx.Client, path: str, headers: dict[str, str]) -> None:
     answer = send_while_busy(service, 2, lambda: service.post(path, content=b"is not read", headers=headers))
     assert_problem(answer, 429, FULL)
     assert int(answer.headers["retry-after"]) >= 1
