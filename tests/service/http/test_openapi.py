@@ -9,14 +9,13 @@ import pytest
 
 from tests.conftest import running_service
 
-EXAMPLES = 15  # for each operation
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 def test_the_interface_does_what_openapi_describes(tmp_path: Path) -> None:
     with running_service(token="s3cret-token") as client:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", "--checks", "all"]
-        command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
+        command += ["--max-examples", "15", "--seed", "1", "--no-color"]
         command += ["--header", "Authorization: Bearer s3cret-token", f"{client.base_url}/schema/openapi.json"]
         process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stdout[-5000:] + process.stderr[-2000:]
