@@ -31,8 +31,7 @@ def pixels(stack: npt.NDArray[np.uint8], binary: bool = True) -> triton.InferInp
     return triton.InferInput("images", [*stack.shape], "UINT8").set_data_from_numpy(stack, binary_data=binary)
 
 
-def infer(server: Server, tensor: triton.InferInput, **options: Any) -> Tensors:
-    """Any: as Triton's client has it."""
+def infer(server: Server, tensor: triton.InferInput, **options: Any) -> Tensors:  # Any: as Triton has it
     result = server.infer(MODEL, [tensor], **options)
     return {output["name"]: result.as_numpy(output["name"]).tolist() for output in result.get_response()["outputs"]}
 
@@ -104,12 +103,11 @@ def test_an_answer_names_its_request_its_model_and_the_disclaimer(server: Server
 def test_metadata_describes_the_tensors(server: Server) -> None:
     assert server.get_server_metadata() == {"name": "medxfer", "version": VERSION, "extensions": ["binary_tensor_data"]}
     metadata = server.get_model_metadata(MODEL)
-    assert metadata["name"] == MODEL
-    assert metadata["inputs"] == [{"name": "images", "datatype": "BYTES", "shape": [-1]}]
+    inputs = [{"name": "images", "datatype": "BYTES", "shape": [-1]}]
+    assert (metadata["name"], metadata["inputs"]) == (MODEL, inputs)
     answered = server.infer(MODEL, [encoded(PNG)]).get_response()["outputs"]
-    assert metadata["outputs"] == [
-        {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]]} for tensor in answered
-    ]
+    expected = [{"name": out["name"], "datatype": out["datatype"], "shape": [-1, *out["shape"][1:]]} for out in answered]
+    assert metadata["outputs"] == expected
 
 
 def test_the_version_is_the_start_of_the_graphs_hash(client: httpx.Client, server: Server) -> None:
