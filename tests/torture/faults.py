@@ -157,14 +157,14 @@ def ends_as_stuck(trigger: bytes | signal.Signals, **how: Any) -> Outcome:  # An
 def leaks_nothing(content: bytes) -> Outcome:
     with serving(queue_limit=4) as service:
         statuses_of_good_clients(service)
-        descriptors, threads = service.descriptors(), service.threads()
+        descriptors, threads = service.watched().num_fds(), service.watched().num_threads()
         for number in range(CLIENTS):
             client = connect(service.port, content)
             time.sleep(number % 6 / 1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close() resets the connection
             client.close()
         time.sleep(1)
-        more_descriptors, more_threads = service.descriptors() - descriptors, service.threads() - threads
+        more_descriptors, more_threads = service.watched().num_fds() - descriptors, service.watched().num_threads() - threads
         statuses = statuses_of_good_clients(service)
     held = more_descriptors <= 0 and more_threads <= 2 and statuses == {200}  # threads that decode start when they are needed
     return held, f"{more_descriptors:+} descriptors, {more_threads:+} threads, then answers {sorted(statuses)}"

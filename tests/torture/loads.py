@@ -58,16 +58,16 @@ def run(seconds: float = 60) -> Findings:
 
 def hold_slow_clients(service: Service, first: bytes, content: bytes, seconds: float) -> Outcome:
     usual, beside, ratios = list[float](), list[float](), list[float]()
-    alone, most_open, closed = service.descriptors(), SLOW_CLIENTS, 0.0
+    alone, most_open, closed = service.watched().num_fds(), SLOW_CLIENTS, 0.0
     for _ in range(PAIRS):
         usual += (before := seconds_of_good_client(service.port, GOOD_SECONDS))
         with contextlib.ExitStack() as stack:
             for _ in range(SLOW_CLIENTS):
                 stack.enter_context(open_slow(service.port, first, content))
             opened = moment_of_calm(service.port, usual)  # the service has done for them what it can do at once
-            most_open = min(most_open, service.descriptors() - alone)
+            most_open = min(most_open, service.watched().num_fds() - alone)
             beside += (during := seconds_of_good_client(service.port, GOOD_SECONDS))
-            while service.descriptors() > alone and time.perf_counter() < opened + 2 * seconds:
+            while service.watched().num_fds() > alone and time.perf_counter() < opened + 2 * seconds:
                 time.sleep(0.05)
             closed = max(closed, time.perf_counter() - opened)
         ratios.append(percentile(during, 0.99) / percentile(before, 0.99))

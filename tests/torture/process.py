@@ -14,7 +14,6 @@ import psutil
 
 from tests.conftest import DEFAULT_MODEL, ROOT, free_port, wait_until_ready
 from tests.torture import wire
-from tests.torture.results import Sample
 
 COMMAND = (sys.executable, "-m", "service")
 STOP_SECONDS = 40.0
@@ -38,10 +37,11 @@ class Service(NamedTuple):
         signs = '"level":"ERROR"', '"level":"CRITICAL"', "Traceback"
         return [line for line in self.log.read_text(errors="replace").splitlines() if any(sign in line for sign in signs)]
 
-    def sample(self, seconds: float) -> Sample:
-        watched = psutil.Process(self.process.pid)
-        rss_mb = round(watched.memory_info().rss / 1e6, 2)
-        return Sample(seconds=seconds, rss_mb=rss_mb, descriptors=watched.num_fds(), threads=watched.num_threads())
+    def watched(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def rss_mb(self) -> float:
+        return self.watched().memory_info().rss / 1e6
 
 
 @contextlib.contextmanager
