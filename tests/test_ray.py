@@ -77,7 +77,7 @@ def half_done(archive: Path, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def test_a_node_that_dies_midway_costs_no_row_and_gives_none_twice(
+def test_a_node_that_dies_costs_no_row_and_gives_none_twice(
     cluster: Any, archive: Path, expected: bytes, tmp_path: Path
 ) -> None:
     node, out = cluster.add_node(num_cpus=1), tmp_path / "ray.jsonl"

@@ -114,7 +114,7 @@ def test_the_archive_commands_leave_a_row_for_each_file(clone: Path) -> None:
     run(f"{cluster} --help", clone)  # checks the options; test_ray.py runs them on a cluster
 
 
-def test_the_graph_alone_and_tritons_client_get_what_the_service_gives(
+def test_the_graph_and_tritons_client_give_the_same(
     clone: Path, service: httpx.Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     info = service.get("/model-info").json()

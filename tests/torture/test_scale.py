@@ -90,9 +90,7 @@ def test_a_replica_that_is_stopped_under_load_loses_nothing(scaled: tuple[Compos
     assert [stopped] in logged
 
 
-def test_a_replica_that_is_killed_under_load_loses_at_most_what_it_had_in_work_and_no_other_gets_that(
-    scaled: tuple[Compose, int],
-) -> None:
+def test_a_killed_replica_loses_at_most_its_own_work_and_no_other_gets_that(scaled: tuple[Compose, int]) -> None:
     compose, port = scaled
     killed, times = compose.containers("replica")[0], list[float]()
 

@@ -131,9 +131,7 @@ def test_the_tool_in_every_state_satisfies_axe_and_fits_every_width(open_page: O
             assert violations(page, exclude="#how") == []
 
 
-def test_axe_finds_nothing_on_the_whole_page_nor_in_the_report(
-    open_page: OpenPage, files: WriteImages, client: httpx.Client
-) -> None:
+def test_axe_finds_nothing_on_the_page_nor_in_the_report(open_page: OpenPage, files: WriteImages, client: httpx.Client) -> None:
     page = predict(open_page(reduced_motion="reduce"), files(0.93))
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)

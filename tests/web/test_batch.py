@@ -51,9 +51,7 @@ def test_totals_add_up_and_rows_are_sorted_filtered_and_opened(open_page: OpenPa
     expect(page.locator("#score")).to_have_text("30 %")
 
 
-def test_csv_and_json_hold_all_that_the_page_shows_and_no_cell_runs_as_a_formula(
-    open_page: OpenPage, files: WriteImages
-) -> None:
+def test_csv_and_json_hold_what_the_page_shows_and_no_cell_runs_as_a_formula(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     upload(page, with_a_refused_one([*files(0.9, 0.3), *files(0.6, brightest=100)]))
     expect_batch(page, "3 of 4")
@@ -81,9 +79,7 @@ def test_a_refused_file_is_found_on_the_second_page_of_the_table(open_page: Open
     expect(page.locator("#row-200")).to_be_in_viewport()
 
 
-def test_files_that_timed_out_can_be_tried_again_and_the_rest_of_a_batch_cancelled(
-    open_page: OpenPage, files: WriteImages
-) -> None:
+def test_files_that_timed_out_can_be_tried_again_and_the_rest_cancelled(open_page: OpenPage, files: WriteImages) -> None:
     page, requests = open_page(), list[Any]()
     fake_answer(page, 504)
     upload(page, files(0.9, 0.3))
@@ -104,9 +100,7 @@ def test_files_that_timed_out_can_be_tried_again_and_the_rest_of_a_batch_cancell
     expect_batch(page, "Stopped after 1. The rest was not sent.")
 
 
-def test_a_busy_service_reads_all_files_in_the_end(
-    open_page: OpenPage, files: WriteImages, limited_service: httpx.Client
-) -> None:
+def test_a_busy_service_reads_all_in_the_end(open_page: OpenPage, files: WriteImages, limited_service: httpx.Client) -> None:
     page = open_page(url=str(limited_service.base_url))
     statuses: list[int] = []
     page.on("response", lambda response: statuses.append(response.status))

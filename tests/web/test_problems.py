@@ -38,9 +38,7 @@ def expect_problem(page: Page, *words: str) -> None:
     expect(page.get_by_role("button", name="Choose another image")).to_be_visible()
 
 
-def test_a_refused_file_gets_its_reason_in_place_of_an_old_answer(
-    open_page: OpenPage, files: WriteImages, tmp_path: Path
-) -> None:
+def test_a_refused_file_gets_its_reason_in_place_of_an_answer(open_page: OpenPage, files: WriteImages, tmp_path: Path) -> None:
     page = open_page()
     for name, (content, words) in BAD_FILES.items():
         predict(page, files(0.9))
@@ -49,9 +47,7 @@ def test_a_refused_file_gets_its_reason_in_place_of_an_old_answer(
         expect_problem(page, "There is a problem with this file.", words)
 
 
-def test_a_file_over_the_limit_is_refused_before_it_is_sent(
-    open_page: OpenPage, tmp_path: Path, limited_service: httpx.Client
-) -> None:
+def test_a_file_over_the_limit_is_refused_unsent(open_page: OpenPage, tmp_path: Path, limited_service: httpx.Client) -> None:
     page = open_page(url=str(limited_service.base_url))
     page.route("**/predict*", lambda route: pytest.fail("it was sent"))
     path = tmp_path / "large.png"

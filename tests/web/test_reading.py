@@ -19,9 +19,7 @@ def pages(page: Page) -> int:
     return page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n")
 
 
-def test_the_explanation_has_numbers_in_its_captions_and_no_holes_or_walls_of_text(
-    open_page: OpenPage, files: WriteImages
-) -> None:
+def test_the_explanation_has_numbers_in_captions_and_no_holes_or_walls(open_page: OpenPage, files: WriteImages) -> None:
     page = open_page()
     for figure in page.locator("#how figure").all():
         expect(figure).to_be_visible()
@@ -99,9 +97,7 @@ def test_the_report_of_the_model_is_a_click_away(open_page: OpenPage, client: ht
     expect(opened.value.locator("body")).to_have_css("max-width", "1088px")  # its style sheet came through
 
 
-def test_print_is_one_page_with_map_legend_hash_and_date_or_a_table(
-    open_page: OpenPage, files: WriteImages, service: httpx.Client
-) -> None:
+def test_print_is_one_page_with_map_and_date_or_a_table(open_page: OpenPage, files: WriteImages, service: httpx.Client) -> None:
     page = predict(open_page(theme="dark"), files(0.6, brightest=180, size=(100, 400)))
     expect(page.locator("#novelty li")).to_have_count(2)  # all warnings
     assert pages(page) == 1

@@ -33,9 +33,7 @@ def dropped(page: Page, kind: str, name: str, content: bytes) -> None:
     )
 
 
-def test_an_upload_is_answered_by_word_shape_number_and_bar(
-    open_page: OpenPage, files: WriteImages, service: httpx.Client
-) -> None:
+def test_an_upload_is_answered_by_word_shape_and_number(open_page: OpenPage, files: WriteImages, service: httpx.Client) -> None:
     page = open_page()
     answers = {0.01: ("Normal", "negative"), 0.93: ("Pneumonia", "positive"), 0.3: ("Uncertain", "uncertain")}
     for probability, (label, kind) in answers.items():
