@@ -114,7 +114,6 @@ def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:  # Any
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Tests marked `anyio` run on asyncio."""
     return "asyncio"
 
 

@@ -14,18 +14,15 @@ def read(document: str) -> str:
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The contents of all code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", read(document), flags=re.MULTILINE | re.DOTALL)
 
 
 def block(document: str, language: str, word: str) -> str:
-    """The one code block that contains a word."""
     [found] = (content for content in blocks(document, language) if word in content)
     return found
 
 
 def commands(*documents: str) -> list[str]:
-    """Every shell command of some documents, or of all, once each."""
     found = (line for document in documents or DOCUMENTS for content in blocks(document, "sh") for line in content.splitlines())
     return list(dict.fromkeys(found))
 

@@ -21,7 +21,6 @@ WITHOUT_LITESTAR = ["model.classifier", "images.decode", "images.dicom.radiograp
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

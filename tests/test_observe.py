@@ -32,7 +32,6 @@ def query(prometheus: httpx.Client, expression: str) -> list[Any]:  # Any: as Pr
 
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[httpx.Client]:
-    """A Prometheus that watches a service with a token, which answers requests."""
     port, own_port = free_port(), free_port()
     image, headers = encode(grey(640, 500)), {"Authorization": f"Bearer {TOKEN}"}
     [requests] = (panel["targets"][0]["expr"] for panel in PANELS if panel["title"] == "Requests")

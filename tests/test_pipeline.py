@@ -35,7 +35,6 @@ def training(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def finished(process: "subprocess.Popen[str]", code: int = 0) -> str:
-    """What the process wrote until it ended with `code`."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     return output
@@ -55,7 +54,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> str:
-    """What `python -m training` writes in `folder`, until it ends with `code`."""
     with contextlib.chdir(folder):
         ended, output, errors = test_main.run(*arguments)
     assert ended == code, errors
@@ -161,6 +159,5 @@ def assert_same_fit(one: Path, other: Path) -> None:
 
 
 def history(seed: Path) -> list[list[str]]:
-    """All columns but the seconds."""
     with (seed / "history.csv").open() as file:
         return [[value for name, value in row.items() if name != "seconds"] for row in csv.DictReader(file)]

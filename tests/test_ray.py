@@ -53,7 +53,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(cluster: Any, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The results of this machine alone."""
     out = tmp_path_factory.mktemp("here") / "here.jsonl"
     subprocess.run(command(archive, out), cwd=ROOT, check=False)
     return out.read_bytes()
@@ -65,7 +64,6 @@ def command(images: Path, out: Path, *options: str) -> list[str]:
 
 @contextlib.contextmanager
 def half_done(archive: Path, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The command on Ray, with KILL_AFTER files in its journal. It is killed at the end."""
     journal = out.with_name(out.name + ".part")
     with subprocess.Popen(command(archive, out, "--engine", "ray"), cwd=ROOT) as process:
         try:

@@ -64,7 +64,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(clone: Path) -> Iterator[httpx.Client]:
-    """A client of `make serve`, which must end without a traceback after a Ctrl-C."""
     assert "make serve" in MAKE
     port = free_port()
     process = subprocess.Popen(
@@ -180,7 +179,6 @@ def test_links_and_named_files_exist(name: str) -> None:
 
 
 def anchors(document: Path) -> list[str]:
-    """The anchors of its headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(not CHEST_XRAY.is_dir(), reason="no real X-rays 
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    """Split as `models/default` was."""
     choices = config.load_config(config.PRESETS / "best.toml")
     return splits.split(layouts.scan(CHEST_XRAY), choices.data, choices.seed)
 

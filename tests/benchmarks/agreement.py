@@ -43,7 +43,6 @@ def variations(drawing: GreyImage) -> Iterator[GreyImage]:
 
 
 def probability(classifier: Classifier, grey: GreyImage) -> float:
-    """The positive label's."""
     description = classifier.artefact.description
     return float(classifier.classify([grey]).probabilities[0, description.labels.index(description.positive)])
 
@@ -61,7 +60,6 @@ def check(server: Server, running: Running, model: Path, asked: dict[Path, float
 
 
 def read(answer: Any, positive: str) -> tuple[str, float]:  # Any: each server's own JSON
-    """The label, and the probability of the positive label, from a peer's answer or from ours."""
     if isinstance(answer, list):  # a batch of one image
         [answer] = answer
     if isinstance(answer, str):

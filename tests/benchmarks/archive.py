@@ -62,7 +62,6 @@ def main() -> None:
 
 
 def write(folder: Path, data: Path | None) -> Iterable[tuple[str, list[Path]]]:
-    """Kinds of files by their names."""
     if data:
         paths = [Path(path) for path in files.find(str(data)).values()][:FILES]
         width, height = decode_image(paths[0].read_bytes()).size
@@ -78,7 +77,6 @@ def write(folder: Path, data: Path | None) -> Iterable[tuple[str, list[Path]]]:
 
 
 def turn(model: Artefact, paths: list[Path]) -> Iterable[tuple[str, float]]:
-    """Measurements of one kind of files: a name, and images per second."""
     from service.archive import ray
 
     alone = one_by_one(model, paths)

@@ -31,7 +31,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request(name: str, image: bytes, content_type: str) -> Path:
-    """Writes the form that `curl -F image=@FILE` sends to a file, and returns its path."""
     form = httpx.Request("POST", PATH, headers={"Content-Type": FORM}, files={"image": (name, image, content_type)})
     path = BENCHMARKS / "requests" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +57,6 @@ def connected(port: int) -> contextlib.closing[http.client.HTTPConnection]:
 
 
 def ask(connection: http.client.HTTPConnection, request: Path) -> Any:  # Any: each server's own JSON
-    """Raises RuntimeError if the status is not 200."""
     connection.request("POST", PATH, request.read_bytes(), {"Content-Type": FORM})
     answer = connection.getresponse()
     content = answer.read()

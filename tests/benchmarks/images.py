@@ -12,8 +12,6 @@ from training.data import phantoms
 
 
 class Kind(NamedTuple):
-    """`size`: width, height."""
-
     name: str
     file_format: str
     size: tuple[int, int]
@@ -30,7 +28,6 @@ KINDS = (BIG, SMALL, PNG)
 
 
 def drawings(count: int, seed: int = 0) -> Iterator[GreyImage]:
-    """Alternates between the two labels."""
     rng = np.random.default_rng(seed)
     for index in range(count):
         yield phantoms.draw(rng, sick=index % 2 == 1)
@@ -42,5 +39,4 @@ def encode(drawing: GreyImage, kind: Kind) -> bytes:
 
 
 def first(kind: Kind) -> bytes:
-    """The first drawing as such a file."""
     return encode(next(drawings(1)), kind)

@@ -59,7 +59,6 @@ def convert(model: Path) -> None:
 
 
 def behind_resize(model: onnx.ModelProto, size: int, output: str) -> onnx.ModelProto:
-    """Cuts the graph: from resized images, grey levels float32 [N, 1, size, size], to one of its tensors."""
     [squares] = [node.output[0] for node in model.graph.node if node.op_type == "Loop"]
     extractor = onnx.utils.Extractor(model)
     extractor.value_infos |= {

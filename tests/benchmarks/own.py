@@ -56,7 +56,6 @@ def growth(running: Running, request: Path, marks: Iterable[int]) -> Growth:
 
 
 def work_cpu_ms(classifier: Classifier) -> float:
-    """Median CPU time of decoding the big JPEG and of its inference, one after the other."""
     content, times = images.first(BIG), []
     for _ in range(WORK_RUNS):
         begin = time.process_time()

@@ -37,7 +37,6 @@ def memory(root: int) -> Memory:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Sends SIGTERM, and SIGKILL to whatever has not ended after a while."""
     descendants = list(tree(process.pid))[1:]
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

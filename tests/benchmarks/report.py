@@ -50,7 +50,6 @@ def models(result: Result) -> str:
 
 
 def table(model: Model) -> str:
-    """All figures of the headline's load."""
     rows = []
     for name in model.servers:
         cells = cells_of(model, name, HEADLINE)
@@ -63,7 +62,6 @@ def table(model: Model) -> str:
 
 
 def loads(model: Model) -> str:
-    """Requests/s and p50 under every load."""
     rows = [
         [_strong(model, name), *(f"{rate(model, name, load):.0f} · {median(model, name, load, P50):.1f}" for load in COLUMNS)]
         for name in model.servers
@@ -106,7 +104,6 @@ def differences(result: Result) -> str:
 
 
 def peers(result: Result) -> str:
-    """The docstrings of their servers."""
     names = sorted(result.versions.keys() - {"client"})
     modules = {name: ast.parse((servers.PEERS / name / "server.py").read_text()) for name in names}
     return "\n\n".join(f"**`{name}`** – {ast.get_docstring(module)}" for name, module in modules.items())

@@ -36,8 +36,6 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """`rss`: bytes after so many requests."""
-
     requests: list[int]
     rss: list[int]
 
@@ -59,8 +57,6 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Engines(msgspec.Struct, frozen=True, kw_only=True):
-    """Median ms of the int8 network alone on one thread."""
-
     ours: float
     openvino: float
 

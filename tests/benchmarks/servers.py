@@ -54,7 +54,6 @@ SERVERS = [
 
 
 def work_folder(model: Path) -> Path:
-    """Where `models` writes the peers' files."""
     return BENCHMARKS / "converted" / model.name
 
 

@@ -69,7 +69,6 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def seconds(work: Callable[[Loader], object], *sources: Loader) -> list[float]:
-    """Medians of the work on the images of each source, in turn."""
     found: list[list[float]] = [[] for _ in sources]
     for _ in range(REPEATS):
         for source, taken in zip(sources, found, strict=True):

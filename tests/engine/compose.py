@@ -16,8 +16,6 @@ BASE = "python:3.13-slim"
 
 
 class Compose:
-    """One project of compose.yaml."""
-
     def __init__(self, project: str, variables: dict[str, object]) -> None:
         self.environment = {**os.environ, "COMPOSE_PROJECT_NAME": project}
         self.environment |= {name: str(value) for name, value in variables.items()}
@@ -67,7 +65,6 @@ def running(*services: str, **variables: object) -> Iterator[Compose]:
 
 
 def need(*commands: list[str]) -> None:
-    """Skips the test unless one of the commands succeeds."""
     for command in commands:
         if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return

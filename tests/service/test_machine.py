@@ -49,7 +49,6 @@ CONTAINERS = {
 
 
 def system(root: Path, version: int, path: str, limits: dict[str, str], top: str = "/") -> Path:
-    """The files of a process in the control group `path`. `limits`: «quota period» by folder below the mount."""
     groups, mounts = (V1_GROUPS, V1_MOUNTS) if version == 1 else ("0::{path}\n", V2_MOUNT)
     files = {"proc/self/cgroup": groups.format(path=path), "proc/self/mountinfo": mounts.format(top=top)}
     for folder, limit in limits.items():

@@ -175,7 +175,6 @@ def statuses_of_good_clients(service: Service, requests: int = 8) -> set[int]:
 
 
 def answers_without_log(requests: int, reader_stays: bool = True, **how: Any) -> Outcome:  # Any: of several types
-    """The reader either hangs, so that the pipe takes 64 KB and no more, or has closed the pipe."""
     with serving(stderr=subprocess.PIPE, **how) as service:
         assert service.process.stderr
         if not reader_stays:

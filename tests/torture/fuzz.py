@@ -82,7 +82,6 @@ async def outcome_of(port: int, content: bytes, ending: str, *, patient: bool) -
 
 
 def mutated(dice: random.Random) -> bytes:
-    """A request whose damage is in one part of it, so that the rest is read as far as there."""
     kind = dice.choice(("image", "image", "form", "form", "head", "path", "chunks", "noise"))
     if kind == "image":
         return dice.choice((post, chunked, lambda content: form(part(content))))(damage(dice, dice.choice((JPEG, PNG))))
@@ -105,7 +104,6 @@ def mutated(dice: random.Random) -> bytes:
 
 
 def damage(dice: random.Random, content: bytes, within: int | None = None) -> bytes:
-    """Makes one to four changes among the first `within` bytes."""
     damaged = bytearray(content)
     for _ in range(dice.randint(1, 4)):
         place = dice.randrange(min(within or len(damaged), len(damaged)) or 1)

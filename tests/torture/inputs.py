@@ -77,7 +77,6 @@ def check(service: Service, case: Case) -> results.Answered:
 
 
 def fault_of(expected: int, content: bytes, answer: Answer) -> str:
-    """Says what is wrong with an answer. Empty if nothing is."""
     if answer.status != expected:
         return f"status {answer.status}: {answer.body[:200]!r}"
     if "SECRET" in repr(answer):

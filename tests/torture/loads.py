@@ -167,7 +167,6 @@ Due = tuple[float, int, bytes]  # when to send a request, the status to expect, 
 
 
 def peak_rate(port: int, connections: int, seconds: float) -> float:
-    """Predictions per second by clients that each wait for their answer."""
     return sum(shot.status == 200 for shot in fire(port, connections, math.inf, seconds)) / seconds
 
 
@@ -187,8 +186,6 @@ def moments(rate: float, seconds: float) -> Iterator[float]:
 
 
 async def shoot(port: int, connections: int, dues: Iterable[Due], note: Callable[[Shot], None]) -> None:
-    """Sends each request when it is due, on the next free one of these connections."""
-
     async def client() -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for due, expected, content in shared:

@@ -33,7 +33,6 @@ class Answer(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scaled() -> Iterator[tuple[Compose, int]]:
-    """Four replicas, and the port of their balancer."""
     port = free_port()
     with running("balancer", REPLICAS=4, SCALE_PORT=port) as compose:
         yield compose, port
@@ -71,7 +70,6 @@ def under_load(port: int, prefix: str, disturb: Callable[[], object]) -> dict[st
 
 
 def logged_by(compose: Compose, answers: dict[str, Answer]) -> dict[str, list[str]]:
-    """The replicas that have a request in their log, by its id."""
     found: dict[str, list[str]] = {request_id: [] for request_id in answers}
     for container in compose.containers("replica", "--all"):
         for line in log(container, "request"):

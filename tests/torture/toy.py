@@ -44,7 +44,6 @@ DESCRIPTION = """
 
 
 def write_folder(folder: Path, graph: onnx.ModelProto | None = None, **changes: object) -> Path:
-    """Writes a model folder. `changes` replace entries of model.json."""
     folder.mkdir(parents=True)
     content = (graph or model()).SerializeToString()
     (folder / "model.onnx").write_bytes(content)

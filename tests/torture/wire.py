@@ -48,7 +48,6 @@ def form(*parts: bytes, path: str = "/predict", content_type: str = FORM) -> byt
 
 
 def connect(port: int, content: bytes = b"") -> socket.socket:
-    """Opens a connection and sends `content` on it. Raises OSError if nobody listens."""
     connection = socket.create_connection((HOST, port), timeout=SECONDS)
     with contextlib.suppress(ConnectionError):  # the service may refuse before all of it is sent, and answer nevertheless
         connection.sendall(content)
@@ -56,7 +55,6 @@ def connect(port: int, content: bytes = b"") -> socket.socket:
 
 
 def exchange(port: int, content: bytes) -> Answer:
-    """Sends one request on a new connection. Raises OSError if nobody listens."""
     with connect(port, content) as connection:
         return read(connection, head_only=content.startswith(b"HEAD "))
 

@@ -20,7 +20,6 @@ SIZE = 96
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 80 phantoms."""
     folder = tmp_path_factory.mktemp("phantoms")
     phantoms.write_data_set(folder, 80)
     return folder
@@ -33,7 +32,6 @@ def records(folder: Path) -> list[Record]:
 
 @functools.cache
 def export(name: str) -> tuple[Network, onnx.ModelProto]:
-    """The network of this name and its exported form."""
     torch.manual_seed(0)
     network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
     for module in network.modules():  # as after training: an untrained norm would hide a wrong fold

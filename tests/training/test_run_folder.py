@@ -61,7 +61,6 @@ def test_runs_are_numbered_and_keep_their_configuration_and_machine(tmp_path: Pa
 
 
 def finish(folder: Path, *stages: str) -> str | None:
-    """The first unfinished stage after these have run."""
     for stage in stages:
         with run_folder.stage(folder, stage, STAGES):
             pass

@@ -24,7 +24,6 @@ WriteImages = Callable[..., list[str]]
 
 
 def launch(playwright: Playwright) -> Browser | None:
-    """Starts the Chromium of this machine; None where there is none."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     sandbox = [] if os.getuid() else ["--no-sandbox"]
     arguments = ["--no-proxy-server", *sandbox]
@@ -55,7 +54,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def limited_service() -> Iterator[httpx.Client]:
-    """A service for one image at a time, of at most 100 kB."""
     with running_service(max_body_bytes=100_000, queue_bytes=1_000_000, queue_limit=1) as client:
         yield client
 
@@ -90,8 +88,6 @@ def open_page(browser: Browser, service: httpx.Client) -> Iterator[OpenPage]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> WriteImages:
-    """Writes images for which the model predicts these probabilities, and returns their paths."""
-
     def write(*probabilities: float, **options: Any) -> list[str]:
         paths = [tmp_path / f"drawn-{index}-{probability}.png" for index, probability in enumerate(probabilities)]
         for path, probability in zip(paths, probabilities, strict=True):
@@ -113,7 +109,6 @@ def upload(page: Page, paths: list[str] | str) -> None:
 
 
 def box(page: Page, selector: str) -> dict[str, float]:
-    """Place and size of the first such element, in pixels."""
     found = page.locator(selector).first.bounding_box()
     assert found
     return {"x": found["x"], "y": found["y"], "width": found["width"], "height": found["height"]}
@@ -130,7 +125,6 @@ def expect_state(page: Page, name: str) -> None:
 
 
 def predict(page: Page, paths: list[str] | str) -> Page:
-    """Uploads an image and waits for the result."""
     upload(page, paths)
     expect_state(page, "result")
     return page

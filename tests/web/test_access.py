@@ -27,7 +27,6 @@ def violations(page: Page, exclude: str = ".none") -> list[str]:
 
 
 def overflowing(page: Page) -> list[str]:
-    """The elements whose content is wider than their box."""
     found = page.evaluate(
         """() => [...document.querySelectorAll("main button, main p, main h2, main h3, main legend, main output, main td")]
             .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth + 1

@@ -20,7 +20,6 @@ FACTS = ("Decode", "Queue", "Inference", "Total", "Request")
 
 
 def dropped(page: Page, kind: str, name: str, content: bytes) -> None:
-    """A drop or a paste of a file, as the browser would report it."""
     page.evaluate(
         """([kind, name, text]) => {
             const data = new DataTransfer();

@@ -31,7 +31,6 @@ IMAGES = {
 
 
 def fields(answer: dict[str, Any]) -> dict[str, object]:  # Any: of JSON
-    """The columns of a row that an answer of `/predict` decides."""
     if "type" in answer:
         return {"problem": answer["type"], "detail": answer["detail"]}
     found = {name: answer[name] for name in ("label", "confidence", "uncertain", "warnings")}

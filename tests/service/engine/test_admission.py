@@ -14,12 +14,9 @@ from tests.service.http.helpers import PNG
 
 
 class Clock:
-    """Stands still until a test moves it."""
-
     seconds = 100.0
 
     def complete(self, admission: Admission, images: int, seconds: float) -> None:
-        """Completes images one after the other, each in `seconds`."""
         for _ in range(images):
             with admission.image():
                 self.seconds += seconds

@@ -35,6 +35,5 @@ def assert_problem(answer: httpx.Response, status: int, words: str) -> None:
 
 
 def metric(client: httpx.Client, name: str) -> float:
-    """The sum of all samples whose line starts with `name`."""
     lines = client.get("/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))

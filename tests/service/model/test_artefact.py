@@ -15,7 +15,6 @@ REVERSED = {"screening": 0.6, "balanced": 0.5, "rule_in": 0.7}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the default model, without its report."""
     for name in FILES:
         shutil.copy(DEFAULT_MODEL / name, tmp_path)
     return tmp_path

@@ -37,7 +37,6 @@ def infer(server: Server, tensor: triton.InferInput, **options: Any) -> Tensors:
 
 
 def predict(client: httpx.Client, content: bytes) -> Tensors:
-    """The answer of /predict as tensors."""
     answer = client.post("/predict?heatmap=true", content=content).raise_for_status().json()
     return {
         "probabilities": [list(answer["probabilities"].values())],

@@ -16,7 +16,6 @@ FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")
 
 
 def large(seed: int = 0, images: int = 400) -> tuple[Bools, Floats, list[str]]:
-    """Two images of each patient."""
     rng = np.random.default_rng(seed)
     truth: Bools = np.repeat(rng.uniform(size=images // 2) < 0.6, 2)
     probability = np.clip(rng.normal(np.where(truth, 0.65, 0.35), 0.2), 0, 1).round(2)  # so that some are equal
