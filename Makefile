@@ -4,7 +4,6 @@
 # make check   all that CI checks: lint, types, tests
 # make benchmark   the service against other servers, half an hour (needs Linux and wrk: apt-get install wrk)
 # make benchmark-training   images per second of training, for training/README.md
-# make benchmark-novelty    share of the graph's time that novelty takes, for training/README.md
 # make benchmark-page       how fast the page paints, answers and reads a folder, for service/README.md (needs Chromium)
 # make benchmark-archive [DATA=path/to/chest_xray]   images per second of whole archives (needs wrk), for service/README.md
 # make torture   hostile input, faults and overload against the service, a quarter of an hour; writes tests/torture/README.md
@@ -21,7 +20,7 @@ CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
 
-.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-novelty benchmark-page benchmark-archive torture torture-training soak lint train help data-is-named lock
+.PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-page benchmark-archive torture torture-training soak lint train help data-is-named lock
 
 serve: .venv/serving
 	$(BIN)/python -m service
@@ -41,9 +40,6 @@ benchmark: .venv/everything
 
 benchmark-training: .venv/everything
 	$(BIN)/python -m tests.benchmarks.training
-
-benchmark-novelty: .venv/everything
-	$(BIN)/python -m tests.benchmarks.novelty
 
 benchmark-page: .venv/everything
 	$(BIN)/python -m tests.benchmarks.page

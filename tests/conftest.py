@@ -52,8 +52,7 @@ def encode(image: Image.Image | npt.NDArray[np.generic], file_format: str = "PNG
 def dicom_of(
     pixels: npt.NDArray[np.generic], syntax: UID = ExplicitVRLittleEndian, frame: bytes = b"", /, **elements: object
 ) -> bytes:
-    """A DICOM file of a chest X-ray. `elements` replace the usual ones by keyword; None removes one. `frame` is the compressed
-    pixels."""
+    """`elements` replace the usual ones by keyword; None removes one. `frame` is the compressed pixels."""
     bits = 8 * pixels.itemsize
     image = Dataset()
     image.file_meta = FileMetaDataset()

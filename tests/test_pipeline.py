@@ -26,7 +26,6 @@ CONFIG = (PRESETS / "phantom.toml").read_text().replace("= 96", "= 64").replace(
 
 
 def training(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """`python -m training` in a process group of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # more would not speed up so small a network
     return subprocess.Popen(
         [sys.executable, "-m", "training", *arguments], cwd=folder, env=environment, text=True,

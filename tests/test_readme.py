@@ -21,7 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from service.settings import Settings
-from tests.benchmarks import archive, headlines, novelty, page, report, results, servers, training
+from tests.benchmarks import archive, headlines, page, report, results, servers, training
 from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, free_port, wait_until_ready
 from tests.documents import DOCUMENTS, KUBERNETES, README, SERVICE, TRAINING, block, blocks, commands, prose, read
 from tests.torture import report as torture_report
@@ -200,7 +200,6 @@ def figures(text: str) -> str:
     ("document", "render", "recorded"),
     [
         (TRAINING, training.table, training.RESULT),
-        (TRAINING, novelty.words, novelty.RESULT),
         (SERVICE, archive.table, archive.RESULT),
         (SERVICE, page.words, page.RESULT),
     ],

@@ -1,7 +1,5 @@
 """Images per second of a whole archive: on this machine and on Ray, with one and two workers, and what limits it.
-
 make benchmark-archive [DATA=path/to/chest_xray]    writes tests/benchmarks/archive.json, prints the README's table; needs wrk
-
 Reads a few files of each kind again and again, all kinds in turn; figures are medians of the rounds. The first third of a run
 does not count, since threads, or processes of a cluster on this machine, start in it. Without DATA the files are drawings."""
 

@@ -1,7 +1,5 @@
 """Compares the requests/s of another checkout of this project with those of this one, on the same machine. Needs wrk.
-
 python -m tests.benchmarks.compare CHECKOUT [--rounds 9] [--seconds 5]
-
 Both servers run in turn with this checkout's default model, and answer a JPEG of 1300 × 1000 over eight connections. Each round
 gives one ratio, so that slow changes of the machine's speed affect both alike. The other checkout needs its own .venv."""
 

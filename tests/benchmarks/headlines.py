@@ -37,7 +37,6 @@ def _headlines(model: Model, cpus: int) -> dict[str, str]:
         "RSS, at most": f"{rss / MEGABYTE:.0f} MB",
         "CPU time a request, of decoding and inference alone": f"{median(model, ours, HEADLINE, CPU_MS) / work:.2f} ×",
         "two lanes, of one": f"{two / one:.2f} ×",
-        "the int8 network on one thread, of OpenVINO's time": f"{model.engines.ours / model.engines.openvino:.2f} ×",
     }
 
 

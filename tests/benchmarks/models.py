@@ -1,5 +1,4 @@
 """The models of the benchmark, and their conversion for the peers that cannot run our graph.
-
 weights.pt            for PyTorch: the state of torchvision's own module, with two outputs and three equal input channels
 network.onnx          for OpenVINO, which has no sequences: everything behind the resize
 network.int8.onnx     the same for int8, if the model has that variant"""
@@ -74,7 +73,6 @@ def behind_resize(model: onnx.ModelProto, size: int, output: str) -> onnx.ModelP
 
 def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[str, torch.Tensor]:
     """Makes torchvision's module give the graph's probabilities, with as many operations as any fitted weights need.
-
     The graph's convolutions contain their batch norms, so each norm only adds the bias here. The head is
     p₊ = sigmoid(w · mean(f) / temperature + bias), which is the softmax over half of that logit and its negative."""
     module = models.get_model(backbone, weights=None, num_classes=2)

@@ -1,33 +1,23 @@
-"""Measurements of our own service alone: parts of a request's time, memory, lanes and batches, and the engine."""
+"""Measurements of our own service alone: parts of a request's time, memory, lanes and batches."""
 
 import asyncio
-import json
 import statistics
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import onnx
-
 from service.engine.batcher import Batcher
 from service.images.decode import decode_image
-from service.model.artefact import read_artefact
 from service.model.classifier import Classifier, GreyImage, Outputs
-from tests.benchmarks import client, images, models, processes, servers
+from tests.benchmarks import client, images, processes
 from tests.benchmarks.images import BIG, SMALL
-from tests.benchmarks.novelty import milliseconds
-from tests.benchmarks.results import Engines, Growth, Lanes
-from tests.benchmarks.servers import INT8, PEERS, Running
-from training.graph.inference import session_of
+from tests.benchmarks.results import Growth, Lanes
+from tests.benchmarks.servers import Running
 
 REQUESTS, WARM_UP = 300, 30
 SLICE_SECONDS = 2
 LANES, BATCH_SIZES, REPEATS = (1, 2), (1, 2, 4, 8, 16), 3
 WORK_RUNS = 100
-OPENVINO = "fastapi_openvino"
-ENGINE_ROUNDS, ENGINE_RUNS = 10, 60
 
 
 def split(running: Running, request: Path) -> dict[str, float]:
@@ -88,20 +78,3 @@ async def _images_per_second(batcher: Batcher[GreyImage, Outputs], grey: GreyIma
         return count / (time.perf_counter() - begin)
     finally:
         batcher.close()
-
-
-def engines(model: Path) -> Engines:
-    """The int8 network alone, one image on one thread: medians over rounds in turn, so that all changes fall on both alike."""
-    artefact = read_artefact(model, INT8)
-    size = artefact.description.image_size
-    session = session_of(models.behind_resize(onnx.load_from_string(artefact.graph), size, "features"))
-    image = np.random.default_rng(0).integers(0, 256, (1, 1, size, size)).astype(np.float32)
-    file = servers.work_folder(model) / models.NETWORKS[INT8]
-    command = list(map(str, (servers.python(OPENVINO), PEERS / OPENVINO / "alone.py", file, size, ENGINE_RUNS)))
-    ours: list[float] = []
-    theirs: list[float] = []
-    for _ in range(ENGINE_ROUNDS):
-        milliseconds(session, image)  # warms up
-        ours += [milliseconds(session, image) for _ in range(ENGINE_RUNS)]
-        theirs += json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return Engines(ours=statistics.median(ours), openvino=statistics.median(theirs))

@@ -1,5 +1,4 @@
 """The page's speed in Chromium with the default model on this machine: first paint, first answer, and five hundred images.
-
 make benchmark-page        writes tests/benchmarks/page.json, prints the README's words"""
 
 import base64
@@ -72,7 +71,6 @@ def measure_visit(page: Page) -> tuple[float, int]:
 
 
 def read_folder(page: Page, image: bytes, folder: Path) -> dict[str, Any]:  # Any: JSON
-    """Drops a folder of images, and counts the frames that are drawn meanwhile."""
     paths = [folder / f"drawing {index:03}.jpeg" for index in range(FOLDER)]
     for path in paths:
         path.write_bytes(image)

@@ -1,5 +1,4 @@
 """Writes serving.json as tables, a picture, and the README of this folder.
-
 python -m tests.benchmarks.report [FOLDER]        without measuring again"""
 
 import ast
@@ -38,10 +37,7 @@ def page(result: Result) -> str:
         client_median=f"{statistics.median(shares):.0%}",
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
         training=training.table(json.loads(training.RESULT.read_text())),
-        **{
-            table.__name__: table(result)
-            for table in (headlines.headlines, models, splits, lanes, engines, growth, differences, peers)
-        },
+        **{table.__name__: table(result) for table in (headlines.headlines, models, splits, lanes, growth, differences, peers)},
     )
 
 
@@ -81,12 +77,6 @@ def lanes(result: Result) -> str:
         rates = {(row.lanes, row.max_batch_size): f"{row.images_per_second:.0f}" for row in model.own.lanes}
         rows += [[_titled(model), str(number), *(rates[number, size] for size in own.BATCH_SIZES)] for number in own.LANES]
     return markdown(["", "lanes", *(f"batch {size}" for size in own.BATCH_SIZES)], rows)
-
-
-def engines(result: Result) -> str:
-    found = [(title(model), model.engines.ours, model.engines.openvino) for model in result.models]
-    rows = [[name, f"{ours:.2f} ms", f"{openvino:.2f} ms", f"{ours / openvino:.2f}"] for name, ours, openvino in found]
-    return markdown(["", "ONNX Runtime", "OpenVINO", "ratio"], rows)
 
 
 def growth(result: Result) -> str:

@@ -56,11 +56,6 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     lanes: list[Lanes]
 
 
-class Engines(msgspec.Struct, frozen=True, kw_only=True):
-    ours: float
-    openvino: float
-
-
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """By server: `servers`, the peers' folders; `agreement`, the largest difference of a probability."""
 
@@ -71,7 +66,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     starts: list[Start]
     cells: list[Cell]
     own: Own
-    engines: Engines
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +88,6 @@ def measured_on() -> dict[str, Any]:  # Any: JSON, as below
 
 
 def record(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """Writes the figures of one of the smaller benchmarks, with the machine's, and returns them all."""
     result = {**measured_on(), **figures}
     path.write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -1,7 +1,5 @@
 """Measures our service and its peers in turn, with the same weights, images, CPUs and client. Needs Linux and wrk.
-
 make benchmark        writes tests/benchmarks/serving.json, README.md and serving.png; takes half an hour
-
 All servers run once in every round, so that other work on the machine affects all alike. Environments and the second model are
 created once, in .benchmarks/."""
 
@@ -74,7 +72,6 @@ def measure(folders: list[Path], plan: Plan) -> Result:
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """Of wrk, which prints its version with its usage, and of the packages that the peers pin."""
     wrk = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout.split()[1]
     pins = {path.parent.name: path.read_text().splitlines() for path in sorted(PEERS.glob("*/requirements.txt"))}
     peers = {peer: dict(line.split("==") for line in lines if "==" in line) for peer, lines in pins.items()}
@@ -112,7 +109,6 @@ def measure_model(model: Path, agreed: dict[str, float], requests: Requests, pla
         starts=starts,
         cells=cells,
         own=measure_own(SERVERS[0], model, requests, plan),
-        engines=own.engines(model),
     )
 
 

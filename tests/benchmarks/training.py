@@ -1,7 +1,5 @@
 """Images per second of a training epoch and of feature extraction, and the network's share of that time.
-
 make benchmark-training        writes tests/benchmarks/training.json, prints the README's table
-
 Runs an epoch from files on disk and the same number of steps on a batch in memory, in turn; figures are medians. The difference
 is decoding, augmentation, and passing between processes."""
 

@@ -29,7 +29,6 @@ class Compose:
         return process.stdout
 
     def containers(self, service: str, *options: str) -> list[str]:
-        """The ids of the running containers of a service; with --all, of the ended ones too."""
         return self.run("ps", "--quiet", *options, service).split()
 
 

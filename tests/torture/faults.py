@@ -40,6 +40,7 @@ def run() -> Findings:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         refusals = [checked(name, "exit 3 in 5 s, one line", partial(refuses, model)) for name, model in bad_models(folder)]
+        jumps = partial(answers_without_log, 100, command=clock)
         others = (  # B15, slow clients by hundreds, is in `loads`
             (f"B7 SIGTERM under load, {SIGTERMS} times", drained, sigterm_under_load),
             ("B9 SIGSTOP for 5 s, watchdog at 3 s", "the answer after SIGCONT", stopped),
@@ -48,11 +49,7 @@ def run() -> Findings:
             ("B16 a reset in the middle of a head", no_leak, partial(leaks_nothing, post(JPEG)[:20])),
             ("B16 a reset in the middle of an upload", no_leak, partial(leaks_nothing, post(JPEG)[:-1])),
             ("B16 a reset in the middle of an inference", no_leak, partial(leaks_nothing, post(JPEG))),
-            (
-                "B18 a clock that jumps by hours (time.time)",
-                quiet.format(100),
-                partial(answers_without_log, 100, command=clock),
-            ),
+            ("B18 a clock that jumps by hours (time.time)", quiet.format(100), jumps),
             ("B19 nobody reads the log", quiet.format(2_000), partial(answers_without_log, 2_000)),
             ("B19 the log's reader is gone", quiet.format(200), partial(answers_without_log, 200, False)),
             ("requests without the right MEDXFER_TOKEN", "401 five times; with it 200", tokens),

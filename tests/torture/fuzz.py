@@ -93,10 +93,12 @@ def mutated(dice: random.Random) -> bytes:
         content = dice.choice((post(PNG), form(part(PNG)), get("/health"), get("/model-info")))
         return damage(dice, content, within=content.index(b"\r\n\r\n") + 4)
     if kind == "path":
-        path = damage(
-            dice, dice.choice((b"/predict?heatmap=true", b"/health/live", b"/predict/batch", b"/schema/openapi.json"))
+        path = dice.choice((b"/predict?heatmap=true", b"/health/live", b"/predict/batch", b"/schema/openapi.json"))
+        return (
+            dice.choice((b"GET ", b"POST ", b"HEAD ", b"OPTIONS "))
+            + damage(dice, path)
+            + post(b"").removeprefix(b"POST /predict")
         )
-        return dice.choice((b"GET ", b"POST ", b"HEAD ", b"OPTIONS ")) + path + post(b"").removeprefix(b"POST /predict")
     if kind == "chunks":
         head, blank, body = chunked(*(PNG[start : start + 512] for start in range(0, len(PNG), 512))).partition(b"\r\n\r\n")
         return head + blank + damage(dice, body, within=dice.choice((4, 1_000, len(body))))

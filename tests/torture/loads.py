@@ -32,7 +32,6 @@ OVERLOAD = 10
 PEAK_CONNECTIONS, MOST_CONNECTIONS = 8, 600
 RECOVERY_SECONDS = 2.0
 
-
 HALF_HEAD, HEALTH = post(b"")[:30], get("/health/live")
 UNREAD = get("/model-info") * MAX_PIPELINED  # as many answers of 100 KB as a client may ask for ahead
 # A request that is answered first, what is sent then, and the seconds by which the service closes the connection.
@@ -171,7 +170,6 @@ def peak_rate(port: int, connections: int, seconds: float) -> float:
 
 
 def fire(port: int, connections: int, rate: float, seconds: float) -> list[Shot]:
-    """Sends each request when it is due, or as soon as a connection is free."""
     shots: list[Shot] = []
     dues = zip(moments(rate, seconds), itertools.repeat(200), itertools.repeat(post(JPEG)))
     uvloop.run(shoot(port, connections, dues, shots.append))

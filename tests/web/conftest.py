@@ -32,10 +32,7 @@ def launch(playwright: Playwright) -> Browser | None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of this package.
-
-    Playwright keeps an event loop running, beside which `asyncio.run` fails. The scope ends it before the same process
-    runs a test of another package, also under pytest-xdist."""
+    """One browser for this package alone: Playwright keeps an event loop running, beside which `asyncio.run` fails."""
     expect.set_options(timeout=1000 * OPEN_SECONDS)
     with sync_playwright() as playwright:
         browser = launch(playwright)
@@ -98,7 +95,6 @@ def files(tmp_path: Path) -> WriteImages:
 
 
 def fake_answer(page: Page, status: int, detail: str = "made up", path: str = "/predict", **headers: str) -> None:
-    """Answers with a problem that no setting brings the real service to."""
     body = json.dumps({"title": "A title", "status": status, "detail": detail, "request_id": "abc123"})
     headers = {"Content-Type": "application/problem+json", **headers}
     page.route(f"**{path}*", lambda route: route.fulfill(status=status, body=body, headers=headers))

@@ -1,4 +1,4 @@
-"""Schemathesis compares the OpenAPI description with what the interface does."""
+"""The contract: the OpenAPI description, which Schemathesis compares with the interface, and the types of problems."""
 
 import subprocess
 import sys
@@ -7,8 +7,26 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import errors
 from tests.conftest import running_service
 
+# Clients match on the `type` of a problem: it stays when a class is renamed.
+PROBLEMS = {
+    "MalformedRequest": (400, "malformed-request"),
+    "Unauthorized": (401, "unauthorized"),
+    "UnknownModel": (404, "unknown-model"),
+    "TooSlow": (408, "too-slow"),
+    "BodyTooLarge": (413, "body-too-large"),
+    "UnsupportedEncoding": (415, "unsupported-encoding"),
+    "UnsupportedImage": (415, "unsupported-image"),
+    "ImageError": (422, "image-error"),
+    "UndecodableImage": (422, "undecodable-image"),
+    "UnreadableFile": (422, "unreadable-file"),
+    "ImageOutOfRange": (422, "image-out-of-range"),
+    "Overloaded": (429, "overloaded"),
+    "NotReady": (503, "not-ready"),
+    "DeadlineExceeded": (504, "deadline-exceeded"),
+}
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -30,3 +48,9 @@ def test_predictions_describe_their_bodies_and_problems(client: httpx.Client, pa
     assert described.pop("200") == {"application/json"}
     assert set(described) == {"400", "401", "408", "413", "415", "422", "429", "503", "504"}
     assert set.union(*described.values()) == {"application/problem+json"}
+
+
+def test_no_error_changes_its_status_or_the_type_of_its_problem() -> None:
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RequestError)]
+    found = {kind.__name__: (kind.status, kind.type) for kind in classes if kind is not errors.RequestError}
+    assert found == {name: (status, f"urn:medxfer:problem:{word}") for name, (status, word) in PROBLEMS.items()}

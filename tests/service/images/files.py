@@ -31,7 +31,6 @@ def exif(*entries: tuple[int, int, int, int]) -> bytes:
 
 
 def in_bits(bits: int, signed: bool = False) -> npt.NDArray[np.generic]:
-    """PIXELS in as many levels as `bits` can hold, from the lowest up."""
     levels = np.rint(PIXELS / 255 * (2**bits - 1)).astype(int) - signed * 2 ** (bits - 1)
     return np.asarray(levels, f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
 
