@@ -79,7 +79,7 @@ def test_a_dry_run_shows_the_data_writes_nothing_and_finds_too_few_patients_to_c
     assert all(words in output for words in (f"80 files in {folder}", '"image_size": 96', "nothing was written"))
     Path("few.toml").write_text("[data]\nfolds = 3\nshifted_fraction = 0.02")
     code, _, errors = run("train", "--data", str(folder), "--config", "few.toml", "--dry-run")
-    found = "patients of «NORMAL», and 5 are needed to calibrate on: more images, or a larger data.shifted_fraction" in errors
+    found = "patients of «NORMAL» to calibrate on, and 5 are needed: more images, or a larger data.shifted_fraction" in errors
     assert (code, found) == (1, True)
 
 
