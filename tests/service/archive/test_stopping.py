@@ -111,13 +111,14 @@ def test_the_journal_of_another_run_is_refused_and_left_alone(predict: Predict, 
     (model / "model.json").write_bytes(description + b"\n")
     write_sums(model, ["model.json", "model.onnx", "model.int8.onnx"])
     for done, difference in (
-        (predict(folder, out, MEDXFER_VARIANT="fp32"), "variant"),
         (predict(fill(out.with_name("other"), {"a.png": b""}), out), "images"),
         (predict(folder, out, MEDXFER_MODEL=str(model)), "description_sha256"),
     ):
         assert done.returncode == 2
         assert done.stderr.startswith(f"medxfer: {journal_of(out)}: was begun with {difference} ")
         assert journal_of(out).read_bytes() == journal
+    journal_of(out).write_bytes(re.sub(rb'"variant":"\w+"', b'"variant":"fp16"', journal, count=1))
+    assert "was begun with variant 'fp16', which is" in predict(folder, out).stderr
     journal_of(out).write_bytes(b"mine")
     assert "is not a journal of this command" in predict(folder, out).stderr
     assert journal_of(out).read_bytes() == b"mine"
