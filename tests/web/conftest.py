@@ -17,7 +17,7 @@ from tests.web.model import image_for, write_model
 # Chromium reports every error response, and every test that reads pixels.
 EXPECTED_MESSAGES = ("Failed to load resource", "Canvas2D: Multiple readback")
 SIZES = {"phone": (390, 844), "tablet": (768, 1024), "desk": (1440, 900)}
-OPEN_SECONDS = 10
+OPEN_SECONDS = 30
 
 OpenPage = Callable[..., Page]
 WriteImages = Callable[..., list[str]]
