@@ -13,7 +13,7 @@ from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import layouts, phantoms
 from training.stages import fit
-from training.tools import ablation, compare, predict, recalibrate
+from training.tools import ablation, compare, predict, recalibrate, shortcuts
 
 EXAMPLE = """
 example:
@@ -165,6 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("model", type=Path)
     command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
     command.add_argument("--out", type=Path, required=True, help="where to write the model folder")
+
+    command = add("shortcuts", shortcuts.__doc__, lambda given: shortcuts.run(given.folder, given.properties))
+    command.add_argument("folder", type=Path)
+    command.add_argument("--properties", default="", metavar="CSV", help="further properties, joined by its column «file»")
 
     command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN")

@@ -31,6 +31,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Data(Section, frozen=True, kw_only=True):
     folder: str = ""  # see `data/layouts.py`
     source: str = ""  # name, licence and citation of the data, for the model card
+    properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
     positive: str = "PNEUMONIA"  # the positive label
     # Number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.

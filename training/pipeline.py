@@ -11,6 +11,7 @@ from training import run_folder
 from training.config import Config, ConfigError
 from training.data import splits
 from training.graph import model_folder
+from training.report import shortcuts
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
 STAGES = {stage.__name__.rpartition(".")[2]: stage for stage in (audit, fit, export, quantise, calibrate, evaluate, card)}
@@ -31,7 +32,9 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
 
 def dry_run(choices: Config) -> None:
     """Prints what a run would read and do, and writes nothing."""
-    images = sum(record.split == splits.TRAIN for record in audit.cut(choices))
+    records = audit.cut(choices)
+    shortcuts.show(audit.find_shortcuts(choices, records))
+    images = sum(record.split == splits.TRAIN for record in records)
     steps = -(-images // choices.fit.batch_size)
     print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
     print(f"{choices.fit.seeds} × {choices.fit.epochs} epochs of {steps:,} steps, {images:,} images each; nothing was written")

@@ -53,6 +53,12 @@ def scan_labelled(folder: Path) -> list[Record]:
     return records
 
 
+def scan_readable(folder: Path) -> list[Record]:
+    """A record of every image of either layout that can be decoded. Raises DataError if there are not exactly two labels."""
+    patterns = SPLITS if (folder / "train").is_dir() else ["*/*"]
+    return [record for record in _read_all(folder, _files(folder, *patterns)) if not record.problem]
+
+
 def _files(folder: Path, *patterns: str) -> list[Path]:
     """Sorted; without those in folders that other programs leave, such as .ipynb_checkpoints and __MACOSX."""
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))

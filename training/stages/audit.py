@@ -1,4 +1,4 @@
-"""Stage 1: reads every image once and splits them by patient; writes `manifest.csv` and `audit.json`."""
+"""Stage 1: reads every image and splits them by patient; looks for shortcuts. Writes `manifest.csv` and `audit.json`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ import numpy as np
 
 from training import files
 from training.config import Config
-from training.data import layouts, manifest, patients, splits
+from training.data import layouts, manifest, patients, properties, splits
 from training.data.manifest import DataError, Record
+from training.report import shortcuts
+from training.report.shortcuts import Shortcut
 
 SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
 
@@ -26,7 +28,9 @@ def run(config: Config, run_dir: Path) -> None:
     if (run_dir / manifest.MANIFEST).exists() and manifest.read_manifest(run_dir / manifest.MANIFEST) != records:
         raise DataError(f"{config.data.folder}: the images are not those that {run_dir} began with; start a new run")
     manifest.write_table(records, run_dir / manifest.MANIFEST)
-    files.write_json(run_dir / manifest.AUDIT, summarise(records))
+    found = find_shortcuts(config, records)
+    shortcuts.show(found)
+    files.write_json(run_dir / manifest.AUDIT, summarise(records) | {"shortcuts": found})
 
 
 def cut(config: Config) -> list[Record]:
@@ -47,6 +51,14 @@ def cut(config: Config) -> list[Record]:
             needed = f"{least} are needed: more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
             raise DataError(f"the split «shifted» has {len(patients)} patients of «{label}» to calibrate on, and {needed}")
     return records
+
+
+def find_shortcuts(config: Config, records: Sequence[Record]) -> list[Shortcut]:
+    """How well properties of the image files tell the label, on all images outside the test split."""
+    used = manifest.of_split(records, splits.TRAIN, splits.VAL, splits.SHIFTED)
+    table = properties.measure_all(Path(config.data.folder), used, config.data.properties)
+    truth = np.array([record.label == config.data.positive for record in used])
+    return shortcuts.find(table, truth, [record.patient for record in used])
 
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from training.data import batches, manifest
 from training.data.batches import Targets
 from training.network import backbone, history, validation
 
-IGNORED = {"name", "data.folder", "data.source", "backbone.weights", "fit.seeds"}  # not part of the recipe
+IGNORED = {"name", "data.folder", "data.source", "data.properties", "backbone.weights", "fit.seeds"}  # not part of the recipe
 
 
 def write(runs: Sequence[Path], file: TextIO) -> None:

@@ -1,0 +1,85 @@
+"""The shortcut audit: it finds what is planted, and is silent where there is nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, encode, grey
+from training.config import ConfigError
+from training.data import layouts, phantoms, properties
+from training.data.manifest import Record
+from training.data.properties import Table
+from training.report import shortcuts
+from training.report.shortcuts import Shortcut
+
+SHARED = ROOT.parent / "shared/data"
+DOCUMENTED = {  # of shared/data/README.md: the first from full_size.csv, the others from pixels
+    "quantisation_sum": (0.999, 0.01), "bytes_per_pixel": (0.999, 0.01), "short_side": (0.907, 0.01), "height": (0.907, 0.01),
+    "width": (0.866, 0.01), "aspect": (0.852, 0.01), "sharpness": (0.872, 0.03), "dark_border": (0.723, 0.03),
+    "contrast": (0.683, 0.03), "mean": (0.525, 0.03),
+}  # fmt: skip
+
+
+def found_in(table: Table, records: list[Record], truth: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Shortcut]:
+    return {one.name: one for one in shortcuts.find(table, truth, [record.patient for record in records])}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    folder = tmp_path_factory.mktemp("drawn")
+    phantoms.write_data_set(folder, 200)
+    return folder, layouts.scan_readable(folder)
+
+
+def test_it_is_silent_on_phantoms_with_shuffled_labels(drawn: tuple[Path, list[Record]]) -> None:
+    folder, records = drawn
+    truth = np.random.default_rng(0).permutation([record.label == "PNEUMONIA" for record in records])
+    found = found_in(properties.measure_all(folder, records), records, truth)
+    assert [one for one in found.values() if one.tells] == []
+    assert shortcuts.advice(found.values()) == "no property of the files tells the label"
+
+
+def test_a_compression_that_differs_by_label_is_found_first(tmp_path: Path) -> None:
+    for index in range(60):
+        path = tmp_path / ("NORMAL", "PNEUMONIA")[index % 2] / f"{index}.jpeg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(grey(200, 160, seed=index), "JPEG", quality=(95, 60)[index % 2]))
+    records = layouts.scan_readable(tmp_path)
+    truth = np.array([record.label == "PNEUMONIA" for record in records])
+    found = found_in(properties.measure_all(tmp_path, records), records, truth)
+    assert found["quantisation_sum"].auroc == found["bytes"].auroc == 1
+    assert "quantisation_sum" in shortcuts.advice(found.values())
+    assert "width" not in found  # the same for all
+    assert not found["mean"].tells
+
+
+def test_a_table_replaces_and_adds_properties_by_file_name(drawn: tuple[Path, list[Record]], tmp_path: Path) -> None:
+    folder, records = drawn
+    names = [Path(record.path).name for record in records]
+    rows = (f"{name},x,{200 + at},100,1000,{'ab'[at % 2]}" for at, name in enumerate(names[1:]))
+    lines = ["file,label,width,height,bytes,scanner", *rows]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    table = properties.measure_all(folder, records, str(tmp_path / "table.csv"))
+    assert np.isnan([table[name][0] for name in ("width", "scanner", "short_side")]).all()  # no line in the table
+    assert (table["width"][2], table["short_side"][2], table["aspect"][2], table["scanner"][2]) == (201, 100, 2.01, 1)
+    assert "label" not in table
+
+
+@pytest.mark.parametrize(("content", "words"), [("name,width\na,1", "column «file»"), ("file,width\nother,1", "names none of")])
+def test_a_table_that_cannot_be_joined_is_refused(
+    drawn: tuple[Path, list[Record]], tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "table.csv").write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        properties.measure_all(*drawn, str(tmp_path / "table.csv"))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real X-rays beside the project")
+def test_it_reproduces_what_is_known_of_the_kermany_originals() -> None:
+    records = layouts.scan_readable(SHARED / "full_size")
+    table = properties.measure_all(SHARED / "full_size", records, str(SHARED / "full_size.csv"))
+    found = found_in(table, records, np.array([record.label == "PNEUMONIA" for record in records]))
+    for name, (auroc, tolerance) in DOCUMENTED.items():
+        assert found[name].auroc == pytest.approx(auroc, abs=tolerance), name
+    assert found[shortcuts.PIXELS_TOGETHER].auroc > 0.89
