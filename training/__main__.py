@@ -166,8 +166,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
     command.add_argument("--out", type=Path, required=True, help="where to write the model folder")
 
-    command = add("shortcuts", shortcuts.__doc__, lambda given: shortcuts.run(given.folder, given.properties))
+    command = add("shortcuts", shortcuts.__doc__, lambda given: shortcuts.run(given.folder, given.properties, given.model))
     command.add_argument("folder", type=Path)
+    command.add_argument("--model", type=Path, help="a model folder: how far does it follow them?")
     command.add_argument("--properties", default="", metavar="CSV", help="further properties, joined by its column «file»")
 
     command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))

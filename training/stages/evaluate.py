@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 from service.model.artefact import Description
 from service.model.classifier import Classifier, GreyImage
 from training.config import Config
-from training.data import alterations, manifest, out_of_distribution, splits
+from training.data import alterations, manifest, out_of_distribution, properties, splits
 from training.data.manifest import DataError
 from training.graph import holdout, inference, int8_gate, model_folder
 from training.graph.inference import Predictions
-from training.report import gallery, heatmaps, metrics
+from training.report import gallery, heatmaps, matched, metrics
 
 SAMPLE = 100  # shifted validation images of each label for the checks of robustness and heat-maps
 
@@ -47,12 +47,21 @@ def run(config: Config, run_dir: Path) -> None:
     results["robustness"] = robustness(classifier, images, sample)
     results["odd"] = oddness(classifier, images, predictions[splits.TEST])
     results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
+    results["shortcuts"] = follow_shortcuts(folder, config.data.properties, list(predictions.values())[:2])
 
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})
     model_folder.rewrite_description(run_dir / "model", description)
     gallery.write(run_dir / "errors.html", classifier, folder, predictions)
     show(description)
     int8_gate.confirm(run_dir, folder, test)
+
+
+def follow_shortcuts(folder: Path, table: str, validations: Sequence[Predictions]) -> Metrics:
+    """How far the model follows properties of the files that are no anatomy, on both validations together."""
+    records = [record for found in validations for record in found.records]
+    truth, probability = (np.concatenate([getattr(found, name) for found in validations]) for name in ("truth", "probability"))
+    values = properties.measure_all(folder, records, table)
+    return matched.measure(values, truth, probability, [record.patient for record in records])
 
 
 def measure(predictions: Predictions, description: Description) -> Metrics:
@@ -129,3 +138,4 @@ def show(description: Description) -> None:
     print(f"{'at 0.5':12}" + "".join(f"{split:>23}" for split in measured))
     for row in ("auroc", "accuracy", "sensitivity", "specificity", "f1", "ece"):
         print(f"{row:12}" + "".join(f"{metrics.text(description.metrics[split][row]):>23}" for split in measured))
+    matched.show(description.metrics["shortcuts"])

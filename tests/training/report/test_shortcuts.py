@@ -10,7 +10,7 @@ from training.config import ConfigError
 from training.data import layouts, phantoms, properties
 from training.data.manifest import Record
 from training.data.properties import Table
-from training.report import shortcuts
+from training.report import matched, shortcuts
 from training.report.shortcuts import Shortcut
 
 SHARED = ROOT.parent / "shared/data"
@@ -83,3 +83,25 @@ def test_it_reproduces_what_is_known_of_the_kermany_originals() -> None:
     for name, (auroc, tolerance) in DOCUMENTED.items():
         assert found[name].auroc == pytest.approx(auroc, abs=tolerance), name
     assert found[shortcuts.PIXELS_TOGETHER].auroc > 0.89
+
+
+def test_a_model_that_follows_a_property_is_found_out_and_one_that_does_not_is_not() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(2000) < 0.5
+    brightness, disease = truth + rng.normal(0, 0.7, 2000), 2 * truth + rng.normal(0, 1, 2000)
+    table, patients = {"mean": brightness, "bytes": rng.normal(0, 1, 2000)}, [str(index // 2) for index in range(2000)]
+    follower, reader = (matched.measure(table, truth, 1 / (1 + np.exp(-shown)), patients) for shown in (brightness, disease))
+    assert min(follower["follows"]["mean"]) > 0.99
+    assert max(map(abs, reader["follows"]["mean"])) < 0.1
+    assert follower["matched"]["plain_auroc"] > 0.8 > 0.6 > follower["matched"]["auroc"]["value"]
+    assert reader["matched"]["auroc"]["value"] == pytest.approx(reader["matched"]["plain_auroc"], abs=0.03)
+    low, high = reader["matched"]["auroc"]["interval"]
+    assert low < reader["matched"]["auroc"]["value"] < high
+    assert all(100 < images < 1000 for images in reader["matched"]["effective_images"])
+    assert reader["matched"]["greatest_property_auroc"] <= matched.MATCHED
+
+
+def test_labels_whose_properties_do_not_overlap_cannot_be_matched() -> None:
+    truth = np.arange(100) % 2 == 1
+    found = matched.measure({"width": truth * 100.0 + np.arange(100) % 7}, truth, np.linspace(0.1, 0.9, 100), ["p"] * 100)
+    assert found["matched"] is None
