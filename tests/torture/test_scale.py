@@ -16,6 +16,7 @@ from tests.engine.compose import Compose, docker, log, running
 
 CLIENTS = 6
 REQUESTS = 60  # answered before, and again after, a replica ends
+CUT_SHORT = 0  # in place of a status: the replica ended after the answer's head, which HAProxy had already passed on
 IMAGE = encode(grey(200, 160), "JPEG")  # small enough for HAProxy's buffer, so that it could send it twice
 FREEZE = """
 import os, pathlib, signal
@@ -46,8 +47,11 @@ def under_load(port: int, prefix: str, disturb: Callable[[], object]) -> dict[st
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             for number in itertools.count():
                 request_id, start = f"{prefix}-{client_number}-{number}", time.monotonic()
-                response = client.post("/predict", content=IMAGE, headers={"X-Request-ID": request_id})
-                answers[request_id] = Answer(response.status_code, start, time.monotonic())
+                try:
+                    status = client.post("/predict", content=IMAGE, headers={"X-Request-ID": request_id}).status_code
+                except httpx.RemoteProtocolError:
+                    status = CUT_SHORT
+                answers[request_id] = Answer(status, start, time.monotonic())
                 if over.is_set():
                     return
 
@@ -106,7 +110,7 @@ def test_a_killed_replica_loses_at_most_its_own_work_and_no_other_gets_that(scal
     balanced = [(line["request_id"], line["replica"]) for line in log(balancer, "balanced") if line["request_id"] in answers]
     lost = {request_id: answer for request_id, answer in answers.items() if answer.status != 200}
     assert sorted(request_id for request_id, _ in balanced) == sorted(answers)  # each once
-    assert {answer.status for answer in lost.values()} == {502}
+    assert lost and {answer.status for answer in lost.values()} <= {502, CUT_SHORT}
     assert all(answer.start < end and answer.end > begin for answer in lost.values())
     assert len({replica for request_id, replica in balanced if request_id in lost}) == 1
     assert all(logged[request_id] in ([], [killed]) for request_id in lost)
