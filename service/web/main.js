@@ -38,6 +38,7 @@ $("cancel").addEventListener("click", () => {
 $("print").addEventListener("click", () => printOnly("image"));
 $("token-form").addEventListener("submit", useToken);
 empty();
+history.replaceState(null, ""); // all modules are there: see first.js
 connect();
 
 async function connect() {
