@@ -22,7 +22,7 @@ COPY training training
 RUN python -m compileall -q service training \
     # /runs holds run folders and downloaded weights. Any user may write there, so that `--user` can be yours.
     && mkdir -m 1777 /runs
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app TORCH_HOME=/runs/torch HOME=/tmp \
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app HF_HOME=/runs/huggingface HOME=/tmp \
     TRAINING_COMMAND="DATA=… MODEL=… docker compose run --rm --user \$(id -u):\$(id -g) training"
 WORKDIR /runs
 USER 10001:10001

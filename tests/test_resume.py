@@ -20,7 +20,7 @@ from training.data import phantoms
 CONFIG = """
 name = "foreign"
 data = {folder = "data", positive = "opaque", folds = 3, shifted_fraction = 0.3}
-backbone = {name = "mobilenet_v2", weights = "none", image_size = 64}
+backbone = {name = "tf_efficientnet_lite0", weights = "none", image_size = 64}
 fit = {seeds = 2, epochs = 2, batch_size = 16, workers = 0}
 """
 

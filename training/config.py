@@ -4,7 +4,7 @@ The resolved configuration is saved with the run. The command line can set its p
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -43,8 +43,8 @@ class Data(Section, frozen=True, kw_only=True):
 
 
 class Backbone(Section, frozen=True, kw_only=True):
-    name: Literal["resnet18", "resnet50", "mobilenet_v2", "densenet121"] = "mobilenet_v2"
-    weights: str = "imagenet"  # which torchvision downloads; or `none`, or a .safetensors file in its names
+    name: str = "tf_efficientnet_lite0"  # in timm: a convolutional network; see `network/backbone.py`
+    weights: str = "imagenet"  # which timm downloads; or `none`, or a .safetensors file in its names
     image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224  # side of the square that images are resized to
 
 

@@ -1,4 +1,4 @@
-"""torchvision, importable beside a torch of another build. All of `training` imports it from here.
+"""torchvision, importable beside a torch of another build, and timm, which needs it. All of `training` imports both from here.
 
 torchvision's wheel on the Python package index is built against CUDA. Beside a CPU-only torch its compiled operators do not
 load, and `import torchvision` stops with «operator torchvision::nms does not exist», though models, transforms and data sets
@@ -20,7 +20,8 @@ except RuntimeError as error:
         _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
+import timm
 from torchvision import models
 from torchvision.transforms import v2 as transforms
 
-__all__ = ["models", "torchvision", "transforms"]
+__all__ = ["models", "timm", "torchvision", "transforms"]

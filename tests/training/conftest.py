@@ -33,7 +33,7 @@ def records(folder: Path) -> list[Record]:
 @functools.cache
 def export(name: str) -> tuple[Network, onnx.ModelProto]:
     torch.manual_seed(0)
-    network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()  # type: ignore[arg-type]
+    network = backbone.build(Backbone(name=name, weights="none", image_size=SIZE)).eval()
     for module in network.modules():  # as after training: an untrained norm would hide a wrong fold
         if isinstance(module, nn.BatchNorm2d):
             module.get_buffer("running_mean").normal_(0, 0.1)
@@ -41,7 +41,7 @@ def export(name: str) -> tuple[Network, onnx.ModelProto]:
     return network, assembly.export_network(network, SIZE)
 
 
-def small_network(name: str = "mobilenet_v2") -> Network:
+def small_network(name: str = "tf_efficientnet_lite0") -> Network:
     """An untrained one for images of 32 × 32 pixels; always the same."""
     torch.manual_seed(0)
-    return backbone.build(Backbone(name=name, weights="none", image_size=32)).eval()  # type: ignore[arg-type]
+    return backbone.build(Backbone(name=name, weights="none", image_size=32)).eval()

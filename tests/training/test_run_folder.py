@@ -35,7 +35,6 @@ def test_every_preset_can_be_read(preset: str) -> None:
         ("[fit]\nepoch = 3", "epoch"),
         ("[fit]\nepochs = -1", r"fit\.epochs"),
         ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
-        ('[backbone]\nname = "vgg"', r"backbone\.name"),
         ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
         ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),

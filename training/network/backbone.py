@@ -1,9 +1,10 @@
-"""The network: a torchvision backbone whose stem takes one grey channel, global average pooling, and a linear head.
-To offer another, add its name to `config.Backbone` and, if torchvision keeps its layers otherwise, to `features_of`."""
+"""The network: a backbone from timm whose stem takes one grey channel, global average pooling, and a linear head.
 
+Any convolutional network of timm will do that halves the image five times and normalises batches behind its stem."""
+
+import difflib
 import hashlib
 import shutil
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +17,21 @@ from torch import nn
 from training import config, files
 from training.config import ConfigError
 from training.data.batches import MEAN, STD
-from training.vision import models
+from training.vision import timm
 
 # In a run folder: the pretrained network with its fitted head, and the network to export. In a seed's folder: its last epoch.
 HEAD, BEST, LAST = "head.safetensors", "best.safetensors", "last.safetensors"
-
-CLASSIFIERS = ("fc.", "classifier.")  # prefixes of torchvision's names
-
-IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
-IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
 
 
 class Network(nn.Module):
     """Maps images float32 [N, 1, S, S], normalised by MEAN and STD, to logits [N, 2] in the order of the labels."""
 
-    def __init__(self, features: nn.Sequential, channels: int) -> None:
+    def __init__(self, features: nn.Module) -> None:
+        """`features`: one of timm's networks, without its classifier."""
         super().__init__()
         self.features = features
-        self.head = nn.Linear(channels, 2)
-        self.upper = 0  # number of children whose maps have S / 16 places or more on a side
-        maps = torch.zeros(1, 1, 64, 64)
-        with torch.inference_mode():
-            for child in features.eval():
-                maps = child(maps)
-                self.upper += maps.shape[-1] >= 64 / 16
+        self.head = nn.Linear(features.num_features, 2)  # type: ignore[arg-type]  # an int
+        self.middle = max(index for index, reduction in enumerate(reductions(features)) if reduction == 16)
 
     def to_device(self, batch: torch.Tensor) -> torch.Tensor:
         """Moves `batch` to the device and the memory format of the weights."""
@@ -47,41 +39,67 @@ class Network(nn.Module):
 
     def feature_maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last feature maps of S / 16 and of S / 32 places on a side."""
-        middle = self.features[: self.upper](images)
-        return middle, self.features[self.upper :](middle)
+        last, [middle] = self.features.forward_intermediates(images, indices=[self.middle])  # type: ignore[operator]  # a method
+        return middle, last
 
     def pooled(self, images: torch.Tensor) -> torch.Tensor:
         """float32 [N, channels]: the mean of the last feature map over its places."""
-        return nn.functional.adaptive_avg_pool2d(self.features(images), 1).flatten(1)
+        return self.features.forward_features(images).mean((2, 3))  # type: ignore[no-any-return,operator]  # as above
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.pooled(images))  # type: ignore[no-any-return]  # nn.Module returns Any
 
 
+def reductions(features: nn.Module) -> list[int]:
+    """How many times smaller than the image the maps are that `forward_intermediates` can give, in their order."""
+    return [stage["reduction"] for stage in features.feature_info]  # type: ignore[union-attr]  # timm's list of dicts
+
+
 def build(choices: config.Backbone) -> Network:
-    """Builds the network and loads the backbone's weights. Raises ConfigError if they cannot be downloaded, read, or used."""
-    model = models.get_model(choices.name, weights=None)
+    """Builds the network and loads the backbone's weights. Raises ConfigError if timm has no such network, if it cannot be
+    used here, or if its weights cannot be downloaded, read, or used."""
+    if not timm.is_model(choices.name):
+        close = difflib.get_close_matches(choices.name, timm.list_models(), 5, cutoff=0.3)
+        raise ConfigError(f"backbone.name = «{choices.name}» is no network of timm; similar names are {', '.join(close)}")
     try:
-        if choices.weights == "imagenet":
-            model = models.get_model(choices.name, weights="DEFAULT")
-        elif choices.weights != "none":
-            load_backbone(model, Path(choices.weights))
-    except (OSError, SafetensorError, RuntimeError) as error:  # the last: of other shapes
+        features = timm.create_model(choices.name, pretrained=choices.weights == "imagenet", num_classes=0)
+        check_usable(choices.name, features)
+        if choices.weights not in ("imagenet", "none"):
+            load_backbone(features, Path(choices.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last: there are no weights to download
         known = "«imagenet» (a download), «none», or a .safetensors file"
         raise ConfigError(f"backbone.weights = «{choices.weights}»: {error}; it is {known}") from error
-    features = features_of(model)
     fold_stem(features)
-    classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    return Network(features, classifier.in_features)
+    return Network(features)
 
 
-def load_backbone(model: nn.Module, path: Path) -> None:
-    """Loads a .safetensors file in torchvision's names, except for its classifier. Raises ConfigError if it has other names."""
-    weights = {name: value for name, value in load_file(path).items() if not name.startswith(CLASSIFIERS)}
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    needed = [name for name in missing if not (name.startswith(CLASSIFIERS) or name.endswith("num_batches_tracked"))]
-    if wrong := needed + unexpected:
-        raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} names differ, as {wrong[0]}")
+def check_usable(name: str, features: nn.Module) -> None:
+    """Raises ConfigError, which says why, if this design cannot use the network."""
+    stem, norm = stem_of(features)
+    if not hasattr(features, "forward_intermediates") or reductions(features)[-1] != 32 or 16 not in reductions(features):
+        why = "its last maps are not 32 times smaller than the image, or none is 16 times smaller"
+    elif stem is None or stem.bias is not None or not isinstance(norm, nn.BatchNorm2d):
+        why = "its first layer is not a convolution without a bias, followed by a batch norm"
+    else:
+        return
+    raise ConfigError(f"backbone.name = «{name}» cannot be used: {why}")
+
+
+def stem_of(features: nn.Module) -> tuple[nn.Conv2d | None, nn.Module | None]:
+    """The first convolution, and the layer behind it."""
+    layers = iter(features.modules())
+    return next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None), next(layers, None)
+
+
+def load_backbone(features: nn.Module, path: Path) -> None:
+    """Loads a .safetensors file in timm's names, except for its classifier. Raises ConfigError if names or shapes differ."""
+    classifier = features.pretrained_cfg["classifier"]  # type: ignore[index]  # a dict
+    found = {name: value for name, value in load_file(path).items() if not name.startswith(f"{classifier}.")}
+    shapes, known = ({name: value.shape for name, value in tensors.items()} for tensors in (found, features.state_dict()))
+    wrong = sorted(name for name in shapes | known if shapes.get(name) != known.get(name) and "num_batches" not in name)
+    if wrong:
+        raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} tensors differ, as {wrong[0]}")
+    features.load_state_dict(found, strict=False)  # it may lack the number of batches, which nothing uses
 
 
 def name_weights(weights: str) -> str:
@@ -90,37 +108,34 @@ def name_weights(weights: str) -> str:
     return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…)" if path.is_file() else path.name
 
 
-def features_of(model: nn.Module) -> nn.Sequential:
-    """The layers up to the last feature map, under torchvision's names."""
-    if isinstance(model, models.ResNet):
-        return nn.Sequential(OrderedDict(c for c in model.named_children() if c[0] not in ("avgpool", "fc")))
-    if isinstance(model, models.DenseNet):
-        return nn.Sequential(OrderedDict([*model.features.named_children(), ("relu5", nn.ReLU(inplace=True))]))
-    return model.features  # type: ignore[return-value]  # MobileNetV2 has them as one module
-
-
 def fold_stem(features: nn.Module) -> None:
     """Makes the first convolution take one grey channel instead of three equal ones.
 
-    A channel normalised by ImageNet's mean and deviation is an affine function of the grey level normalised by ours. Its
-    factor goes into the weights, its constant into the running mean of the batch norm behind the convolution, which has no
-    bias. The result is the same, except at the outermost pixels, where zero padding means another grey."""
-    convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
-    norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
+    A channel normalised by the mean and deviation of the weights is an affine function of the grey level normalised by ours.
+    Its factor goes into the weights, its constant into the running mean of the batch norm behind the convolution. The result
+    is the same, except at the outermost pixels, where zero padding means another grey. timm's own `in_chans=1` only adds the
+    channels up."""
+    convolution, norm = stem_of(features)
+    assert convolution is not None and norm is not None  # see `check_usable`
+    mean, std = (torch.tensor(features.pretrained_cfg[name]) for name in ("mean", "std"))  # type: ignore[index]  # a dict
     weight = convolution.weight.detach()  # [out, 3, k, k]
-    factors = (STD / IMAGENET_STD).view(1, 3, 1, 1)
-    constants = ((MEAN - IMAGENET_MEAN) / IMAGENET_STD).view(1, 3, 1, 1)
     convolution.in_channels = 1
-    convolution.weight = nn.Parameter((weight * factors).sum(1, keepdim=True))
-    norm.get_buffer("running_mean").sub_((weight * constants).sum((1, 2, 3)))
+    convolution.weight = nn.Parameter((weight * (STD / std).view(1, 3, 1, 1)).sum(1, keepdim=True))
+    norm.get_buffer("running_mean").sub_((weight * ((MEAN - mean) / std).view(1, 3, 1, 1)).sum((1, 2, 3)))
+
+
+def layers(features: nn.Module, *, stages: bool = False) -> list[list[str]]:
+    """The names of the parameters of each layer, or of each stage, the lowest first."""
+    matcher = features.group_matcher(coarse=stages)  # type: ignore[operator]  # a method
+    return list(timm.models.group_parameters(features, matcher).values())
 
 
 def parameter_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: torch's type
     """For an optimiser: the head learns at `rate`, lower layers at rates that fall geometrically to the first layer's."""
-    layers = [layer for child in network.features if (layer := list(child.parameters()))]
-    last = len(layers) - 1
-    groups = [{"params": layer, "lr": rate * lowest_layer_rate ** ((last - i) / last)} for i, layer in enumerate(layers)]
-    return [*groups, {"params": list(network.head.parameters()), "lr": rate}]
+    groups = [[network.features.get_parameter(name) for name in names] for names in layers(network.features)]
+    last = len(groups) - 1
+    rated = [{"params": group, "lr": rate * lowest_layer_rate ** ((last - i) / last)} for i, group in enumerate(groups)]
+    return [*rated, {"params": list(network.head.parameters()), "lr": rate}]
 
 
 def move_to_device(network: Network) -> Network:

@@ -3,37 +3,39 @@
 `model.json` keeps this as `metrics.anatomy`."""
 
 import base64
+import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from training.network import backbone
 from training.network.backbone import Network
 
 
 def compare(before: Network, after: Network) -> dict[str, Any]:
     """`change`: |after − before| / |before| over all weights of a stage's convolutions. `filters`: those of the first
     convolution, `shape` [filters, height, width], before and after, each as base64 of uint8, where 128 is zero."""
+    old, new = (dict(network.features.named_parameters()) for network in (before, after))
     stages = []
-    for (name, old), new in zip(before.features.named_children(), after.features.children(), strict=True):
-        if weights := _convolution_weights(old):
-            start, end = (parameters_to_vector(each).detach() for each in (weights, _convolution_weights(new)))
+    for names in backbone.layers(after.features, stages=True):
+        if weights := [name for name in names if old[name].ndim == 4]:  # those of convolutions
+            start, end = (parameters_to_vector([parameters[name] for name in weights]).detach() for parameters in (old, new))
             change = float((end - start).norm() / start.norm())
-            stages.append({"name": name, "parameters": _count(new), "change": change})
-    old_filters, new_filters = (_convolution_weights(network)[0].detach()[:, 0].numpy() for network in (before, after))
+            parameters = sum(new[name].numel() for name in names)
+            stages.append({"name": _name(weights), "parameters": parameters, "change": change})
+    stem = next(name for name, parameter in old.items() if parameter.ndim == 4)
+    old_filters, new_filters = (parameters[stem].detach()[:, 0].numpy() for parameters in (old, new))
     filters = {"shape": list(new_filters.shape), "before": _encode(old_filters), "after": _encode(new_filters)}
-    return {"stages": stages, "head_parameters": _count(after.head), "filters": filters}
+    return {"stages": stages, "head_parameters": after.head.weight.numel() + after.head.bias.numel(), "filters": filters}
 
 
-def _convolution_weights(module: nn.Module) -> list[torch.Tensor]:
-    return [part.weight for part in module.modules() if isinstance(part, nn.Conv2d)]
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _name(weights: Sequence[str]) -> str:
+    """The module that all of them are in: `layer1` for `layer1.0.conv1.weight` and `layer1.1.conv1.weight`."""
+    paths = [f"/{weight.rpartition('.')[0].replace('.', '/')}" for weight in weights]
+    return posixpath.commonpath(paths).strip("/").replace("/", ".")
 
 
 def _encode(filters: npt.NDArray[np.float32]) -> str:

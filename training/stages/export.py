@@ -57,7 +57,7 @@ def build_graph(network: Network, config: Config, labels: list[str]) -> onnx.Mod
 def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
     """The description before calibration: every image counts as foreign and no answer as uncertain."""
     temperature, bias = assembly.calibration(model)
-    places = config.backbone.image_size // 32  # all four backbones halve the image five times
+    places = config.backbone.image_size // 32  # every backbone halves the image five times; see `backbone.check_usable`
     return Description(
         schema_version=artefact.SCHEMA_VERSION,
         name=config.name,

@@ -52,7 +52,7 @@ def tensors() -> torch.Tensor:
     return torch.stack([transform(torch.from_numpy(image.astype(np.float32))[None] / 255) for image in IMAGES])
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", pytest.param("densenet121", marks=pytest.mark.torture)])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", pytest.param("densenet121", marks=pytest.mark.torture)])
 def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(name: str) -> None:
     network, model = served(name)
     session = inference.session_of(model)
@@ -65,7 +65,7 @@ def test_torch_and_onnx_agree_on_the_calibrated_logit_in_batches_of_any_size(nam
             assert np.abs(logit(probability) - expected[part]).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
 def test_space_to_depth_is_the_same_function(name: str) -> None:
     _, network = export(name)
     blocks = surgery.space_to_depth(network)
@@ -73,11 +73,11 @@ def test_space_to_depth_is_the_same_function(name: str) -> None:
     pixels = {surgery.INPUT: np.random.default_rng(0).normal(0, 60, (2, 1, SIZE, SIZE)).astype(np.float32)}
     before, after = (inference.session_of(model).run(surgery.MAPS, pixels) for model in (network, blocks))
     for expected, found in zip(before, after, strict=True):
-        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
 def test_the_map_is_the_evidence() -> None:
-    _, model = served("mobilenet_v2")
+    _, model = served("tf_efficientnet_lite0")
     probabilities, heatmaps, _ = run(model)
     assert np.abs(expit(heatmaps.mean((1, 2)) + assembly.calibration(model)[1]) - probabilities[:, 1]).max() < 1e-5
 
@@ -100,7 +100,7 @@ def test_the_resize_is_torchs_and_pillows_but_for_its_rounding() -> None:
 
 
 def test_the_novelty_features_are_the_means_of_two_depths() -> None:
-    network, model = served("mobilenet_v2")
+    network, model = served("tf_efficientnet_lite0")
     found = run(surgery.with_outputs(model, [assembly.NOVELTY_FEATURES]))[-1].reshape(len(IMAGES), -1)
     with torch.inference_mode():
         middle, last = network.feature_maps(tensors())
@@ -131,9 +131,12 @@ def test_novelty_is_the_mahalanobis_distance() -> None:
 
 
 def test_the_file_says_what_it_is_and_nothing_of_this_machine_and_has_nothing_that_need_not_run() -> None:
-    _, model = served("mobilenet_v2")
-    properties, content = {entry.key: entry.value for entry in model.metadata_props}, model.SerializeToString()
+    _, model = served("tf_efficientnet_lite0")
+    properties = {entry.key: entry.value for entry in model.metadata_props}
     assert properties["labels"] == "NORMAL,PNEUMONIA" and "Not a medical device" in properties["disclaimer"]
-    assert b".py" not in content and b"site-packages" not in content
+    texts = onnx.ModelProto()
+    texts.CopyFrom(model)
+    del texts.graph.initializer[:]  # weights may hold any bytes
+    assert b".py" not in texts.SerializeToString() and b"site-packages" not in texts.SerializeToString()
     needless = {"BatchNormalization", "Transpose", "Identity", "Shape", "Gather", "ReduceMean"}
     assert needless.isdisjoint(node.op_type for node in model.graph.node)

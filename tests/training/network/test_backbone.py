@@ -1,5 +1,6 @@
 import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,23 +12,28 @@ from tests.training.conftest import small_network
 from training.config import Backbone, ConfigError
 from training.data.batches import MEAN, STD
 from training.network import backbone, weight_changes
-from training.network.backbone import IMAGENET_MEAN, IMAGENET_STD
-from training.vision import models
+from training.vision import timm
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "densenet121"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_100", "resnet18", "resnet50", "densenet121"])
 def test_every_backbone_takes_grey_by_a_folded_stem_which_is_the_same_function_inside_the_border(name: str) -> None:
-    network = backbone.build(Backbone(name=name, weights="none")).eval()  # type: ignore[arg-type]  # one of the literals
+    network = backbone.build(Backbone(name=name, weights="none")).eval()
     with torch.inference_mode():
         assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 2)
-        assert network.features(torch.zeros(1, 1, 224, 224)).shape[2:] == (7, 7)
+        middle, last = network.feature_maps(torch.zeros(1, 1, 224, 224))
+        assert middle.shape[2:] == (14, 14) and last.shape[2:] == (7, 7)
+        assert torch.equal(
+            network.pooled(torch.ones(1, 1, 64, 64)), network.feature_maps(torch.ones(1, 1, 64, 64))[1].mean((2, 3))
+        )
     torch.manual_seed(0)
-    features = backbone.features_of(models.get_model(name, weights=None)).eval()
-    convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
-    norm = next(module for module in features.modules() if isinstance(module, nn.BatchNorm2d))
+    features = timm.create_model(name, num_classes=0).eval()
+    convolution, norm = backbone.stem_of(features)
+    assert convolution is not None and isinstance(norm, nn.BatchNorm2d)
     norm.get_buffer("running_mean").normal_()
     grey = torch.rand(2, 1, 96, 96)
-    colour = (grey.repeat(1, 3, 1, 1) - IMAGENET_MEAN.view(1, 3, 1, 1)) / IMAGENET_STD.view(1, 3, 1, 1)
+    normalisation: Any = features.pretrained_cfg
+    mean, std = (torch.tensor(normalisation[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    colour = (grey.repeat(1, 3, 1, 1) - mean) / std
     with torch.inference_mode():
         expected = norm(convolution(colour))
         backbone.fold_stem(features)
@@ -35,12 +41,26 @@ def test_every_backbone_takes_grey_by_a_folded_stem_which_is_the_same_function_i
     assert (found - expected)[..., 4:-4, 4:-4].abs().max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("mobilenet_v2", "is no network of timm; similar names are .*mobilenetv2_1"),
+        ("vit_tiny_patch16_224", "cannot be used: its last maps are not 32 times smaller"),
+        ("convnext_atto", "cannot be used: its first layer is not a convolution without a bias"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_refused_with_the_reason(name: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"backbone.name = «{name}» {why}"):
+        backbone.build(Backbone(name=name, weights="none"))
+
+
 def test_weights_come_from_a_file_without_its_classifier_and_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    donor, path = models.get_model("mobilenet_v2", weights=None, num_classes=7), tmp_path / "weights.safetensors"
+    donor: Any = timm.create_model("mobilenetv2_100", num_classes=7)
+    path = tmp_path / "weights.safetensors"
     content = safetensors.torch.save(donor.state_dict())
     path.write_bytes(content)
-    network = backbone.build(Backbone(name="mobilenet_v2", weights=str(path)))
-    assert torch.equal(network.features.get_parameter("18.0.weight"), donor.features[-1][0].weight)
+    network = backbone.build(Backbone(name="mobilenetv2_100", weights=str(path)))
+    assert torch.equal(network.features.get_parameter("conv_head.weight"), donor.conv_head.weight)
     for unusable, reason in ((b"", "header"), (b"hello", "header"), (content, "for another network")):
         path.write_bytes(unusable)
         with pytest.raises(ConfigError, match=rf"weights\.safetensors».*{reason}"):
@@ -50,7 +70,7 @@ def test_weights_come_from_a_file_without_its_classifier_and_a_file_that_cannot_
     backbone.save(network, path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigError, match=r"weights\.safetensors cannot be read"):
-        backbone.load(Backbone(name="mobilenet_v2"), path)
+        backbone.load(Backbone(name="mobilenetv2_100"), path)
 
 
 def test_lower_layers_learn_more_slowly() -> None:
@@ -70,7 +90,7 @@ def test_changes_are_relative_to_a_stages_own_weights_every_parameter_counts_onc
     changes = {stage["name"]: stage["change"] for stage in result["stages"]}
     assert changes == {"conv1": 0, "layer1": 0, "layer2": 0, "layer3": 0, "layer4": pytest.approx(1)}
     counted = sum(stage["parameters"] for stage in result["stages"]) + result["head_parameters"]
-    assert counted + 2 * 64 == sum(parameter.numel() for parameter in after.parameters())  # of bn1, which has no convolution
+    assert counted == sum(parameter.numel() for parameter in after.parameters())
     filters = result["filters"]
     levels = np.frombuffer(base64.b64decode(filters["after"]), np.uint8).reshape(filters["shape"]).astype(int)
     weight = after.features.get_parameter("conv1.weight").detach().numpy()[:, 0]
