@@ -124,7 +124,7 @@ def test_the_test_split_is_read_once_for_a_model(trained: Path) -> None:
     before = description_of(trained / "runs/1/model")
     readings = (trained / "runs/1/test.json").read_text()
     run(trained, "calibrate", "--run", "runs/1")  # the same again, which drops the measurements
-    assert "read its test fold before" in run(trained, "evaluate", "--run", "runs/1")
+    assert "read the images of «test» before" in run(trained, "evaluate", "--run", "runs/1")
     assert description_of(trained / "runs/1/model") == before
     assert (trained / "runs/1/test.json").read_text() == readings
     assert [reading["variant"] for reading in json.loads(readings)] in (["fp32"], ["fp32", "int8"])
@@ -148,6 +148,27 @@ def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> N
     paths = [str(path) for path in sorted(elsewhere.glob("*/*"))[:3]]
     output = run(trained, "predict", "ours", "--csv", *paths)
     assert [row["image"] for row in csv.DictReader(output.splitlines())] == paths
+
+
+def test_images_of_another_hospital_are_measured_once_and_stand_on_the_card(trained: Path) -> None:
+    phantoms.write_data_set(trained / "north", 60, seed=6)
+    paths = [path.relative_to(trained / "north/train").as_posix() for path in sorted((trained / "north/train").glob("*/*"))]
+    lines = ["file,patient_id", *(f"{path},{number // 2}" for number, path in enumerate(paths))]
+    (trained / "north/train/labels.csv").write_text("\n".join(lines))
+    for _ in range(2):
+        output = run(trained, "evaluate", "--run", "runs/1", "--elsewhere", "North=north/train")
+    assert "has read the images of «North» before" in output
+    readings = json.loads((trained / "runs/1/test.json").read_text())
+    assert [reading["images"] for reading in readings if reading["data"] == "North"] == [60]
+    figures = description_of(trained / "runs/1/model")["metrics"]["elsewhere"]["North"]
+    assert figures["all"]["images"] == {"negative": 30, "positive": 30}
+    assert sum(figures["typical"]["images"].values()) == 60 - figures["all"]["unusual"]
+    low, high = figures["all"]["auroc"]["interval"]
+    assert low <= figures["all"]["auroc"]["value"] <= high
+    run(trained, "card", "--run", "runs/1")
+    assert "| North | all | 30 / 30 |" in (trained / "runs/1/model/README.md").read_text()
+    for wrong, reason in (("North", "expected NAME=FOLDER"), ("North=data", "two label folders with images are needed")):
+        assert reason in run(trained, "evaluate", "--run", "runs/1", "--elsewhere", wrong, code=1)
 
 
 def assert_same_fit(one: Path, other: Path) -> None:

@@ -80,27 +80,40 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _new_config(arguments: argparse.Namespace) -> Config:
     choices = config.load_config(arguments.config or Path("balanced"))
-    choices = config.with_paths(choices, folder=arguments.data, weights=arguments.weights)
+    choices = config.with_paths(
+        choices, folder=arguments.data, weights=arguments.weights, elsewhere=_elsewhere(arguments.elsewhere)
+    )
     if not choices.data.folder:
         raise ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
     return choices
 
 
+def _elsewhere(given: list[str] | None) -> dict[str, str] | None:
+    """Reads each NAME=FOLDER."""
+    if given is None:
+        return None
+    if bad := next((text for text in given if not all(text.partition("="))), None):
+        raise ConfigError(f"--elsewhere {bad}: expected NAME=FOLDER")
+    return dict(text.split("=", 1) for text in given)
+
+
 def _resumed_config(arguments: argparse.Namespace) -> Config:
-    """The configuration of the run; only the data folder may have moved."""
+    """The configuration of the run; only the data folder, and other hospitals' images, may have changed."""
     if arguments.run or arguments.config or arguments.weights:
         raise ConfigError("--resume keeps the configuration of the run: no --run, --config or --weights")
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
         layouts.check_layout(arguments.data)
-        choices = config.with_paths(choices, folder=arguments.data)
+    if arguments.data or arguments.elsewhere:
+        choices = config.with_paths(choices, folder=arguments.data, elsewhere=_elsewhere(arguments.elsewhere))
         files.write_json(path, choices)
     return choices
 
 
 def _stage(arguments: argparse.Namespace) -> None:
     choices = config.read_saved(arguments.run / config.SAVED)
+    choices = config.with_paths(choices, elsewhere=_elsewhere(arguments.elsewhere))
     if arguments.seed is None:
         pipeline.run_stage(choices, arguments.run, arguments.stage)
     elif arguments.seed in range(choices.fit.seeds):
@@ -138,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and optionally val and test")
     train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
     train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
+    train.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help="measure another hospital's images too")
     train.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run from its first unfinished stage")
     train.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
@@ -146,8 +160,11 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, module in pipeline.STAGES.items():
         stage = add(name, f"{module.__doc__}\n\n  python -m training {name} --run runs/1", _stage)
-        stage.set_defaults(stage=name, seed=None)
+        stage.set_defaults(stage=name, seed=None, elsewhere=None)
         stage.add_argument("--run", type=Path, required=True, help="a run folder")
+        if name == "evaluate":
+            help_text = "measure another hospital's images too, in FOLDER/LABEL/; may be repeated"
+            stage.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help=help_text)
         if name == "fit":
             stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")
 

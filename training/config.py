@@ -19,6 +19,7 @@ CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+Aspect = Annotated[float, Meta(ge=0.25, le=4)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -32,6 +33,7 @@ class Data(Section, frozen=True, kw_only=True):
     folder: str = ""  # see `data/layouts.py`
     source: str = ""  # name, licence and citation of the data, for the model card
     properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
+    elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder with LABEL/*.jpeg and, for patients, labels.csv
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
     positive: str = "PNEUMONIA"  # the positive label
     # Number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
@@ -52,12 +54,17 @@ class Augment(Section, frozen=True, kw_only=True):
     """Random crops, mirroring, and changes of brightness, contrast and texture."""
 
     crop_area: tuple[Share, Share] = (0.08, 1.0)  # least and greatest share of the image's area
+    crop_aspect: tuple[Aspect, Aspect] = (0.75, 1.333)  # of width to height, before the crop is stretched to the square
     jitter: Fraction = 0.3  # greatest change of brightness and contrast
+    gamma: Fraction = 0.0  # greatest change of the exponent's logarithm
     texture: Probability = 0.4  # share of the crops that are blurred, sharpened or made noisy
+    surroundings: Probability = 0.0  # share of the crops that get another image's surroundings
 
     def __post_init__(self) -> None:
-        if self.crop_area[0] > self.crop_area[1]:
-            raise ValueError(f"crop_area = {list(self.crop_area)}: the minimum is greater than the maximum")
+        for name in ("crop_area", "crop_aspect"):
+            least, greatest = getattr(self, name)
+            if least > greatest:
+                raise ValueError(f"{name} = {[least, greatest]}: the minimum is greater than the maximum")
 
 
 class Fit(Section, frozen=True, kw_only=True):
@@ -70,7 +77,8 @@ class Fit(Section, frozen=True, kw_only=True):
     lowest_layer_rate: Share = 0.2  # times `learning_rate`: that of the lowest layer
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
     warmup_fraction: Fraction = 0.05  # share of the steps in which the learning rate rises
-    ema_decay: Fraction = 0.995  # of the weight average, per step
+    ema_decay: Fraction = 0.995  # of the weight average, per step; smaller in the first steps
+    match: bool = False  # draws images so that no property of the files that reaches the network tells the label; see `matched`
     # Weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
     # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more
@@ -110,9 +118,12 @@ def presets() -> str:
     return ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
-def with_paths(config: Config, *, folder: Path | None = None, weights: str | None = None) -> Config:
+def with_paths(
+    config: Config, *, folder: Path | None = None, weights: str | None = None, elsewhere: dict[str, str] | None = None
+) -> Config:
     """The same configuration with other paths."""
     data = config.data if folder is None else replace(config.data, folder=str(folder))
+    data = data if elsewhere is None else replace(data, elsewhere=elsewhere)
     backbone = config.backbone if weights is None else replace(config.backbone, weights=weights)
     return replace(config, data=data, backbone=backbone)
 

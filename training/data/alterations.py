@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from service.model.classifier import GreyImage
 
@@ -85,6 +85,67 @@ ALTERATIONS: dict[str, Alteration] = {
     "lower right 80 %": partial(crop, share=0.8, top=1, left=1),
     "black frame": frame,
     "corners masked": mask_corners,
+}
+
+
+def posterise(image: GreyImage) -> GreyImage:
+    """To twelve grey levels."""
+    return grey_levels(np.rint(image / 255 * 11) / 11 * 255)
+
+
+def equalise(image: GreyImage) -> GreyImage:
+    """So that all grey levels occur equally often."""
+    return np.asarray(ImageOps.equalize(Image.fromarray(image)))
+
+
+def shade(image: GreyImage) -> GreyImage:
+    """Towards half the brightness in the corner that is farthest from the upper left."""
+    rows, columns = (np.linspace(0, 0.25, side) for side in image.shape)
+    return grey_levels(image * (1 - rows[:, None] - columns))
+
+
+def shear(image: GreyImage) -> GreyImage:
+    """By a seventh of the height, with black corners."""
+    matrix = (1, 0.15, -0.075 * image.shape[0], 0, 1, 0)
+    return np.asarray(
+        Image.fromarray(image).transform(image.shape[::-1], Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    )
+
+
+def shrink(image: GreyImage) -> GreyImage:
+    """To 80 pixels in height, as a thumbnail."""
+    return np.asarray(Image.fromarray(image).resize((max(32, 80 * image.shape[1] // image.shape[0]), 80)))
+
+
+def letter(image: GreyImage) -> GreyImage:
+    """Writes white letters into two corners, as marks of the side are."""
+    picture = Image.fromarray(image)
+    height, width = image.shape
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(height // 9)
+    pen.text((width // 20, height // 20), "R", fill=255, font=font)
+    pen.text((width - width // 4, height - height // 6), "AP", fill=255, font=font)
+    return np.asarray(picture)
+
+
+def collimate(image: GreyImage) -> GreyImage:
+    """Hides a corner and an edge behind black, as the edges of a slanted collimator do."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    height, width = image.shape
+    hidden = (rows / height + columns / width < 0.3) | (columns > 0.93 * width)
+    return np.where(hidden, 0, image).astype(np.uint8)
+
+
+# None of these resembles a change that training makes, so that an epoch can be chosen by them.
+UNSEEN: dict[str, Alteration] = {
+    "twelve grey levels": posterise,
+    "equalised": equalise,
+    "shaded": shade,
+    "sheared": shear,
+    "thumbnail": shrink,
+    "letters": letter,
+    "slanted collimator": collimate,
+    "JPEG, quality 30": jpeg,
+    "turned by 10°": tilt,
 }
 
 

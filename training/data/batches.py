@@ -1,8 +1,8 @@
 """Images in batches for torch: class targets, decoding, transforms, and data loaders."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from training.config import Config
 from training.data import manifest, splits
-from training.data.alterations import ALTERATIONS, Alteration
+from training.data.alterations import ALTERATIONS, UNSEEN, Alteration
 from training.data.manifest import DataError, Record
 from training.progress import track
 from training.vision import transforms
@@ -72,13 +72,14 @@ def loader(images: Images, sampler: Sampler[int] | None = None) -> Loader:
 
 
 def validation(config: Config, records: Sequence[Record], targets: Targets) -> dict[str, Loader]:
-    """The three validations, under the names that the columns of `history.Row` begin with."""
+    """The four validations, under the names that the columns of `history.Row` begin with."""
     transform = plain(config.backbone.image_size)
     val, shifted = (manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED))
     return {
         "val": loader(Images(config, val, targets, transform)),
         "shifted": loader(Images(config, shifted, targets, transform)),
         "altered": loader(Images(config, [*val, *shifted], targets, transform, list(ALTERATIONS.values()))),
+        "unseen": loader(Images(config, [*val, *shifted], targets, transform, list(UNSEEN.values()))),
     }
 
 
@@ -107,15 +108,35 @@ def augmented(config: Config) -> nn.Module:
         transforms.GaussianNoise(sigma=0.08),
     ]
     return nn.Sequential(
-        transforms.RandomResizedCrop(config.backbone.image_size, scale=choices.crop_area),
+        transforms.RandomResizedCrop(config.backbone.image_size, scale=choices.crop_area, ratio=choices.crop_aspect),
         transforms.RandomHorizontalFlip(),
         transforms.ColorJitter(brightness=choices.jitter, contrast=choices.jitter),
+        transforms.Lambda(partial(random_gamma, strength=choices.gamma)),
         transforms.RandomApply([transforms.RandomChoice(textures)], choices.texture),
         transforms.Normalize([MEAN], [STD]),
     )
 
 
-def balanced_sampler(records: Sequence[Record]) -> WeightedRandomSampler:
-    """Draws both labels equally often, and as many images an epoch as there are."""
-    images = Counter(record.label for record in records)
-    return WeightedRandomSampler([1 / images[record.label] for record in records], len(records))
+def random_gamma(image: torch.Tensor, strength: float) -> torch.Tensor:
+    """Raises grey levels from 0 to 1 to a random power from e^−strength to e^strength."""
+    return image ** torch.empty(1).uniform_(-strength, strength).exp()
+
+
+def swap_surroundings(images: torch.Tensor, share: float) -> torch.Tensor:
+    """Gives a random share of the images [N, 1, S, S] another image's surroundings: all that lies outside a rectangle, which
+    leaves out up to a quarter on each side. What arms, abdomen, markers or collimation tell from there becomes useless."""
+    count, _, height, width = images.shape
+    margins = torch.rand(count, 4, device=images.device) * 0.25 * (torch.rand(count, 1, device=images.device) < share)
+    top, bottom, left, right = margins[:, :, None].unbind(1)  # each [N, 1]
+    rows, columns = (torch.linspace(0, 1, side, device=images.device)[None] for side in (height, width))
+    inside = ((rows >= top) & (rows <= 1 - bottom))[:, :, None] & ((columns >= left) & (columns <= 1 - right))[:, None]
+    return torch.where(inside[:, None], images, images.roll(1, 0))
+
+
+def balanced_sampler(records: Sequence[Record], weights: npt.NDArray[np.float64] | None = None) -> WeightedRandomSampler:
+    """Draws both labels equally often, and as many images an epoch as there are. `weights` [N]: within a label, how often an
+    image is drawn compared with the others; by default all are drawn equally often."""
+    drawn = np.ones(len(records)) if weights is None else weights
+    labels = np.array([record.label for record in records])
+    sums = {label: drawn[labels == label].sum() for label in set(labels)}
+    return WeightedRandomSampler([float(each / sums[label]) for each, label in zip(drawn, labels, strict=True)], len(records))

@@ -1,15 +1,19 @@
 """Finds the images of a data folder and reads each once.
 
 {train,val,test}/{label}/*.jpeg      to train on (`scan`); val and test are optional
-{label}/*.jpeg                       to measure or recalibrate a model with (`scan_labelled`)
+{label}/*.jpeg                       to measure or recalibrate a model with (`scan_labelled`); a table labels.csv with the
+                                     columns `file` (LABEL/NAME) and `patient_id` tells whose they are, where there is one
 
 The labels are the names of the folders; there must be exactly two."""
 
+import csv
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from service.errors import ImageError
 from service.images.decode import decode_image
@@ -43,7 +47,7 @@ def count_other_files(folder: Path) -> dict[str, int]:
 def scan_labelled(folder: Path) -> list[Record]:
     """A record of every image of `folder`/LABEL/, sorted by path. Raises DataError if there are not exactly two labels, or if
     an image is unreadable or present twice (and names each)."""
-    records = _read_all(folder, _files(folder, "*/*"))
+    records = _with_patients(folder, _read_all(folder, _files(folder, "*/*")))
     if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
         raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
     first: dict[str, Record] = {}
@@ -51,6 +55,22 @@ def scan_labelled(folder: Path) -> list[Record]:
         if (other := first.setdefault(record.sha256, record)) is not record:
             raise DataError(f"{folder}: {record.path} has the same bytes as {other.path}; remove one of them")
     return records
+
+
+def _with_patients(folder: Path, records: Sequence[Record]) -> list[Record]:
+    table = folder / "labels.csv"
+    if not table.exists():
+        return list(records)
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            patient_of = {row["file"]: row["patient_id"] for row in csv.DictReader(file)}
+        return [msgspec.structs.replace(record, patient=patient_of[record.path]) for record in records]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read ({error})") from error
+    except KeyError as error:
+        raise DataError(
+            f"{table} lacks {error}: it needs the columns «file» and «patient_id», and a line for each image"
+        ) from error
 
 
 def scan_readable(folder: Path) -> list[Record]:

@@ -58,9 +58,10 @@ def read_table(path: Path, kind: type[T], stage: str) -> list[T]:
     writes the file, if it is missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: value for name, value in row.items() if value != ""} for row in csv.DictReader(file)]
+            header, *lines = csv.reader(file, strict=True)
+        rows = [{name: cell for name, cell in zip(header, line, strict=True) if cell != ""} for line in lines]
         return [msgspec.convert(row, kind, strict=False) for row in rows]
-    except (OSError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: a line with too few cells, or a wrong cell
         raise DataError(f"{path} cannot be read ({error}); the stage «{stage}» writes it") from error
 
 

@@ -28,33 +28,36 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     variant: str
     locked: str  # `lock` of the model
+    data: str = "test"  # the test fold, or the name of another hospital
     time: str
     images: int
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def predict(run_dir: Path, classifier: Classifier, folder: Path, test: Sequence[Record]) -> Predictions:
-    """Predictions for the test fold. A model that has read it before keeps its first ones. Raises DataError, as `read_once`."""
+def predict(run_dir: Path, classifier: Classifier, folder: Path, test: Sequence[Record], data: str = "test") -> Predictions:
+    """Predictions for the test fold, or for another hospital's images. A model that has read them before keeps its first ones.
+    Raises DataError, as `read_once`."""
 
     def read() -> dict[str, tuple[float, float]]:
         found = inference.predict(classifier, folder, test)
         values = zip(found.probability.tolist(), found.novelty.tolist(), strict=True)
         return {record.path: value for record, value in zip(test, values, strict=True)}
 
-    kept = read_once(run_dir, classifier.artefact, len(test), read, dict[str, tuple[float, float]])
+    kept = read_once(run_dir, classifier.artefact, len(test), read, dict[str, tuple[float, float]], data)
     probability, novelty = np.array([kept[record.path] for record in test]).T
     return Predictions(list(test), inference.truth_of(test, classifier.artefact.description), probability, novelty)
 
 
-def read_once(run_dir: Path, artefact: Artefact, images: int, read: Callable[[], T], kind: type[T]) -> T:
-    """The result of `read`, or of the first such reading by the same locked model. Raises DataError if the log is damaged."""
+def read_once(run_dir: Path, artefact: Artefact, images: int, read: Callable[[], T], kind: type[T], data: str = "test") -> T:
+    """The result of `read`, or of the first such reading of `data` by the same locked model. Raises DataError if the log is
+    damaged."""
     readings, locked = _read_log(run_dir), lock(artefact)
     for reading in readings:
-        if reading.locked == locked and bytes(reading.result) != b"null":
-            print(f"{artefact.variant} has read its test fold before: its first result stands")
+        if (reading.locked, reading.data) == (locked, data) and bytes(reading.result) != b"null":
+            print(f"{artefact.variant} has read the images of «{data}» before: its first result stands")
             return msgspec.json.decode(reading.result, type=kind)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    reading = Reading(variant=artefact.variant, locked=locked, time=now, images=images)
+    reading = Reading(variant=artefact.variant, locked=locked, data=data, time=now, images=images)
     files.write_json(run_dir / READINGS, [*readings, reading])
     result = read()
     reading = msgspec.structs.replace(reading, result=msgspec.Raw(msgspec.json.encode(result)))
@@ -69,8 +72,8 @@ def lock(artefact: Artefact) -> str:
 
 
 def number_of(run_dir: Path, artefact: Artefact) -> int:
-    """The position of this model's first reading among all readings of the run, counted from 1."""
-    return [reading.locked for reading in _read_log(run_dir)].index(lock(artefact)) + 1
+    """The position of this model's first reading of the test fold among all of the run, counted from 1."""
+    return [reading.locked for reading in _read_log(run_dir) if reading.data == "test"].index(lock(artefact)) + 1
 
 
 def _read_log(run_dir: Path) -> list[Reading]:

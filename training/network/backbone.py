@@ -69,6 +69,10 @@ def build(choices: config.Backbone) -> Network:
     except (OSError, SafetensorError, RuntimeError) as error:  # the last: there are no weights to download
         known = "«imagenet» (a download), «none», or a .safetensors file"
         raise ConfigError(f"backbone.weights = «{choices.weights}»: {error}; it is {known}") from error
+    if choices.weights == "none":  # timm lets each block of a ResNet begin with nothing, which is for long training alone
+        for module in features.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
     fold_stem(features)
     return Network(features)
 

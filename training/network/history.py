@@ -1,5 +1,6 @@
 """`history.csv`: figures of each epoch of a fit, and which epoch is the best. Epoch 0 is the head on the frozen backbone."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,15 +9,21 @@ import msgspec
 from training.data import manifest
 
 FILE = "history.csv"
-HEADER = (
-    "                        │ validation           │ shifted validation   │ both, altered\n"
-    "epoch  seconds    loss  │  AUROC  spec.  sens. │  AUROC  spec.  sens. │  AUROC  spec.  sens."
+VALIDATIONS = ("validation", "shifted validation", "both, altered", "otherwise")  # of FIGURES, in their order
+HEADER = "\n".join(
+    [
+        " │ ".join([" " * 23, *(f"{name:20}" for name in VALIDATIONS), "matched"]),
+        " │ ".join(["epoch  seconds    loss ", *[" AUROC  spec.  sens."] * len(VALIDATIONS), " AUROC"]),
+    ]
 )
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """AUROC, and specificity and sensitivity where the two logits are equal, of three validations: `val` and `shifted` as in
-    `splits`, and `altered`: the images of both, each altered by one of `alterations.ALTERATIONS`."""
+    """AUROC, and specificity and sensitivity where the two logits are equal, of four validations: `val` and `shifted` as in
+    `splits`, and the images of both, each altered by one of `alterations.ALTERATIONS` (`altered`) or `UNSEEN` (`unseen`).
+
+    `matched_auroc` is that of both under weights with which no property of the files tells the label (`report/matched.py`),
+    where there are such weights."""
 
     epoch: int
     seconds: float
@@ -30,9 +37,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     altered_auroc: float
     altered_specificity: float
     altered_sensitivity: float
+    unseen_auroc: float | None = None  # models of earlier versions lack it
+    unseen_specificity: float | None = None
+    unseen_sensitivity: float | None = None
+    matched_auroc: float | None = None
 
 
 FIGURES = Row.__struct_fields__[3:]
+CHOSEN_BY = ("shifted_auroc", "unseen_auroc", "matched_auroc")
 
 
 def folder(run_dir: Path, seed: int) -> Path:
@@ -48,13 +60,18 @@ def read(folder: Path) -> list[Row]:
     return manifest.read_table(folder / FILE, Row, "fit")
 
 
+def score(row: Row) -> float:
+    """The mean of the AUROCs that do not judge by what training imitates: on images from other parts of the series, on images
+    with other alterations than those of training, and where no property of the files tells the label."""
+    return statistics.fmean(value for name in CHOSEN_BY if (value := getattr(row, name)) is not None)
+
+
 def best(rows: Sequence[Row]) -> Row:
-    """The epoch with the greatest AUROC on altered images; on the other two nearly all epochs are equally good."""
-    return max(rows, key=lambda row: row.altered_auroc)
+    return max(rows, key=score)
 
 
 def best_seed(histories: Sequence[Sequence[Row]]) -> int:
-    return max(range(len(histories)), key=lambda seed: best(histories[seed]).altered_auroc)
+    return max(range(len(histories)), key=lambda seed: score(best(histories[seed])))
 
 
 def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:
@@ -64,6 +81,6 @@ def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:
 def line(row: Row, is_best: bool) -> str:
     """A row for the terminal, below HEADER."""
     loss = "     –" if row.train_loss is None else f"{row.train_loss:6.3f}"
-    texts = [f"{getattr(row, name):.4f}" for name in FIGURES]
-    validations = " │ ".join(" ".join(texts[start : start + 3]) for start in (0, 3, 6))
+    texts = ["–" if (value := getattr(row, name)) is None else f"{value:.4f}" for name in FIGURES]
+    validations = " │ ".join(" ".join(texts[start : start + 3]) for start in range(0, len(texts), 3))
     return f"{row.epoch:5}  {row.seconds:7.0f}  {loss}  │ {validations}{'  best' if is_best else ''}"

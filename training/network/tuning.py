@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import files
 from training.config import Config, ConfigError, with_paths
+from training.data import batches
 from training.data.batches import Loader, read_batches
 from training.network import backbone
 from training.network.backbone import Network
@@ -39,14 +40,21 @@ class FineTuning:
         rise = LinearLR(self.optimizer, 0.01, total_iters=warmup)
         fall = CosineAnnealingLR(self.optimizer, max(1, steps - warmup))
         self.schedule = SequentialLR(self.optimizer, [rise, fall], milestones=[warmup])
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay), use_buffers=True)
+        self.average = AveragedModel(network, multi_avg_fn=self.update_average, use_buffers=True)
+
+    def update_average(self, average: Any, current: Any, steps: torch.Tensor | int) -> None:  # Any: sequences of tensors
+        """Moves the average towards the current weights, faster in the first steps: a constant decay would keep the head of the
+        frozen network for hundreds of steps."""
+        decay = min(self.config.fit.ema_decay, float((1 + steps) / (10 + steps)))
+        get_ema_multi_avg_fn(decay)(average, current, steps)
 
     def run_epoch(self, images: Loader, what: str) -> tuple[Network, float]:
         """Returns the averaged network and the mean loss. Raises ConfigError if the loss is not finite."""
         losses = []
         self.network.train()
         for batch, target in read_batches(images, what):
-            loss = self.loss(self.network.to_device(batch), target.to(self.network.head.weight.device))
+            batch = batches.swap_surroundings(self.network.to_device(batch), self.config.augment.surroundings)
+            loss = self.loss(batch, target.to(self.network.head.weight.device))
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -94,4 +102,4 @@ class FineTuning:
 
     def _identity(self) -> bytes:
         """The configuration without the paths of this machine."""
-        return msgspec.json.encode(with_paths(self.config, folder=Path(), weights=""))
+        return msgspec.json.encode(with_paths(self.config, folder=Path(), weights="", elsewhere={}))

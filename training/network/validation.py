@@ -32,13 +32,20 @@ def outputs(
     return values, torch.cat(targets).numpy()
 
 
-def validate(network: Network, validations: dict[str, Loader], targets: Targets) -> dict[str, float]:
-    """AUROC, specificity and sensitivity (where the two logits are equal), by the column names of `history.Row`."""
-    figures = {}
+def validate(
+    network: Network, validations: dict[str, Loader], targets: Targets, matched: npt.NDArray[np.float64] | None = None
+) -> dict[str, float]:
+    """AUROC, specificity and sensitivity (where the two logits are equal), by the column names of `history.Row`. `matched`:
+    weights of the images of `val` and then `shifted`, from `report.matched`."""
+    figures, margins, truths = {}, {}, {}
     for name, images in validations.items():
         logits, classes = outputs(network, network, images, "validation")
         margin, truth = logits[:, targets.positive] - logits[:, 1 - targets.positive], targets.is_positive(classes)
+        margins[name], truths[name] = margin, truth
         figures[f"{name}_auroc"] = float(roc_auc_score(truth, margin))
         figures[f"{name}_specificity"] = float((margin[~truth] < 0).mean())
         figures[f"{name}_sensitivity"] = float((margin[truth] >= 0).mean())
+    if matched is not None:
+        margin, truth = (np.concatenate([values["val"], values["shifted"]]) for values in (margins, truths))
+        figures["matched_auroc"] = float(roc_auc_score(truth, margin, sample_weight=matched))
     return figures

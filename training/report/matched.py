@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
+from training.data.manifest import DataError
 from training.data.properties import REACHES_THE_NETWORK, Table
 from training.report.bootstrap import Bools, Floats, figures, interval, resample
 
@@ -34,6 +35,37 @@ def weigh(table: Table, truth: Bools) -> Floats | None:
         if max(told(values, truth, weight) for values in table.values()) <= MATCHED:
             return weight
     return None
+
+
+def validation_weights(table: Table, truth: Bools) -> Floats | None:
+    """The weights of `weigh` [N], 0 for images of which a property is unknown."""
+    reaching = {name: values for name, values in table.items() if name in REACHES_THE_NETWORK}
+    known = np.isfinite(np.column_stack(list(reaching.values()))).all(1)
+    varied = {name: values[known] for name, values in reaching.items() if np.ptp(values[known]) > 0}
+    found = weigh(varied, truth[known]) if varied and len(set(truth[known])) == 2 else None
+    if found is None:
+        return None
+    weights = np.zeros(len(truth))
+    weights[known] = found
+    return weights
+
+
+def sampling_weights(table: Table, truth: Bools) -> Floats:
+    """How often to draw each image [N], 1 on average within a label, so that properties tell the label with MATCHED at most.
+    Images of which only some properties are known are matched among themselves, by these. Raises DataError if that fails."""
+    reaching = np.column_stack([values for name, values in table.items() if name in REACHES_THE_NETWORK])
+    known, weights = np.isfinite(reaching), np.ones(len(truth))
+    for pattern in np.unique(known, axis=0):
+        members = (known == pattern).all(1)
+        columns = {str(index): reaching[members, index] for index in np.flatnonzero(pattern)}
+        found = weigh({name: values for name, values in columns.items() if np.ptp(values) > 0}, truth[members])
+        if found is None:
+            raise DataError(f"fit.match: the properties of both labels overlap too little in {members.sum():,} images")
+        for label in (True, False):
+            chosen = truth[members] == label
+            found[chosen] *= 2 * chosen.sum()
+        weights[members] = found
+    return weights
 
 
 def told(values: Floats, truth: Bools, weight: Floats) -> float:

@@ -153,13 +153,17 @@ def history(figure: Figure, rows: Sequence[Row]) -> None:
     tuned = [row for row in rows if row.epoch]
     above.plot([row.epoch for row in tuned], [row.train_loss or 0 for row in tuned], color=INK)
     above.set(ylabel="training loss", ylim=(0, None))
-    for split, (colour, name) in {**SPLITS, "altered": (INK, "both, altered")}.items():
-        if split != "test":
+    for split, (colour, name) in {
+        **SPLITS,
+        "altered": (INK, "both, altered"),
+        "unseen": (GREY, "both, altered otherwise"),
+    }.items():
+        if split != "test" and getattr(rows[0], f"{split}_auroc") is not None:
             values = [getattr(row, f"{split}_auroc") for row in rows]
             below.plot([row.epoch for row in rows], values, color=colour, marker="o", markersize=3, label=name)
     below.axvline(best(rows).epoch, color=GREY, linewidth=1, linestyle="--", label="kept")
     below.set(ylabel="AUROC", xlabel="epoch (0: the head alone)", xticks=range(len(rows)))
-    _legend(figure, columns=4)
+    _legend(figure, columns=3)
 
 
 def _legend(figure: Figure, columns: int = 2) -> None:

@@ -3,7 +3,7 @@
 import csv
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ ROWS = {
     "recall": "recall (balanced accuracy)", "f1": "F1", "mcc": "Matthews correlation", "ece": "ECE", "brier": "Brier score",
     "nll": "NLL", "uncertain": "called uncertain", "unusual": "called unusual or foreign", "foreign": "called foreign",
 }  # fmt: skip
+SEED_AUROCS = {
+    "validation": "val_auroc", "shifted validation": "shifted_auroc", "both, altered": "altered_auroc",
+    "both, altered otherwise": "unseen_auroc", "both, matched": "matched_auroc",
+}  # fmt: skip
 SECTIONS = {
     "summary": "Summary", "figures": "Figures", "thresholds": "Thresholds", "calibration": "Calibration",
     "subgroups": "Subgroups and robustness", "novelty": "Novelty", "heatmaps": "Heat-maps", "variants": "The int8 variant",
@@ -42,8 +46,6 @@ LIMITS = (
     "A model that is trained on one data set learns the habits of that data set. Published models that were trained on the "
     "Kermany chest X-rays (one hospital, children of one to five years) fell to an AUROC of 0.54 on children from elsewhere "
     "(Xin, Li, Yi, Emerg Radiol 2021, doi:10.1007/s10140-021-01954-x). Expect the same of this model.",
-    "The figures were measured on held-out parts of the same archive. They say nothing about another archive, adults or other "
-    "devices.",
     "The model knows two labels. It gives one of them to every image, even if neither is right.",
     "The heat-map shows where the evidence came from. It does not show where a lesion is.",
     "Novelty detects images that differ from the training images as a whole. It does not detect rare diseases.",
@@ -117,13 +119,22 @@ def describe(description: Description) -> dict[str, Any]:
         "shared": description.data["patients_shared_with_official_test"],
         "worth": worth(measured["test"]),
         "ablation": list(csv.DictReader(ABLATION.read_text(encoding="utf-8").splitlines())),
-        "limits": [*LIMITS, *small_copies(description.data["sizes"])],
+        "limits": [*LIMITS, *limits_elsewhere(description), *small_copies(description.data["sizes"])],
         "text": metrics.text,
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
         "span": lambda interval: f"{interval[0]:.3f}–{interval[1]:.3f}",
-        "mean": lambda column: statistics.mean(getattr(row, column) for row in seeds),
-        "deviation": lambda column: statistics.stdev(getattr(row, column) for row in seeds),
+        "elsewhere": measured.get("elsewhere", {}),
+        "seed_aurocs": {name: key for name, key in SEED_AUROCS.items() if all(getattr(row, key) is not None for row in seeds)},
+        "figure_of": lambda row, column: four_digits([getattr(row, column)], statistics.mean),
+        "mean": lambda column: four_digits([getattr(row, column) for row in seeds], statistics.mean),
+        "deviation": lambda column: four_digits([getattr(row, column) for row in seeds], statistics.stdev),
     }
+
+
+def four_digits(values: Sequence[float | None], summary: Callable[[list[float]], float]) -> str:
+    """`summary` of the values, or a dash where one is not known."""
+    known = [value for value in values if value is not None]
+    return f"{summary(known):.4f}" if len(known) == len(values) else "–"
 
 
 def draw(description: Description, folder: Path) -> None:
@@ -154,6 +165,29 @@ def worth(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     bounds = metrics.predictive_values(sensitivity["patient_interval"][0], specificity["patient_interval"][0], shares)
     rows = zip(PREVALENCES, np.transpose(values), np.transpose(bounds), strict=True)
     return [{"prevalence": share, "value": value, "bound": bound} for share, value, bound in rows]
+
+
+def limits_elsewhere(description: Description) -> list[str]:
+    """What the figures of other hospitals say; without any, that nothing is known."""
+    found = description.metrics.get("elsewhere")
+    if not found:
+        known = "The figures were measured on held-out parts of the same archive."
+        return [f"{known} They say nothing about another archive, adults or other devices."]
+    return [describe_hospital(name, parts["all"], description) for name, parts in found.items()]
+
+
+def describe_hospital(name: str, whole: Mapping[str, Any], description: Description) -> str:
+    """`whole`: the figures of all its images, as in `report.elsewhere`."""
+    images = sum(whole["images"].values())
+    found = (
+        f"an AUROC of {metrics.text(whole['auroc'])}" if whole["auroc"] else "no AUROC, because one label has too few images"
+    )
+    sentences = [f"On {images} images of {name} it had {found}."]
+    if whole["specificity"]:
+        wrong = 1 - whole["specificity"]["value"]
+        sentences.append(f"It called {wrong:.0%} of the {negative(description)} images {description.positive}.")
+    sentences.append(f"It called {whole['unusual'] / images:.0%} of them all unusual or foreign.")
+    return " ".join(sentences)
 
 
 def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:

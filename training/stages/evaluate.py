@@ -1,4 +1,6 @@
-"""Stage 6: measures the exported file, through the service's own classifier, on both validations and once on the test fold."""
+"""Stage 6: measures the exported file, through the service's own classifier, on both validations and once on the test fold.
+
+Images of other hospitals are measured too where `data.elsewhere` names some."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from training.data import alterations, manifest, out_of_distribution, properties
 from training.data.manifest import DataError
 from training.graph import holdout, inference, int8_gate, model_folder
 from training.graph.inference import Predictions
-from training.report import gallery, heatmaps, matched, metrics
+from training.report import elsewhere, gallery, heatmaps, matched, metrics
 
 SAMPLE = 100  # shifted validation images of each label for the checks of robustness and heat-maps
 
@@ -47,6 +49,7 @@ def run(config: Config, run_dir: Path) -> None:
     results["robustness"] = robustness(classifier, images, sample)
     results["odd"] = oddness(classifier, images, predictions[splits.TEST])
     results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
+    results["elsewhere"] = elsewhere.measure(run_dir, classifier, config.data.elsewhere)
     results["shortcuts"] = follow_shortcuts(folder, config.data.properties, list(predictions.values())[:2])
 
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 
 from training.config import Config
-from training.data import batches, manifest, splits
+from training.data import batches, manifest, properties, splits
 from training.data.batches import Images, Targets
 from training.data.manifest import Record
+from training.data.properties import Table
 from training.network import backbone, history, probe, validation
 from training.network.backbone import Network
 from training.network.history import Row
 from training.network.tuning import FineTuning
-from training.report import plots
+from training.report import matched, plots
+from training.report.bootstrap import Bools, Floats
 
 RESUME, CURVES = "resume.pt", "curves.png"
 
@@ -37,8 +39,9 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     """Fits one of `fit.seeds`, so that several machines can share them."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
-    crops = batches.loader(Images(config, train, kinds, batches.augmented(config)), batches.balanced_sampler(train))
-    loaders = batches.validation(config, records, kinds)
+    sampler = batches.balanced_sampler(train, sampling_weights(config, train))
+    crops = batches.loader(Images(config, train, kinds, batches.augmented(config)), sampler)
+    loaders, matching = batches.validation(config, records, kinds), validation_weights(config, records)
 
     folder = history.folder(run_dir, seed)
     folder.mkdir(exist_ok=True)
@@ -58,13 +61,30 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         if epoch:
             candidate, loss = tuning.run_epoch(crops, f"epoch {epoch} of {config.fit.epochs}")
         seconds = round(time.monotonic() - start, 2)
-        rows.append(Row(epoch=epoch, seconds=seconds, train_loss=loss, **validation.validate(candidate, loaders, kinds)))
+        rows.append(
+            Row(epoch=epoch, seconds=seconds, train_loss=loss, **validation.validate(candidate, loaders, kinds, matching))
+        )
         backbone.save(candidate, folder / backbone.LAST)
         history.write(rows, folder)
         plots.draw(folder / CURVES, plots.history, rows)
         tuning.save(rows, folder / RESUME)
         keep_best(rows, folder)
         print(history.line(rows[-1], history.best(rows) is rows[-1]), flush=True)
+
+
+def sampling_weights(config: Config, train: Sequence[Record]) -> Floats | None:
+    return matched.sampling_weights(*_properties(config, train)) if config.fit.match else None
+
+
+def validation_weights(config: Config, records: Sequence[Record]) -> Floats | None:
+    """For `validation.validate`."""
+    both = [*manifest.of_split(records, splits.VAL), *manifest.of_split(records, splits.SHIFTED)]
+    return matched.validation_weights(*_properties(config, both))
+
+
+def _properties(config: Config, records: Sequence[Record]) -> tuple[Table, Bools]:
+    table = properties.measure_all(Path(config.data.folder), records, config.data.properties)
+    return table, np.array([record.label == config.data.positive for record in records])
 
 
 def keep_best(rows: Sequence[Row], folder: Path) -> None:

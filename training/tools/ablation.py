@@ -17,6 +17,7 @@ from training.config import Config
 from training.data import batches, manifest
 from training.data.batches import Targets
 from training.network import backbone, history, validation
+from training.stages import fit
 
 IGNORED = {"name", "data.folder", "data.source", "data.properties", "backbone.weights", "fit.seeds"}  # not part of the recipe
 
@@ -29,12 +30,12 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
     for run, choices in zip(runs, configs, strict=True):
         records = manifest.read_manifest(run / manifest.MANIFEST)
         kinds = Targets(records, choices.data.positive)
-        loaders = batches.validation(choices, records, kinds)
+        loaders, matching = batches.validation(choices, records, kinds), fit.validation_weights(choices, records)
         for folder in sorted(run.glob("seed-*")):
             network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))
-            figures = validation.validate(network, loaders, kinds)
+            figures = validation.validate(network, loaders, kinds, matching)
             change = difference(Config() if run == runs[0] else configs[0], choices)
-            texts = [f"{figures[name]:.4f}" for name in history.FIGURES]
+            texts = [f"{figures[name]:.4f}" if name in figures else "" for name in history.FIGURES]
             writer.writerow([change, folder.name.removeprefix("seed-"), *texts])
             file.flush()
 

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import grey
 from training.config import Augment, Backbone, Config, Data, Fit
 from training.data import batches, out_of_distribution, phantoms, splits
-from training.data.alterations import ALTERATIONS
+from training.data.alterations import ALTERATIONS, UNSEEN
 from training.data.batches import Images, Targets
 from training.data.manifest import DataError, Record
 
@@ -45,12 +45,34 @@ def test_augmented_images_have_the_networks_size_and_differ(folder: Path, textur
     assert first.shape == second.shape == (1, 64, 64) and not torch.equal(first, second)
 
 
-def test_the_third_validation_is_the_other_two_altered(folder: Path, records: list[Record]) -> None:
+def test_two_validations_are_the_other_two_altered(folder: Path, records: list[Record]) -> None:
     cut = splits.split(records, Data(folds=4, shifted_fraction=0.2), seed=0)
     loaders = batches.validation(choices(folder), cut, Targets(records, "PNEUMONIA"))
-    val, shifted, altered = (torch.cat([images for images, _ in loaders[name]]) for name in ("val", "shifted", "altered"))
-    assert (altered != torch.cat([val, shifted])).flatten(1).any(1).all()
-    assert len(ALTERATIONS) < len(altered), "each alteration is used"
+    val, shifted, altered, unseen = (torch.cat([images for images, _ in loaders[name]]) for name in loaders)
+    for changed, changes in ((altered, ALTERATIONS), (unseen, UNSEEN)):
+        assert (changed != torch.cat([val, shifted])).flatten(1).any(1).all()
+        assert len(changes) < len(changed), "each alteration is used"
+
+
+def test_surroundings_are_swapped_in_a_share_of_the_images_and_the_middle_stays() -> None:
+    images = torch.rand(64, 1, 40, 40)
+    assert torch.equal(batches.swap_surroundings(images, 0), images)
+    for share in (0.5, 1.0):
+        swapped = batches.swap_surroundings(images, share)
+        assert torch.equal(swapped[..., 10:-10, 10:-10], images[..., 10:-10, 10:-10])
+        changed = (swapped != images).flatten(1).any(1)
+        assert abs(changed.float().mean() - share) < 0.25
+        assert torch.equal(torch.where(swapped != images, swapped, 0), torch.where(swapped != images, images.roll(1, 0), 0))
+
+
+def test_a_sampler_draws_both_labels_equally_often_and_within_one_by_weight(records: list[Record]) -> None:
+    weights = np.array([3.0 if index % 2 else 1.0 for index in range(len(records))])
+    drawn = batches.balanced_sampler(records, weights).weights.numpy()
+    for label in ("NORMAL", "PNEUMONIA"):
+        assert sum(float(each) for each, record in zip(drawn, records, strict=True) if record.label == label) == pytest.approx(
+            1
+        )
+    assert len(set(np.round(weights / drawn, 6))) <= 2
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -62,10 +84,10 @@ def test_an_image_that_a_process_cannot_read_is_named_in_one_line(records: list[
     assert line.startswith(f"{tmp_path / records[0].path}: [Errno 2] No such file")
 
 
-@pytest.mark.parametrize("name", ALTERATIONS)
+@pytest.mark.parametrize("name", [*ALTERATIONS, *UNSEEN])
 def test_an_alteration_changes_a_copy_and_is_the_same_each_time_and_in_a_process_that_is_spawned(name: str) -> None:
     image = grey(300, 240)
-    altered, again = ALTERATIONS[name](image), pickle.loads(pickle.dumps(ALTERATIONS[name]))(image)
+    altered, again = (ALTERATIONS | UNSEEN)[name](image), pickle.loads(pickle.dumps((ALTERATIONS | UNSEEN)[name]))(image)
     assert altered.dtype == np.uint8 and altered.ndim == 2 and np.array_equal(altered, again)
     assert not np.array_equal(altered, image) and np.array_equal(image, grey(300, 240))
 

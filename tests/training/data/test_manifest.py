@@ -52,6 +52,12 @@ def test_dicom_files_are_images_too(tmp_path: Path) -> None:
 def test_labelled_images_must_be_readable(tmp_path: Path) -> None:
     write(tmp_path, {"NORMAL/a.png": IMAGE, "PNEUMONIA/b.png": encode(grey(64, 64, seed=1))})
     assert [record.path for record in layouts.scan_labelled(tmp_path)] == ["NORMAL/a.png", "PNEUMONIA/b.png"]
+    (tmp_path / "labels.csv").write_text("file,patient_id,age\nNORMAL/a.png,7,3\nPNEUMONIA/b.png,8,4\n")
+    assert [record.patient for record in layouts.scan_labelled(tmp_path)] == ["7", "8"]
+    (tmp_path / "labels.csv").write_text("file,patient_id\nNORMAL/a.png,7\n")
+    with pytest.raises(DataError, match=r"labels\.csv lacks 'PNEUMONIA/b\.png'.*a line for each image"):
+        layouts.scan_labelled(tmp_path)
+    (tmp_path / "labels.csv").unlink()
     write(tmp_path, {"NORMAL/text.jpeg": b"hello"})
     with pytest.raises(DataError, match=r"NORMAL/text\.jpeg: the content is neither"):
         layouts.scan_labelled(tmp_path)

@@ -30,8 +30,8 @@ def bright_and_dark(brighter: float = 2) -> Loader:
     return DataLoader(list(zip(images, targets, strict=True)), batch_size=8)  # type: ignore[arg-type]  # a list is a data set
 
 
-def rows(*altered_aurocs: float) -> list[Row]:
-    figures = [{**dict.fromkeys(FIGURES, 0.5), "altered_auroc": auroc} for auroc in altered_aurocs]
+def rows(*unseen_aurocs: float) -> list[Row]:
+    figures = [{**dict.fromkeys(FIGURES, 0.5), "unseen_auroc": auroc} for auroc in unseen_aurocs]
     return [Row(epoch=epoch, seconds=1, train_loss=0.5, **each) for epoch, each in enumerate(figures)]
 
 
@@ -117,6 +117,23 @@ def test_the_first_of_the_best_is_kept_and_fitting_ends_with_the_epochs_or_the_p
     assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1
     over = {(): False, (0.5, 0.6, 0.5): False, (0.6, 0.5, 0.5, 0.5): True, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6): True}
     assert {aurocs: history.is_over(rows(*aurocs), epochs=5, patience=3) for aurocs in over} == over
+
+
+def test_an_epoch_is_chosen_by_the_mean_of_three_validations_of_which_the_matched_may_be_unknown() -> None:
+    first, second = rows(0.6, 0.6)
+    second = replace(second, matched_auroc=0.6, altered_auroc=0, val_auroc=0)
+    assert history.best([first, second]) is second
+    unmatched = [replace(row, matched_auroc=None) for row in (first, second)]
+    assert [history.score(row) for row in unmatched] == [pytest.approx(0.55)] * 2
+    assert history.line(unmatched[0], is_best=False).endswith(" │ –")
+
+
+def test_the_average_of_the_weights_forgets_the_first_ones_in_a_short_fit() -> None:
+    tuning = tuned(0)
+    before, now = torch.zeros(3), torch.ones(3)
+    for step in range(1, 73):
+        tuning.update_average([before], [now], torch.tensor(step))
+    assert before.mean() > 0.99, "a constant decay of 0.995 would leave 70 % of the first weights"
 
 
 def test_a_line_fits_below_its_header() -> None:
