@@ -130,6 +130,14 @@ def test_the_test_split_is_read_once_for_a_model(trained: Path) -> None:
     assert [reading["variant"] for reading in json.loads(readings)] in (["fp32"], ["fp32", "int8"])
 
 
+def test_the_figures_before_calibration_are_those_of_the_network_also_when_it_is_quantised_again(trained: Path) -> None:
+    shutil.copytree(trained / "runs/1", trained / "again")
+    before = description_of(trained / "again/model")["metrics"]["calibration"]
+    run(trained, "quantise", "--run", "again")
+    run(trained, "calibrate", "--run", "again")
+    assert description_of(trained / "again/model")["metrics"]["calibration"] == before
+
+
 def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> None:
     phantoms.write_data_set(trained / "elsewhere", 60, seed=5)
     elsewhere = trained / "elsewhere/train"

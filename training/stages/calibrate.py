@@ -4,7 +4,7 @@ All are fitted on the shifted validation, weighted to equal priors, because imag
 ordinary one. The ordinary validation shows how well the calibration holds on images that it was not fitted on."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from training.config import Config
 from training.data import manifest, splits
 from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
-from training.graph import assembly, inference, int8_gate, model_folder
+from training.graph import assembly, inference, model_folder
 from training.graph.model_folder import FP32
-from training.report import metrics
+from training.report import int8_gate, metrics
 from training.report.bootstrap import Bools, Floats
 
 # Quantiles of the validation images' novelty. A lower one for `foreign` marked too many good X-rays of patients that it was not
@@ -38,20 +38,19 @@ def run(config: Config, run_dir: Path) -> None:
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     validations = {split: manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED)}
     folder, images = run_dir / "model", Path(config.data.folder)
-    earlier = model_folder.description_of(folder).metrics.get("calibration")
-    models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target)
-    if earlier:  # «before» means the uncalibrated network, also when calibration runs again
-        description.metrics["calibration"]["before"] = earlier["before"]
+    uncalibrated = model_folder.description_of(folder).metrics.get("uncalibrated")
+    models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target, uncalibrated)
     model_folder.write(folder, models, description)
     show(description)
     int8_gate.check(folder, images, validations)
 
 
 def calibrate(
-    folder: Path, images: Path, records: Sequence[Record], target: float
+    folder: Path, images: Path, records: Sequence[Record], target: float, uncalibrated: Mapping[str, float] | None = None
 ) -> tuple[dict[str, onnx.ModelProto], Description]:
     """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Returns the
-    calibrated graphs by variant, and their description. Raises DataError, as `cross_fitted`."""
+    calibrated graphs by variant, and their description. `uncalibrated`: the network's own temperature and bias, with which the
+    figures from before are computed; by default those that fp32 has now. Raises DataError, as `cross_fitted`."""
     description = model_folder.description_of(folder)
     truth = inference.truth_of(records, description)
     models, variants, evidence, novelty = {}, {}, {}, {}
@@ -67,7 +66,8 @@ def calibrate(
 
     plain, fp32, logit = description.variants[FP32], variants[FP32], evidence[FP32].mean((1, 2))
     thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
-    before = metrics.calibration(truth, expit(logit / plain.temperature + plain.bias))
+    earlier = uncalibrated or {"temperature": plain.temperature, "bias": plain.bias}
+    before = metrics.calibration(truth, expit(logit / earlier["temperature"] + earlier["bias"]))
     after = metrics.calibration(truth, cross_fitted(logit, truth, [record.patient for record in records]))
     unusual, foreign = (float(np.quantile(novelty[FP32], quantile)) for quantile in (UNUSUAL, FOREIGN))
     scale = float(np.quantile(np.abs(evidence[FP32]), FULL_STRENGTH) / fp32.temperature)

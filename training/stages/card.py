@@ -14,11 +14,11 @@ from PIL import Image
 from service.model.artefact import Description
 from training.config import Config
 from training.data.manifest import DataError
-from training.graph import int8_gate, model_folder
+from training.graph import model_folder
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
-from training.report import metrics, plots, template
+from training.report import int8_gate, metrics, plots, template
 
 ABLATION = template.FOLDER.parent / "ablation.csv"  # written by `python -m training ablation`
 REPORT = "report"

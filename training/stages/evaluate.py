@@ -15,9 +15,9 @@ from service.model.classifier import Classifier, GreyImage
 from training.config import Config
 from training.data import alterations, manifest, out_of_distribution, properties, splits
 from training.data.manifest import DataError
-from training.graph import holdout, inference, int8_gate, model_folder
+from training.graph import holdout, inference, model_folder
 from training.graph.inference import Predictions
-from training.report import elsewhere, gallery, heatmaps, matched, metrics
+from training.report import elsewhere, gallery, heatmaps, int8_gate, matched, metrics
 
 SAMPLE = 100  # shifted validation images of each label for the checks of robustness and heat-maps
 

@@ -32,7 +32,12 @@ def run(config: Config, run_dir: Path) -> None:
     features = inference.novelty_features(model, Path(config.data.folder), manifest.of_split(records, splits.TRAIN))
     assembly.set_novelty(model, assembly.whiten(features, network.head.in_features))
     before = backbone.load(config.backbone, run_dir / backbone.HEAD)
-    metrics = {"fit": summarise_fit(config, run_dir), "anatomy": weight_changes.compare(before, network)}
+    temperature, bias = assembly.calibration(model)
+    metrics = {
+        "fit": summarise_fit(config, run_dir),
+        "anatomy": weight_changes.compare(before, network),
+        "uncalibrated": {"temperature": temperature, "bias": bias},
+    }
     description = msgspec.structs.replace(describe(config, run_dir, labels, model), metrics=metrics)
     model_folder.write(run_dir / "model", {FP32: model}, description)
     print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {assembly.OPSET}, not yet calibrated")

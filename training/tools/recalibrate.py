@@ -9,7 +9,8 @@ from pathlib import Path
 from training.config import Calibrate
 from training.data import layouts
 from training.data.manifest import DataError
-from training.graph import int8_gate, model_folder
+from training.graph import model_folder
+from training.report import int8_gate
 from training.stages import calibrate, card
 
 

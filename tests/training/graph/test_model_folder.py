@@ -17,14 +17,21 @@ from tests.conftest import DEFAULT_MODEL
 from training.config import Config
 from training.data import manifest
 from training.data.manifest import DataError, Record
-from training.graph import assembly, holdout, int8_gate, model_folder
+from training.graph import assembly, holdout, model_folder
 from training.graph.model_folder import FP32, INT8
+from training.report import int8_gate
 from training.stages import card, evaluate
 
 ARTEFACTS = {variant: read_artefact(DEFAULT_MODEL, variant) for variant in (FP32, INT8)}
 DESCRIPTION = ARTEFACTS[FP32].description
-TRUTH = np.array([True, True, True, False, False])
-EXACT = {"auroc_loss": 0, "accuracy_loss": 0, "mean_probability_shift": 0}
+TRUTH, PATIENTS = np.array([True, True, True, False, False]), list("abcde")
+EXACT = {
+    "auroc_loss": 0,
+    "accuracy_loss": 0,
+    "mean_probability_shift": 0,
+    "auroc_loss_at_least": 0,
+    "accuracy_loss_at_least": 0,
+}
 
 
 def test_a_folder_is_put_in_place_of_another_whole(tmp_path: Path) -> None:
@@ -60,19 +67,33 @@ def outputs(positive: list[float], seed: int = 0) -> Outputs:
 
 def test_the_figures_are_right_for_a_case_counted_by_hand() -> None:
     fp32, int8 = outputs([0.9, 0.8, 0.6, 0.4, 0.1]), outputs([0.9, 0.3, 0.6, 0.4, 0.1], seed=1)  # 0.3 is wrong
-    alike = int8_gate.compare(TRUTH, fp32, fp32, positive=1)
+    alike = int8_gate.compare(TRUTH, fp32, fp32, 1, PATIENTS)
     assert alike == {**EXACT, "heatmap_correlation": pytest.approx(1), "novelty_rank_correlation": pytest.approx(1)}
-    figures = int8_gate.compare(TRUTH, fp32, int8, positive=1)
+    figures = int8_gate.compare(TRUTH, fp32, int8, 1, PATIENTS)
     losses = {"auroc_loss": 1 / 6, "accuracy_loss": 1 / 5, "mean_probability_shift": 0.5 / 5}
     assert {name: figures[name] for name in losses} == pytest.approx(losses, abs=1e-6)
     assert abs(figures["heatmap_correlation"]) < 0.3 and figures["novelty_rank_correlation"] < 0.98
+    assert figures["auroc_loss_at_least"] <= 0 and figures["accuracy_loss_at_least"] <= 0, "five images are too few to tell"
 
 
 @pytest.mark.parametrize("name", int8_gate.LIMITS)
 def test_a_figure_beyond_its_limit_misses_the_gate(name: str) -> None:
     good = {**EXACT, "heatmap_correlation": 1, "novelty_rank_correlation": 1, name: int8_gate.LIMITS[name]}
     assert int8_gate.passes(good)
-    assert not int8_gate.passes({**good, name: good[name] + (-0.001 if name.endswith("correlation") else 0.001)})
+    beyond = good[name] + (-0.001 if name.endswith("correlation") else 0.001)
+    assert not int8_gate.passes({**good, name: beyond, f"{name}_at_least": beyond})
+
+
+def test_one_swapped_pair_of_few_images_is_not_a_loss_but_the_same_share_of_many_is() -> None:
+    probability = np.linspace(0.05, 0.95, 20)
+    for copies, kept in ((1, True), (50, False)):
+        truth = np.tile(probability > 0.5, copies)
+        fp32, int8 = outputs(np.tile(probability, copies).tolist()), outputs(np.tile(probability, copies).tolist())
+        for start in range(0, len(truth), 20):  # the two images in the middle change places
+            int8.probabilities[[start + 9, start + 10]] = int8.probabilities[[start + 10, start + 9]]
+        figures = int8_gate.compare(truth, fp32, int8, 1, [str(number) for number in range(len(truth))])
+        assert figures["auroc_loss"] > int8_gate.LIMITS["auroc_loss"]
+        assert int8_gate.passes(figures) is kept
 
 
 def with_variant(folder: Path, temperature: float) -> Path:
