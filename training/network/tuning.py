@@ -52,6 +52,9 @@ class FineTuning:
         """Returns the averaged network and the mean loss. Raises ConfigError if the loss is not finite."""
         losses = []
         self.network.train()
+        for module in self.network.modules() if self.config.fit.frozen_norm else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
         for batch, target in read_batches(images, what):
             batch = batches.swap_surroundings(self.network.to_device(batch), self.config.augment.surroundings)
             loss = self.loss(batch, target.to(self.network.head.weight.device))

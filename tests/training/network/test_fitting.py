@@ -136,5 +136,13 @@ def test_the_average_of_the_weights_forgets_the_first_ones_in_a_short_fit() -> N
     assert before.mean() > 0.99, "a constant decay of 0.995 would leave 70 % of the first weights"
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_statistics_of_batch_norms_stay_where_they_are_frozen_and_everything_else_learns(frozen: bool) -> None:
+    before, after = small_network(), tuned(1, replace(CONFIG, fit=replace(CONFIG.fit, frozen_norm=frozen))).network
+    changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
+    assert ("features.bn1.running_mean" in changed) is not frozen
+    assert {"features.bn1.weight", "features.conv_stem.weight", "head.weight"} <= changed
+
+
 def test_a_line_fits_below_its_header() -> None:
     assert abs(len(history.line(rows(0.5)[0], is_best=False)) - len(history.HEADER.splitlines()[1])) <= 1
