@@ -138,7 +138,9 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
         assert training_main() == 0  # in this process, which has imported torch already
         return capsys.readouterr().out
 
-    draw, predict, compare, recalibrate, audit = (line for line in commands(TRAINING) if "python -m training " in line)
+    draw, predict, compare, recalibrate, audit, *elsewhere = (
+        line for line in commands(TRAINING) if "python -m training " in line
+    )
     printed_by(f"{draw} --count 60")
     for command in (line for line in MAKE if "make train " in line):
         train = run(command.replace("make", "make --no-print-directory --dry-run", 1), clone).splitlines()[-1]
@@ -148,6 +150,7 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
     printed_by(recalibrate)
     assert (clone / "models/ours/model.onnx").exists()
     assert "how well a property alone tells the label" in printed_by(audit)
+    assert [command.split()[3] for command in elsewhere] == ["evaluate", "card"]  # need a run: see test_pipeline.py
 
 
 def test_make_knows_its_targets(clone: Path) -> None:

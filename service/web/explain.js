@@ -4,7 +4,7 @@ import * as plots from "./plots.js";
 import { signed } from "./stage.js";
 import { ages, lower, percent, title, unbroken } from "./words.js";
 
-const BACKBONES = { mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
+const BACKBONES = { tf_efficientnet_lite0: "EfficientNet-Lite0", mobilenetv2_100: "MobileNetV2", mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
 const SMALL = 512; // px; radiographs have more
 const $ = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en");
@@ -25,6 +25,8 @@ export function explain(known) {
   part("figure-reliability", test?.reliability, () => plots.reliability(info, null));
   part("figure-scores", test?.histogram, () => plots.scores(info));
   part("table-points", test?.at, () => plots.points(info));
+  part("table-elsewhere", Object.keys(info.metrics.elsewhere ?? {}).length, () => plots.elsewhere(info));
+  part("table-shortcuts", info.metrics.shortcuts, () => plots.shortcuts(info));
   weak();
   plots.decision(info, example(), true);
   $("how").dataset.known = "";

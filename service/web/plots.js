@@ -145,26 +145,45 @@ export function scores(info) {
 
 export function points(info) {
   const { at, images } = info.metrics.test;
-  const table = $("table-points");
+  const names = { screening: "Screening", balanced: "Balanced", rule_in: "Rule-in" };
+  const rows = Object.entries(names).map(([key, name]) => [`${name} ${limit(info.thresholds[key])} %`, at[key].tp, at[key].fn, at[key].fp]);
+  table("table-points", `Of ${images} test images, at each limit`, ["Limit", "found", "missed", "false alarm"], rows);
+}
+
+// Figures of other hospitals' images; those that were too few to be measured have a dash.
+export function elsewhere(info) {
+  const share = (figure, ofWrong) => (figure ? `${percent(ofWrong ? 1 - figure.value : figure.value)} %` : "–");
+  const rows = Object.entries(info.metrics.elsewhere).map(([name, { all }]) => {
+    const images = all.images.negative + all.images.positive;
+    return [`${name}, ${images} images`, all.auroc?.value.toFixed(2) ?? "–", share(all.sensitivity), share(all.specificity, true), `${percent(all.unusual / images)} %`];
+  });
+  table("table-elsewhere", "Images of other hospitals, never learned from", ["Hospital", "area", "found", "false alarm", "called unusual"], rows);
+}
+
+// The five properties of image files that the score follows most within a label.
+export function shortcuts(info) {
+  const told = Object.fromEntries((info.data?.shortcuts ?? []).map(({ name, auroc }) => [name, auroc.toFixed(2)]));
+  const strength = ([, values]) => Math.max(...values.map(Math.abs));
+  const found = Object.entries(info.metrics.shortcuts.follows).sort((one, other) => strength(other) - strength(one));
+  const rows = found.slice(0, 5).map((entry) => [entry[0].replaceAll("_", " "), told[entry[0]] ?? "–", strength(entry).toFixed(2)]);
+  table("table-shortcuts", "What is no anatomy: how well it tells the label (0.5: not at all), and how far the score follows it (0: not at all)", ["Property", "tells", "followed"], rows);
+}
+
+function table(id, words, heads, rows) {
   const row = (cells, tag) => {
     const line = document.createElement("tr");
-    cells.forEach((words, index) => {
+    cells.forEach((text, index) => {
       const cell = document.createElement(index && tag === "td" ? "td" : "th");
-      cell.scope = index && tag === "td" ? "" : tag === "td" ? "row" : "col";
-      if (!cell.scope) cell.removeAttribute("scope");
-      cell.textContent = words;
+      if (tag === "th") cell.scope = "col";
+      else if (!index) cell.scope = "row";
+      cell.textContent = text;
       line.append(cell);
     });
     return line;
   };
   const caption = document.createElement("caption");
-  caption.textContent = `Of ${images} test images, at each limit`;
-  const names = { screening: "Screening", balanced: "Balanced", rule_in: "Rule-in" };
-  table.replaceChildren(
-    caption,
-    row(["Limit", "found", "missed", "false alarm"], "th"),
-    ...Object.entries(names).map(([key, name]) => row([`${name} ${limit(info.thresholds[key])} %`, at[key].tp, at[key].fn, at[key].fp], "td")),
-  );
+  caption.textContent = words;
+  $(id).replaceChildren(caption, row(heads, "th"), ...rows.map((cells) => row(cells, "td")));
 }
 
 export function decision(info, { values, scale: full, grid: [rows, columns] }, isExample) {

@@ -19,6 +19,29 @@ GRID = 7
 UNUSUAL, FOREIGN = 50.0, 100.0
 STRIPES = 3 * GRID  # they cancel within each place, and give the picture contrast
 COPIED = ("labels", "positive", "thresholds", "ages", "data", "metrics", "backbone", "weights")
+METRICS = {  # made up; the page shows them
+    "elsewhere": {
+        "North": {
+            "all": {
+                "images": {"negative": 150, "positive": 50},
+                "auroc": {"value": 0.751, "interval": [0.7, 0.8]},
+                "sensitivity": {"value": 0.9, "interval": [0.8, 0.95]},
+                "specificity": {"value": 0.14, "interval": [0.1, 0.2]},
+                "unusual": 198,
+            }
+        },
+        "South": {
+            "all": {
+                "images": {"negative": 2, "positive": 98},
+                "auroc": None,
+                "sensitivity": None,
+                "specificity": None,
+                "unusual": 1,
+            }
+        },
+    },
+    "shortcuts": {"follows": {f"property_{number}": [0.1 * number, -0.05] for number in range(7)}},
+}
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 19]>
 grey_levels (seq(uint8[height, width]) images) => (float[n, 2] probabilities, float[n, 7, 7] heatmaps, float[n] novelty)
@@ -57,7 +80,7 @@ def write_model(folder: Path) -> Path:
     self_test = {**default["self_test"], "height": SIDE, "width": SIDE}
     self_test |= {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}}
     own = {"novelty": {"unusual": UNUSUAL, "foreign": FOREIGN}, "heatmap": {"grid": [GRID, GRID], "scale": 4.0}}
-    copied = {key: default[key] for key in COPIED}
+    copied = {key: default[key] for key in COPIED} | {"metrics": default["metrics"] | METRICS}
     return write_folder(folder / "model", graph, name="grey-levels", self_test=self_test, **own, **copied)
 
 

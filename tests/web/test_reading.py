@@ -38,6 +38,18 @@ def test_the_explanation_has_numbers_in_captions_and_no_holes_or_walls(open_page
     expect(page.locator("#figure-filters")).to_be_visible()
 
 
+def test_other_hospitals_and_what_is_no_anatomy_stand_in_short_tables(open_page: OpenPage) -> None:
+    page = open_page()
+
+    def rows(name: str) -> list[list[str]]:
+        return [row.inner_text().split("\t") for row in page.locator(f"#{name} tr").all()]
+
+    hospitals, properties = rows("table-elsewhere"), rows("table-shortcuts")
+    assert hospitals[0] == ["Hospital", "area", "found", "false alarm", "called unusual"]
+    assert hospitals[1:] == [["North, 200 images", "0.75", "90 %", "86 %", "99 %"], ["South, 100 images", "–", "–", "–", "1 %"]]
+    assert properties[1] == ["property 6", "–", "0.60"] and len(properties) == 6
+
+
 def test_a_model_without_metrics_is_explained_without_holes(open_page: OpenPage, tmp_path: Path, files: WriteImages) -> None:
     with running_service(model=write_folder(tmp_path / "bare")) as client:
         page = open_page(url=str(client.base_url))

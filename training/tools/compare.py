@@ -2,15 +2,18 @@
 
 python -m training compare models/default models/mine --data path/to/labelled"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from training.data import layouts
 from training.data.manifest import DataError
 from training.graph import inference, model_folder
+from training.report import heatmaps
 from training.report.bootstrap import Bools, Floats, bootstrap, interval
 
 Comparison: TypeAlias = dict[str, Any]  # Any: numbers and intervals, as in `metrics`
@@ -27,8 +30,11 @@ def run(first: Path, second: Path, images: Path) -> None:
         if labels != sorted(description.labels) or description.positive != positive:
             others = f"those of {images} are {labels}, and {positive} is positive in {first}"
             raise DataError(f"{folder}: its labels are {description.labels}, {description.positive} is positive; {others}")
-    one, other = (inference.predict(classifier, images, records) for classifier in classifiers)
-    show((str(first), str(second)), paired(one.truth, one.probability, other.probability, one.patients), len(records))
+    outputs = [inference.classify(classifier, images, records) for classifier in classifiers]
+    truth, patients = np.array([record.label == positive for record in records]), [record.patient for record in records]
+    one, other = (found.probabilities[:, labels.index(positive)].astype(np.float64) for found in outputs)
+    show((str(first), str(second)), paired(truth, one, other, patients), len(records))
+    show_evidence([found.heatmaps for found in outputs])
 
 
 def paired(truth: Bools, first: Floats, second: Floats, patients: list[str]) -> dict[str, Comparison]:
@@ -46,6 +52,13 @@ def paired(truth: Bools, first: Floats, second: Floats, patients: list[str]) -> 
         draws = getattr(other, name) - getattr(one, name)
         result[name] = {"values": pair, "difference": pair[1] - pair[0], "interval": interval(draws)}
     return result
+
+
+def show_evidence(maps: Sequence[heatmaps.Maps]) -> None:
+    """Where the evidence of both models lies: a model that looks at lungs has little on the border."""
+    for name, share in (("outside middle", heatmaps.outside_share), ("on the border", heatmaps.border_share)):
+        first, second = (share(each) for each in maps)
+        print(f"evidence {name:14}{first:10.4f}{second:21.4f}   {second - first:+.4f}")
 
 
 def show(names: tuple[str, str], result: dict[str, Comparison], images: int) -> None:
