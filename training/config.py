@@ -79,9 +79,8 @@ class Fit(Section, frozen=True, kw_only=True):
     warmup_fraction: Fraction = 0.05  # share of the steps in which the learning rate rises
     ema_decay: Fraction = 0.995  # of the weight average, per step; smaller in the first steps
     match: bool = False  # draws images so that no property of the files that reaches the network tells the label; see `matched`
-    # Keeps the means and deviations of the pretrained batch norms. EfficientNet-Lite0's differ so much from those of X-rays
-    # that the fitted head is lost at the first step otherwise: after 50 steps AUROC 0.977 with them, 0.94 to 0.96 without.
-    # Measuring them anew on X-rays before the head is fitted did not help: 0.984 for the head alone, 0.991 with ImageNet's.
+    # Keeps the means and deviations of the pretrained batch norms. EfficientNet-Lite0's seem to differ much from those of
+    # X-rays: without this, the first epochs were far worse than the head alone. Not yet compared under equal settings.
     frozen_norm: bool = False
     # Weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
