@@ -25,10 +25,10 @@ MINUTES ?= 30
 serve: .venv/serving
 	$(BIN)/python -m service
 
-# In more processes than two CPUs, since many tests wait; a file's tests stay together, as they share fixtures.
-LONGEST := tests/test_pipeline.py tests/test_resume.py tests/test_ray.py tests/training/graph/test_assembly.py
+# In more processes than two CPUs, since many tests wait. A file's tests stay together, as they share fixtures.
+LONGEST := tests/test_pipeline.py tests/test_resume.py tests/web/test_access.py tests/test_ray.py tests/training/graph/test_assembly.py
 test: .venv/everything
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
 test-page: .venv/everything
 	$(BIN)/python -m pytest tests/web

@@ -97,7 +97,7 @@ def test_a_run_keeps_its_configuration_and_the_results_of_its_stages(trained: Pa
 def test_the_description_has_all_figures(trained: Path) -> None:
     metrics = description_of(trained / "model")["metrics"]
     assert [len(rows) for rows in metrics["fit"]["histories"]] == [4]
-    assert metrics["anatomy"]["filters"]["shape"] == [64, 7, 7]
+    assert metrics["anatomy"]["filters"]["shape"] == [24, 3, 3]
     odd = {name: row["images"] for name, row in metrics["odd"].items()}
     assert odd == {"drawn document": 50, "noise": 96, "photograph": 80}
     assert metrics["robustness"]["as they are"]["mean_change"] < 1e-6 < metrics["robustness"]["dark (gamma 1.5)"]["mean_change"]

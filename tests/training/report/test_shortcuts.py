@@ -75,14 +75,19 @@ def test_a_table_that_cannot_be_joined_is_refused(
         properties.measure_all(*drawn, str(tmp_path / "table.csv"))
 
 
+# Reading all of them takes minutes on a cold disk; the figures of every third one differ by chance.
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real X-rays beside the project")
-def test_it_reproduces_what_is_known_of_the_kermany_originals() -> None:
-    records = layouts.scan_readable(SHARED / "full_size")
-    table = properties.measure_all(SHARED / "full_size", records, str(SHARED / "full_size.csv"))
+@pytest.mark.parametrize(("every", "chance"), [(3, 0.02), pytest.param(1, 0, marks=pytest.mark.torture)])
+def test_it_reproduces_what_is_known_of_the_kermany_originals(tmp_path: Path, every: int, chance: float) -> None:
+    for path in sorted((SHARED / "full_size").glob("*/*.jpeg"))[::every]:
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / path.name).symlink_to(path)
+    records = layouts.scan_readable(tmp_path)
+    table = properties.measure_all(tmp_path, records, str(SHARED / "full_size.csv"))
     found = found_in(table, records, np.array([record.label == "PNEUMONIA" for record in records]))
     for name, (auroc, tolerance) in DOCUMENTED.items():
-        assert found[name].auroc == pytest.approx(auroc, abs=tolerance), name
-    assert found[shortcuts.PIXELS_TOGETHER].auroc > 0.89
+        assert found[name].auroc == pytest.approx(auroc, abs=tolerance + chance), name
+    assert found[shortcuts.PIXELS_TOGETHER].auroc > 0.89 - chance
 
 
 def test_a_model_that_follows_a_property_is_found_out_and_one_that_does_not_is_not() -> None:
