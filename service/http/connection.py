@@ -15,7 +15,7 @@ from service.http.problems import Problem
 HEAD_SECONDS = 5.0  # from the connection, or the first byte of a later request, to the end of its head
 GRACE_SECONDS = 1.0  # for the app to answer 408 itself; for the last bytes after a close
 ANSWER_SECONDS = 10.0  # after the deadline, for the client to read the answer
-LINGER_SECONDS = 0.3  # for which an idle connection stays open once the service is stopping
+LINGER_SECONDS = 1.0  # for which a connection without a request stays open once the service is stopping
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
 MAX_CHUNKS = 10_000  # of a body; more are allowed if they have MIN_CHUNK_BYTES on average

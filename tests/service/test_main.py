@@ -100,6 +100,18 @@ def test_a_signal_loses_nothing_that_was_accepted_or_comes_soon_after(number: si
     assert ("stopped" in log, "Traceback" in log, service.process.returncode) == (True, False, code)
 
 
+def test_a_request_that_comes_while_the_service_drains_and_has_no_cpu_is_answered() -> None:
+    with serving() as service, contextlib.ExitStack() as stack:
+        service.process.terminate()
+        while exchange(service.port, get("/health")).status == 200:
+            pass
+        service.process.send_signal(signal.SIGSTOP)
+        clients = [stack.enter_context(connect(service.port, post(PNG))) for _ in range(4)]
+        time.sleep(1)  # the time after which the service stops listening has passed
+        service.process.send_signal(signal.SIGCONT)
+        assert [client.recv(4096).split()[1] for client in clients] == [b"200"] * 4
+
+
 def test_a_request_that_is_unfinished_when_the_time_to_drain_ends_is_answered_503() -> None:
     with serving(drain_seconds=1, deadline_ms=60_000) as service, connect(service.port, post(PNG)[:-1]) as connection:
         assert service.is_healthy()  # the service has begun to read the request
