@@ -42,9 +42,17 @@ class Network(nn.Module):
         last, [middle] = self.features.forward_intermediates(images, indices=[self.middle])  # type: ignore[operator]  # a method
         return middle, last
 
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 [N, channels, S / 32, S / 32]: the last feature maps."""
+        return self.features.forward_features(images)  # type: ignore[no-any-return,operator]  # as above
+
     def pooled(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 [N, channels]: the mean of the last feature map over its places."""
-        return self.features.forward_features(images).mean((2, 3))  # type: ignore[no-any-return,operator]  # as above
+        """float32 [N, channels]: the mean of each of the last feature maps."""
+        return self.maps(images).mean((2, 3))
+
+    def evidence(self, maps: torch.Tensor) -> torch.Tensor:
+        """[N, h, w]: how far each place of the last feature maps speaks for the second label and against the first."""
+        return torch.einsum("nchw,c->nhw", maps, self.head.weight[1] - self.head.weight[0])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.pooled(images))  # type: ignore[no-any-return]  # nn.Module returns Any
@@ -132,6 +140,13 @@ def layers(features: nn.Module, *, stages: bool = False) -> list[list[str]]:
     """The names of the parameters of each layer, or of each stage, the lowest first."""
     matcher = features.group_matcher(coarse=stages)  # type: ignore[operator]  # a method
     return list(timm.models.group_parameters(features, matcher).values())
+
+
+def freeze(network: Network, stages: int) -> None:
+    """Keeps the lowest `stages` as they are."""
+    for names in layers(network.features, stages=True)[:stages]:
+        for name in names:
+            network.features.get_parameter(name).requires_grad_(False)
 
 
 def parameter_groups(network: Network, rate: float, lowest_layer_rate: float) -> list[dict[str, Any]]:  # Any: torch's type

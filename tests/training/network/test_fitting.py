@@ -15,7 +15,7 @@ from training.data.batches import Loader, Targets
 from training.data.manifest import DataError, Record
 from training.network import backbone, history, probe, validation
 from training.network.history import FIGURES, Row
-from training.network.tuning import FineTuning
+from training.network.tuning import ALLOWED_OUTSIDE, FineTuning, share_outside
 
 CONFIG = Config(fit=Fit(epochs=4, learning_rate=1e-3))
 FIELDS = {"series": "", "number": 0, "width": 1, "height": 1, "sha256": "", "official_split": "train", "cause": ""}
@@ -142,6 +142,29 @@ def test_the_statistics_of_batch_norms_stay_where_they_are_frozen_and_everything
     changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
     assert ("features.bn1.running_mean" in changed) is not frozen
     assert {"features.bn1.weight", "features.conv_stem.weight", "head.weight"} <= changed
+
+
+def test_the_lowest_stages_keep_what_they_borrowed() -> None:
+    before, after = small_network(), tuned(1, replace(CONFIG, fit=replace(CONFIG.fit, frozen_stages=2))).network
+    changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
+    assert {"features.blocks.1.0.conv_pw.weight", "features.blocks.1.0.bn1.running_mean", "head.weight"} <= changed
+    assert not [name for name in changed if name.startswith(("features.conv_stem", "features.bn1", "features.blocks.0."))]
+
+
+def test_evidence_outside_the_middle_costs_and_on_the_border_twice() -> None:
+    places = torch.eye(64).view(64, 8, 8)  # each map has all its evidence at one place
+    shares = share_outside(-places).view(8, 8)
+    at = {(0, 3): 1, (7, 7): 1, (1, 4): 0.5, (2, 2): 0, (5, 4): 0}
+    assert {place: shares[place].item() for place in at} == at
+    assert share_outside(torch.ones(1, 8, 8)).item() == pytest.approx((28 + 0.5 * 20) / 64)
+    images, target = torch.rand(4, 1, 128, 128), torch.tensor([0, 1, 0, 1])
+    tunings = [tuned(0, Config(fit=Fit(outside=outside))) for outside in (0.0, 2.0)]
+    without, with_outside = (tuning.loss(images, target).item() for tuning in tunings)
+    with backbone.autocast(images.device):
+        shares = share_outside(tunings[1].network.evidence(tunings[1].network.maps(images).float()))
+    too_much = (shares - ALLOWED_OUTSIDE).clamp_min(0).mean().item()
+    assert with_outside - without == pytest.approx(2 * too_much, rel=1e-4)
+    assert too_much > 0
 
 
 def test_a_line_fits_below_its_header() -> None:
