@@ -54,6 +54,7 @@ class Augment(Section, frozen=True, kw_only=True):
     """Random crops, mirroring, and changes of brightness, contrast and texture."""
 
     crop_area: tuple[Share, Share] = (0.08, 1.0)  # least and greatest share of the image's area
+    whole: Probability = 0.0  # share of the images that are not cropped, as none is when the model serves
     crop_aspect: tuple[Aspect, Aspect] = (0.75, 1.333)  # of width to height, before the crop is stretched to the square
     jitter: Fraction = 0.3  # greatest change of brightness and contrast
     gamma: Fraction = 0.0  # greatest change of the exponent's logarithm

@@ -100,7 +100,11 @@ def plain(size: int) -> nn.Module:
 def augmented(config: Config) -> nn.Module:
     """Random views. Strong crops take away the border, the markers and the scale as shortcuts; changes of texture take away
     sharpness and noise, by which a network otherwise tells the two labels (see `texture` in ablation.csv)."""
-    choices = config.augment
+    choices, size = config.augment, config.backbone.image_size
+    framings = [
+        transforms.Resize((size, size)),
+        transforms.RandomResizedCrop(size, scale=choices.crop_area, ratio=choices.crop_aspect),
+    ]
     textures = [  # for crops of about 224 × 224 pixels
         transforms.GaussianBlur(9, (0.3, 2.0)),
         transforms.RandomAdjustSharpness(3.0, 1),
@@ -108,7 +112,7 @@ def augmented(config: Config) -> nn.Module:
         transforms.GaussianNoise(sigma=0.08),
     ]
     return nn.Sequential(
-        transforms.RandomResizedCrop(config.backbone.image_size, scale=choices.crop_area, ratio=choices.crop_aspect),
+        transforms.RandomChoice(framings, [choices.whole, 1 - choices.whole]),
         transforms.RandomHorizontalFlip(),
         transforms.ColorJitter(brightness=choices.jitter, contrast=choices.jitter),
         transforms.Lambda(partial(random_gamma, strength=choices.gamma)),

@@ -45,6 +45,15 @@ def test_augmented_images_have_the_networks_size_and_differ(folder: Path, textur
     assert first.shape == second.shape == (1, 64, 64) and not torch.equal(first, second)
 
 
+def test_whole_images_are_framed_as_when_the_model_serves() -> None:
+    config, image = (
+        Config(augment=Augment(whole=1, jitter=0, texture=0), backbone=Backbone(image_size=64)),
+        torch.rand(1, 100, 80),
+    )
+    framed, expected = batches.augmented(config)(image), batches.plain(64)(image)
+    assert torch.equal(framed, expected) or torch.equal(framed, expected.flip(2))
+
+
 def test_two_validations_are_the_other_two_altered(folder: Path, records: list[Record]) -> None:
     cut = splits.split(records, Data(folds=4, shifted_fraction=0.2), seed=0)
     loaders = batches.validation(choices(folder), cut, Targets(records, "PNEUMONIA"))
