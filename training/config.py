@@ -94,8 +94,8 @@ class Fit(Section, frozen=True, kw_only=True):
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
-    # Sensitivity and specificity outside the uncertain zone, as one-sided 95 % lower bounds.
-    target: Annotated[float, Meta(gt=0.5, lt=1)] = 0.99
+    # Sensitivity and specificity outside the uncertain zone, as one-sided 95 % lower bounds. 99 images of a label can show it.
+    target: Annotated[float, Meta(gt=0.5, lt=1)] = 0.97
 
 
 class Config(Section, frozen=True, kw_only=True):

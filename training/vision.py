@@ -21,7 +21,6 @@ except RuntimeError as error:
     import torchvision
 
 import timm
-from torchvision import models
 from torchvision.transforms import v2 as transforms
 
-__all__ = ["models", "timm", "torchvision", "transforms"]
+__all__ = ["timm", "torchvision", "transforms"]

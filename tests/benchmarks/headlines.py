@@ -10,7 +10,7 @@ from tests.benchmarks.results import Cell, Model, Result
 
 MEGABYTE = 1e6
 HEADLINE, LONE = (BIG.name, 8), (BIG.name, 1)  # image, connections
-NAMES = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}
+NAMES = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2", "tf_efficientnet_lite0": "EfficientNet-Lite0"}
 RATE, P50, P99, CPU_MS = map(attrgetter, ("requests_per_second", "load.p50_ms", "load.p99_ms", "cpu_ms"))
 
 

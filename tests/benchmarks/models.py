@@ -1,5 +1,5 @@
 """The models of the benchmark, and their conversion for the peers that cannot run our graph.
-weights.pt            for PyTorch: the state of torchvision's own module, with two outputs and three equal input channels
+weights.pt            for PyTorch: the state of timm's own module, with two outputs and three equal input channels
 network.onnx          for OpenVINO, which has no sequences: everything behind the resize
 network.int8.onnx     the same for int8, if the model has that variant"""
 
@@ -19,12 +19,11 @@ from tests.benchmarks.client import BENCHMARKS
 from tests.benchmarks.servers import FP32, INT8
 from tests.conftest import ROOT
 from training.data.batches import STD
-from training.vision import models
+from training.vision import timm
 
 CONFIG = Path(__file__).with_name("resnet18.toml")
 IMAGES = 600
 NETWORKS = {FP32: "network.onnx", INT8: "network.int8.onnx"}
-STEMS = ("conv1", "features.0.0")  # torchvision's names for the convolution that takes the image
 
 
 def resnet18() -> Path:
@@ -72,10 +71,10 @@ def behind_resize(model: onnx.ModelProto, size: int, output: str) -> onnx.ModelP
 
 
 def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[str, torch.Tensor]:
-    """Makes torchvision's module give the graph's probabilities, with as many operations as any fitted weights need.
+    """Makes timm's module give the graph's probabilities, with as many operations as any fitted weights need.
     The graph's convolutions contain their batch norms, so each norm only adds the bias here. The head is
     p₊ = sigmoid(w · mean(f) / temperature + bias), which is the softmax over half of that logit and its negative."""
-    module = models.get_model(backbone, weights=None, num_classes=2)
+    module = timm.create_model(backbone, num_classes=2)
     values = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     inputs = [node.input for node in model.graph.node if node.op_type == "Conv" and "network.features." in node.input[1]]
     layers = {
@@ -85,8 +84,8 @@ def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[st
     named = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.Conv2d)]
     norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
     for (name, convolution), norm in zip(named, norms, strict=True):  # in both networks each norm follows its convolution
-        kernel, bias = layers[name.removeprefix("features.")]
-        if name in STEMS:
+        kernel, bias = layers[name]
+        if name == named[0][0]:
             kernel = kernel.expand(-1, 3, -1, -1) / 3 * 255 * STD  # the graph's stem takes grey levels less their mean
         convolution.weight = nn.Parameter(kernel.contiguous())
         norm.running_var = torch.full_like(norm.get_buffer("running_var"), 1 - norm.eps)

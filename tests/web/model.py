@@ -1,7 +1,7 @@
 """A model whose prediction follows from the brightness of the image, so that the real service shows every state of the page.
 
 Each of 7 × 7 places gives (grey − 128) / 16 of evidence, so a brighter image has a larger probability of pneumonia. The
-novelty is the distance of the brightest pixel from white. Labels, thresholds and metrics come from the default model."""
+novelty is the distance of the brightest pixel from white. Labels and metrics come from the default model."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,8 @@ from tests.torture.toy import SIDE, write_folder
 GRID = 7
 UNUSUAL, FOREIGN = 50.0, 100.0
 STRIPES = 3 * GRID  # they cancel within each place, and give the picture contrast
-COPIED = ("labels", "positive", "thresholds", "ages", "data", "metrics", "backbone", "weights")
+THRESHOLDS = {"screening": 0.0262, "balanced": 0.5, "rule_in": 0.6748}
+COPIED = ("labels", "positive", "ages", "data", "metrics", "backbone", "weights")
 METRICS = {  # made up; the page shows them
     "elsewhere": {
         "North": {
@@ -80,7 +81,7 @@ def write_model(folder: Path) -> Path:
     self_test = {**default["self_test"], "height": SIDE, "width": SIDE}
     self_test |= {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}}
     own = {"novelty": {"unusual": UNUSUAL, "foreign": FOREIGN}, "heatmap": {"grid": [GRID, GRID], "scale": 4.0}}
-    copied = {key: default[key] for key in COPIED} | {"metrics": default["metrics"] | METRICS}
+    copied = {key: default[key] for key in COPIED} | {"metrics": default["metrics"] | METRICS, "thresholds": THRESHOLDS}
     return write_folder(folder / "model", graph, name="grey-levels", self_test=self_test, **own, **copied)
 
 

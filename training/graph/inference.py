@@ -1,5 +1,6 @@
 """Runs an exported graph over many images, on all CPUs, through the service's own decoder and classifier."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from service.model.artefact import Description
 from service.model.classifier import Classifier, GreyImage, Outputs
 from training.config import CPUS
 from training.data import manifest
+from training.data.alterations import Alteration
 from training.data.manifest import Record
 from training.graph import assembly, surgery
 from training.progress import track
@@ -53,13 +55,15 @@ def truth_of(records: Sequence[Record], description: Description) -> npt.NDArray
     return np.array([record.label == description.positive for record in records])
 
 
-def classify(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Outputs:
-    """As `predict`, with all outputs of the graph."""
+def classify(
+    classifier: Classifier, folder: Path, records: Sequence[Record], changes: Sequence[Alteration] = (np.asarray,)
+) -> Outputs:
+    """As `predict`, with all outputs of the graph. Each image is changed by one of `changes`, in turn."""
 
-    def classify_batch(batch: Sequence[Record]) -> Outputs:
-        return classifier.classify([manifest.read_image(folder, record) for record in batch])
+    def classify_batch(batch: Sequence[tuple[Record, Alteration]]) -> Outputs:
+        return classifier.classify([change(manifest.read_image(folder, record)) for record, change in batch])
 
-    return _join(_map_batches(classify_batch, records, "classify"))
+    return _join(_map_batches(classify_batch, list(zip(records, itertools.cycle(changes))), "classify"))
 
 
 def classify_images(classifier: Classifier, images: Sequence[GreyImage]) -> Outputs:

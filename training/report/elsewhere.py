@@ -38,14 +38,13 @@ def measure(run_dir: Path, classifier: Classifier, folders: Mapping[str, str]) -
 def figures(predictions: Predictions, description: Description) -> dict[str, Any]:
     """At a threshold of 0.5. A figure is null where there are too few images of a label: no AUROC with fewer than PATIENTS."""
     truth, probability, novelty, cutoffs = *predictions[1:], description.novelty
-    count = metrics.counts(truth, probability, 0.5)
-    positives, negatives = count["tp"] + count["fn"], count["tn"] + count["fp"]
+    right, positives, negatives = (probability >= 0.5) == truth, int(truth.sum()), int((~truth).sum())
     enough = all(len(set(np.array(predictions.patients)[truth == label])) >= PATIENTS for label in (True, False))
     return {
         "images": {"negative": negatives, "positive": positives},
         "auroc": _auroc(predictions) if enough else None,
-        "sensitivity": metrics.proportion(count["tp"], positives) if positives else None,
-        "specificity": metrics.proportion(count["tn"], negatives) if negatives else None,
+        "sensitivity": metrics.proportion(int(right[truth].sum()), positives) if positives else None,
+        "specificity": metrics.proportion(int(right[~truth].sum()), negatives) if negatives else None,
         "unusual": int((novelty >= cutoffs.unusual).sum()),
         "foreign": int((novelty >= cutoffs.foreign).sum()),
     }

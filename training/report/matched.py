@@ -13,7 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
-from training.data.manifest import DataError
 from training.data.properties import REACHES_THE_NETWORK, Table
 from training.report.bootstrap import Bools, Floats, figures, interval, resample
 
@@ -23,7 +22,10 @@ STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)  # of the fit, the weakest f
 
 def weigh(table: Table, truth: Bools) -> Floats | None:
     """Weights [N], one half in sum for each label, under which no property of `table` tells the label with more than MATCHED;
-    None if there are none. `truth` [N]: whether an image has the positive label."""
+    None if there are none, or if no property varies. `truth` [N]: whether an image has the positive label."""
+    table = {name: values for name, values in table.items() if np.ptp(values) > 0}
+    if not table or len(set(truth)) < 2:
+        return None
     ranks = np.column_stack([norm.ppf((rankdata(values) - 0.5) / len(values)) for values in table.values()])
     terms = PolynomialFeatures(2, include_bias=False).fit_transform(ranks)
     for strength in STRENGTHS:
@@ -41,8 +43,7 @@ def validation_weights(table: Table, truth: Bools) -> Floats | None:
     """The weights of `weigh` [N], 0 for images of which a property is unknown."""
     reaching = {name: values for name, values in table.items() if name in REACHES_THE_NETWORK}
     known = np.isfinite(np.column_stack(list(reaching.values()))).all(1)
-    varied = {name: values[known] for name, values in reaching.items() if np.ptp(values[known]) > 0}
-    found = weigh(varied, truth[known]) if varied and len(set(truth[known])) == 2 else None
+    found = weigh({name: values[known] for name, values in reaching.items()}, truth[known])
     if found is None:
         return None
     weights = np.zeros(len(truth))
@@ -52,19 +53,22 @@ def validation_weights(table: Table, truth: Bools) -> Floats | None:
 
 def sampling_weights(table: Table, truth: Bools) -> Floats:
     """How often to draw each image [N], 1 on average within a label, so that properties tell the label with MATCHED at most.
-    Images of which only some properties are known are matched among themselves, by these. Raises DataError if that fails."""
+    Images of which only some properties are known are matched among themselves, by these. Says how many cannot be matched:
+    they are drawn equally often."""
     reaching = np.column_stack([values for name, values in table.items() if name in REACHES_THE_NETWORK])
-    known, weights = np.isfinite(reaching), np.ones(len(truth))
+    known, weights, unmatched = np.isfinite(reaching), np.ones(len(truth)), 0
     for pattern in np.unique(known, axis=0):
         members = (known == pattern).all(1)
-        columns = {str(index): reaching[members, index] for index in np.flatnonzero(pattern)}
-        found = weigh({name: values for name, values in columns.items() if np.ptp(values) > 0}, truth[members])
+        found = weigh({str(index): reaching[members, index] for index in np.flatnonzero(pattern)}, truth[members])
         if found is None:
-            raise DataError(f"fit.match: the properties of both labels overlap too little in {members.sum():,} images")
+            unmatched += int(members.sum())
+            continue
         for label in (True, False):
             chosen = truth[members] == label
             found[chosen] *= 2 * chosen.sum()
         weights[members] = found
+    if unmatched:
+        print(f"fit.match: {unmatched:,} images are drawn as they come, because their properties cannot be matched")
     return weights
 
 
@@ -89,10 +93,10 @@ def measure(table: Table, truth: Bools, probability: Floats, patients: Sequence[
     follows = {
         name: [float(spearmanr(logits[label], values[label]).statistic) for label in (~truth, truth)]
         for name, values in varied.items()
-        if all(np.ptp(values[label]) > 0 for label in (~truth, truth))
+        if all(np.ptp(array[label]) > 0 for array in (values, logits) for label in (~truth, truth))
     }
     reaching = {name: values for name, values in varied.items() if name in REACHES_THE_NETWORK}
-    weight = weigh(reaching, truth) if reaching else None
+    weight = weigh(reaching, truth)
     if weight is None:
         return {"images": len(truth), "follows": follows, "matched": None}
     draws = np.concatenate([figures(truth, probability, drawn * weight, 0.5).auroc for drawn in resample(kept)])

@@ -1,7 +1,8 @@
 """Stage 5: fits temperature, bias, thresholds and novelty cut-offs, and locks the model before a test image is read.
 
 All are fitted on the shifted validation, weighted to equal priors, because images from elsewhere resemble it more than the
-ordinary one. The ordinary validation shows how well the calibration holds on images that it was not fitted on."""
+ordinary one; temperature and bias also on the same images altered as training never alters them. The ordinary validation shows
+how well the calibration holds on images that it was not fitted on."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read
 from service.model.classifier import Classifier
 from training.config import Config
 from training.data import manifest, splits
+from training.data.alterations import UNSEEN, Alteration
 from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
 from training.graph import assembly, inference, model_folder
@@ -39,28 +41,39 @@ def run(config: Config, run_dir: Path) -> None:
     validations = {split: manifest.of_split(records, split) for split in (splits.VAL, splits.SHIFTED)}
     folder, images = run_dir / "model", Path(config.data.folder)
     uncalibrated = model_folder.description_of(folder).metrics.get("uncalibrated")
-    models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target, uncalibrated)
+    changes = list(UNSEEN.values())
+    models, description = calibrate(folder, images, validations[splits.SHIFTED], config.calibrate.target, changes, uncalibrated)
     model_folder.write(folder, models, description)
     show(description)
     int8_gate.check(folder, images, validations)
 
 
 def calibrate(
-    folder: Path, images: Path, records: Sequence[Record], target: float, uncalibrated: Mapping[str, float] | None = None
+    folder: Path,
+    images: Path,
+    records: Sequence[Record],
+    target: float,
+    changes: Sequence[Alteration] = (),
+    uncalibrated: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, onnx.ModelProto], Description]:
-    """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Returns the
+    """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Temperature
+    and bias are fitted on the images as they are and, if there are `changes`, changed by one of them, in turn. Returns the
     calibrated graphs by variant, and their description. `uncalibrated`: the network's own temperature and bias, with which the
     figures from before are computed; by default those that fp32 has now. Raises DataError, as `cross_fitted`."""
     description = model_folder.description_of(folder)
-    truth = inference.truth_of(records, description)
-    models, variants, evidence, novelty = {}, {}, {}, {}
+    truth, views = inference.truth_of(records, description), 2 if changes else 1
+    models, variants, evidence, novelty, logits = {}, {}, {}, {}, {}
     for name, variant in description.variants.items():
         models[name] = model = onnx.load(folder / variant.file)
         assembly.set_calibration(model, temperature=1, bias=0)  # so that calibrating again gives the same bits
         artefact = msgspec.structs.replace(read_artefact(folder, name), graph=model.SerializeToString())
         outputs = inference.classify(Classifier(artefact), images, records)
         evidence[name], novelty[name] = outputs.heatmaps.astype(np.float64), outputs.novelty
-        assembly.set_calibration(model, *fit_logistic(evidence[name].mean((1, 2)), truth))
+        changed = (
+            [inference.classify(Classifier(artefact), images, records, changes).heatmaps.astype(np.float64)] if changes else []
+        )
+        logits[name] = np.concatenate([maps.mean((1, 2)) for maps in (evidence[name], *changed)])
+        assembly.set_calibration(model, *fit_logistic(logits[name], np.tile(truth, views)))
         temperature, bias = assembly.calibration(model)  # rounded to float32, as the graph computes with them
         variants[name] = msgspec.structs.replace(variant, temperature=temperature, bias=bias, gate={})
 
@@ -68,7 +81,8 @@ def calibrate(
     thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
     earlier = uncalibrated or {"temperature": plain.temperature, "bias": plain.bias}
     before = metrics.calibration(truth, expit(logit / earlier["temperature"] + earlier["bias"]))
-    after = metrics.calibration(truth, cross_fitted(logit, truth, [record.patient for record in records]))
+    held_out = cross_fitted(logits[FP32], np.tile(truth, views), [record.patient for record in records] * views)
+    after = metrics.calibration(truth, held_out[: len(records)])
     unusual, foreign = (float(np.quantile(novelty[FP32], quantile)) for quantile in (UNUSUAL, FOREIGN))
     scale = float(np.quantile(np.abs(evidence[FP32]), FULL_STRENGTH) / fp32.temperature)
     labels = dict(Counter(record.label for record in records))

@@ -9,8 +9,9 @@ import pytest
 from tests.conftest import DEFAULT_MODEL, grey
 from training.config import Augment, Config, Data, Fit
 from training.graph import model_folder
+from training.graph.inference import Predictions
 from training.network import history
-from training.report import heatmaps
+from training.report import elsewhere, heatmaps
 from training.stages import card
 from training.tools import ablation
 
@@ -76,3 +77,10 @@ def test_other_weights_make_other_maps() -> None:
     none, everything = (heatmaps.randomised(classifier, DEFAULT_MODEL, share).classify(images).novelty for share in (0.0, 1.0))
     assert np.array_equal(none, novelty)  # the head alone: the same features
     assert not np.allclose(everything, novelty)
+
+
+def test_a_hospital_of_which_no_image_is_typical_has_no_figures() -> None:
+    none = Predictions([], np.empty(0, bool), np.empty(0), np.empty(0))
+    found = elsewhere.figures(none, model_folder.description_of(DEFAULT_MODEL))
+    assert (found["images"], found["unusual"], found["foreign"]) == ({"negative": 0, "positive": 0}, 0, 0)
+    assert found["auroc"] is found["sensitivity"] is found["specificity"] is None

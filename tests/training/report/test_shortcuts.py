@@ -106,6 +106,21 @@ def test_a_model_that_follows_a_property_is_found_out_and_one_that_does_not_is_n
     assert reader["matched"]["greatest_property_auroc"] <= matched.MATCHED
 
 
+def test_images_are_drawn_so_that_properties_no_longer_tell_the_label_where_that_can_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(1000) % 2 == 1
+    width, apart = truth + rng.normal(0, 0.7, 1000), truth * 100 + rng.normal(0, 1, 1000)
+    height = np.where(np.arange(1000) < 600, apart, np.nan)  # known of 600, of which both labels have nothing in common
+    weights = matched.sampling_weights({"width": width, "height": height}, truth)
+    assert np.array_equal(weights[:600], np.ones(600))
+    assert [weights[600:][truth[600:] == label].mean() for label in (True, False)] == pytest.approx([1, 1])
+    assert matched.told(width[600:], truth[600:], np.ones(400)) > 0.8
+    assert matched.told(width[600:], truth[600:], weights[600:]) <= matched.MATCHED
+    assert "600 images are drawn as they come" in capsys.readouterr().out
+
+
 def test_labels_whose_properties_do_not_overlap_cannot_be_matched() -> None:
     truth = np.arange(100) % 2 == 1
     found = matched.measure({"width": truth * 100.0 + np.arange(100) % 7}, truth, np.linspace(0.1, 0.9, 100), ["p"] * 100)

@@ -12,12 +12,12 @@ from fastapi import FastAPI, UploadFile
 from PIL import Image
 
 from tests.benchmarks.peers.common import CPUS, DESCRIPTION, PORT, SQUARE, WORK, answer
-from training.vision import models, torchvision
+from training.vision import timm, torchvision
 
 MEAN, DEVIATION = 0.449, 0.226
 
 torch.set_num_threads(CPUS)
-model = models.get_model(DESCRIPTION["backbone"], weights=None, num_classes=2)  # a head of two outputs, as in the original
+model = timm.create_model(DESCRIPTION["backbone"], num_classes=2)  # a head of two outputs, as in the original
 model.load_state_dict(torch.load(WORK / "weights.pt", weights_only=True))
 model.eval()
 v1 = torchvision.transforms
