@@ -33,9 +33,10 @@ def compare(before: Network, after: Network) -> dict[str, Any]:
 
 
 def _name(weights: Sequence[str]) -> str:
-    """The module that all of them are in: `layer1` for `layer1.0.conv1.weight` and `layer1.1.conv1.weight`."""
-    paths = [f"/{weight.rpartition('.')[0].replace('.', '/')}" for weight in weights]
-    return posixpath.commonpath(paths).strip("/").replace("/", ".")
+    """The module that they are in: `layer1` for `layer1.0.conv1.weight` and `layer1.1.conv1.weight`. A stage of several modules
+    is called by its first: `blocks.6`, with `conv_head` behind it."""
+    paths = [weight.split(".")[:-1] for weight in weights]
+    return posixpath.commonpath(["/".join(path) for path in paths if path[0] == paths[0][0]]).replace("/", ".")
 
 
 def _encode(filters: npt.NDArray[np.float32]) -> str:

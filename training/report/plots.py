@@ -142,9 +142,10 @@ def robustness(figure: Figure, changes: Mapping[str, Metrics]) -> None:
 
 def stages(figure: Figure, changes: Sequence[Metrics]) -> None:
     axes = figure.add_subplot()
-    axes.bar([stage["name"] for stage in changes], [stage["change"] for stage in changes], color=BLUE)
-    axes.set(xlabel="stage, from the image to the head", ylabel="change")
-    axes.grid(visible=False, axis="x")
+    axes.barh([stage["name"] for stage in changes], [stage["change"] for stage in changes], color=BLUE)
+    axes.set(ylabel="stage, from the image to the head", xlabel="change")
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
 
 
 def history(figure: Figure, rows: Sequence[Row]) -> None:
@@ -153,14 +154,16 @@ def history(figure: Figure, rows: Sequence[Row]) -> None:
     tuned = [row for row in rows if row.epoch]
     above.plot([row.epoch for row in tuned], [row.train_loss or 0 for row in tuned], color=INK)
     above.set(ylabel="training loss", ylim=(0, None))
-    for split, (colour, name) in {
-        **SPLITS,
-        "altered": (INK, "both, altered"),
-        "unseen": (GREY, "both, altered otherwise"),
+    for split, (colour, style, name) in {
+        "val": (GREY, "-", "validation"),
+        "shifted": (ORANGE, "-", "shifted validation"),
+        "altered": (INK, "-", "both, altered"),
+        "unseen": (BLUE, "-", "both, altered otherwise"),
+        "matched": (INK, ":", "both, matched"),
     }.items():
-        if split != "test" and getattr(rows[0], f"{split}_auroc") is not None:
+        if getattr(rows[0], f"{split}_auroc") is not None:
             values = [getattr(row, f"{split}_auroc") for row in rows]
-            below.plot([row.epoch for row in rows], values, color=colour, marker="o", markersize=3, label=name)
+            below.plot([row.epoch for row in rows], values, style, color=colour, marker="o", markersize=3, label=name)
     below.axvline(best(rows).epoch, color=GREY, linewidth=1, linestyle="--", label="kept")
     below.set(ylabel="AUROC", xlabel="epoch (0: the head alone)", xticks=range(len(rows)))
     _legend(figure, columns=3)
