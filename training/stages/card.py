@@ -124,7 +124,8 @@ def describe(description: Description) -> dict[str, Any]:
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
         "span": lambda interval: f"{interval[0]:.3f}–{interval[1]:.3f}",
         "elsewhere": measured.get("elsewhere", {}),
-        "seed_aurocs": {name: key for name, key in SEED_AUROCS.items() if all(getattr(row, key) is not None for row in seeds)},
+        "seed_aurocs": seed_aurocs(histories),
+        "chosen": {name: chosen_by(histories, key) for name, key in seed_aurocs(histories).items()},
         "figure_of": lambda row, column: four_digits([getattr(row, column)], statistics.mean),
         "mean": lambda column: four_digits([getattr(row, column) for row in seeds], statistics.mean),
         "deviation": lambda column: four_digits([getattr(row, column) for row in seeds], statistics.stdev),
@@ -201,6 +202,21 @@ def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str
 
 def histories_of(description: Description) -> list[list[Row]]:
     return msgspec.convert(description.metrics["fit"]["histories"], list[list[Row]])
+
+
+def seed_aurocs(histories: Sequence[Sequence[Row]]) -> dict[str, str]:
+    """Those of SEED_AUROCS that are known of all epochs."""
+    return {
+        name: key
+        for name, key in SEED_AUROCS.items()
+        if all(getattr(row, key) is not None for rows in histories for row in rows)
+    }
+
+
+def chosen_by(histories: Sequence[Sequence[Row]], key: str) -> tuple[int, Row]:
+    """The seed and the epoch with the greatest figure `key`."""
+    every = [(seed, row) for seed, rows in enumerate(histories) for row in rows]
+    return max(every, key=lambda each: float(getattr(each[1], key)))
 
 
 def negative(description: Description) -> str:

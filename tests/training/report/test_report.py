@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.conftest import DEFAULT_MODEL, grey
 from training.config import Augment, Config, Data, Fit
@@ -51,6 +52,15 @@ def test_what_a_run_changed_is_said_as_toml_would_and_the_table_that_is_shipped_
     rows = list(csv.DictReader(card.ABLATION.read_text(encoding="utf-8").splitlines()))
     assert list(rows[0]) == ["change", "seed", *history.FIGURES]
     assert all(0.5 < float(row["altered_auroc"]) <= 1 for row in rows)
+
+
+def test_each_figure_would_choose_a_seed_and_an_epoch_of_its_own() -> None:
+    row = history.Row(epoch=0, seconds=1, **dict.fromkeys(history.FIGURES, 0.5))
+    shifted, matched = (replace(row, epoch=epoch, **{f"{name}_auroc": 0.9}) for epoch, name in ((1, "shifted"), (2, "matched")))
+    histories = [[row, shifted], [row, row, matched]]
+    assert [card.chosen_by(histories, f"{name}_auroc") for name in ("shifted", "matched")] == [(0, shifted), (1, matched)]
+    assert "both, altered otherwise" in card.seed_aurocs(histories)
+    assert "both, altered otherwise" not in card.seed_aurocs([*histories, [replace(row, unseen_auroc=None)]])
 
 
 def test_shares_of_evidence_counted_by_hand() -> None:
