@@ -161,7 +161,8 @@ def test_evidence_outside_the_middle_costs_and_on_the_border_twice() -> None:
     tunings = [tuned(0, Config(fit=Fit(outside=outside))) for outside in (0.0, 2.0)]
     without, with_outside = (tuning.loss(images, target).item() for tuning in tunings)
     with backbone.autocast(images.device):
-        shares = share_outside(tunings[1].network.evidence(tunings[1].network.maps(images).float()))
+        maps = tunings[1].network.maps(images)
+    shares = share_outside(tunings[1].network.evidence(maps.float()))
     too_much = (shares - ALLOWED_OUTSIDE).clamp_min(0).mean().item()
     assert with_outside - without == pytest.approx(2 * too_much, rel=1e-4)
     assert too_much > 0
