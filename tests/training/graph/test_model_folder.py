@@ -20,7 +20,7 @@ from training.data.manifest import DataError, Record
 from training.graph import assembly, holdout, model_folder
 from training.graph.model_folder import FP32, INT8
 from training.report import int8_gate
-from training.stages import card, evaluate
+from training.stages import calibrate, card, evaluate
 
 ARTEFACTS = {variant: read_artefact(DEFAULT_MODEL, variant) for variant in (FP32, INT8)}
 DESCRIPTION = ARTEFACTS[FP32].description
@@ -112,6 +112,18 @@ def test_a_variant_that_misses_the_gate_is_not_shipped(tmp_path: Path, folder: P
     assert list(model_folder.description_of(model).variants) == [FP32]
     assert {path.name for path in model.iterdir()} == {"model.onnx", "model.json", "SHA256SUMS"}
     assert "int8" not in (model / "SHA256SUMS").read_text()
+
+
+def test_changed_images_are_calibrated_on_beside_those_as_they_are(folder: Path, records: list[Record]) -> None:
+    some, found = records[::3], []
+    for changes in ([], [np.asarray], [lambda image: 255 - image]):
+        _, description = calibrate.calibrate(DEFAULT_MODEL, folder, some, 0.9, changes)
+        variant = description.variants[FP32]
+        found.append((variant.temperature, variant.bias, description.metrics["calibration"]["images"]))
+    alone, twice, inverted = found
+    assert twice[:2] == pytest.approx(alone[:2], rel=0.25)  # Platt's softened targets know how many images there are
+    assert inverted[0] > 2 * alone[0]  # inverted X-rays mislead the network: it must become less sure
+    assert alone[2] == twice[2] == inverted[2] == len(some)
 
 
 def test_a_variant_that_passes_is_confirmed_once_on_the_test_fold(tmp_path: Path, folder: Path, records: list[Record]) -> None:
