@@ -20,7 +20,10 @@ from PIL import Image
 from tests.conftest import ROOT, running_service
 from tests.training import test_main
 from training.config import PRESETS
-from training.data import phantoms
+from training.data import alterations, manifest, phantoms, splits
+from training.graph import inference, model_folder
+from training.report import metrics as report_metrics
+from training.stages import evaluate
 
 CONFIG = (PRESETS / "phantom.toml").read_text().replace("= 96", "= 64").replace("epochs = 4", "epochs = 3\nworkers = 0")
 
@@ -106,6 +109,28 @@ def test_the_description_has_all_figures(trained: Path) -> None:
     assert metrics["uncalibrated"]["temperature"] == 1  # what «before» means, also when it is quantised and calibrated again
     assert metrics["heatmaps"]["randomised"]["all"] < 0.9
     assert 0 < metrics["strict_test"]["images"] < 40
+
+
+def test_images_compressed_as_the_other_label_are_measured_where_the_labels_differ(trained: Path) -> None:
+    metrics, data = description_of(trained / "model")["metrics"], trained / "data"
+    assert metrics["shortcuts"]["recompressed"] is None  # all phantoms are compressed alike
+    records = manifest.of_split(manifest.read_manifest(trained / "runs/1" / manifest.MANIFEST), splits.VAL)
+    truth = np.array([record.label == "PNEUMONIA" for record in records])
+    classifier = model_folder.load(trained / "model")
+    found = evaluate.recompressed(classifier, data, records, truth, np.where(truth, 1858.0, 330.0))
+    qualities = {"NORMAL": 75, "PNEUMONIA": 95}
+    greys = [alterations.jpeg(manifest.read_image(data, record), qualities[record.label]) for record in records]
+    probability = inference.classify_images(classifier, greys).probabilities[:, 1].astype(np.float64)
+    assert found == {"qualities": [75, 95], **report_metrics.at_half(truth, probability)}
+
+
+def test_both_validations_altered_as_in_training_and_otherwise_stand_on_the_card(trained: Path) -> None:
+    altered = description_of(trained / "model")["metrics"]["altered"]
+    assert altered.keys() == {"as in training", "otherwise"}
+    card = (trained / "model/README.md").read_text()
+    for row in altered.values():
+        assert row["auroc"] > 0.6
+        assert f"{row['ece']:.4f}" in card
 
 
 def test_a_run_does_not_continue_with_other_data(trained: Path) -> None:

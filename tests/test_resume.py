@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.conftest import running_service
 from tests.test_pipeline import assert_same_fit, description_of, finished, history, run, training
 from training import config, pipeline, run_folder
 from training.data import phantoms
+from training.network import history as fit_history
 
 CONFIG = """
 name = "foreign"
 data = {folder = "data", positive = "opaque", folds = 3, shifted_fraction = 0.3}
 backbone = {name = "tf_efficientnet_lite0", weights = "none", image_size = 64}
-fit = {seeds = 2, epochs = 2, batch_size = 16, workers = 0}
+fit = {seeds = 2, epochs = 2, batch_size = 16, workers = 0, ignore = ["contrast"]}
 """
 
 
@@ -41,6 +44,20 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for stage in ("audit", "fit"):
             pipeline.run_stage(choices, Path("whole"), stage)
     return folder
+
+
+def test_the_better_one_of_the_best_seed_and_the_average_is_chosen_and_its_head_turned(foreign: Path) -> None:
+    networks = fit_history.read_networks(foreign / "whole")
+    [seed], average = {"seed 0", "seed 1"} & networks.figures.keys(), "average of 2 seeds"
+    scores = {name: fit_history.score(networks.figures[name]) for name in (seed, average)}
+    untouched = max(scores, key=lambda name: scores[name])
+    assert networks.chosen == f"{untouched}, head turned"
+    tensors = {name: load_file(foreign / "whole" / name / "best.safetensors") for name in ("seed-0", "seed-1", ".")}
+    chosen, first, second = tensors["."], tensors["seed-0"], tensors["seed-1"]
+    expected = {average: (first["features.conv_head.weight"] + second["features.conv_head.weight"]) / 2}
+    expected |= {f"seed {number}": one["features.conv_head.weight"] for number, one in enumerate((first, second))}
+    assert torch.allclose(chosen["features.conv_head.weight"], expected[untouched])
+    assert not any(torch.allclose(chosen["head.weight"], one["head.weight"]) for one in (first, second))
 
 
 def test_a_run_that_is_interrupted_and_killed_ends_like_one_that_was_not(foreign: Path) -> None:

@@ -4,7 +4,7 @@ The resolved configuration is saved with the run. The command line can set its p
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,11 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Aspect = Annotated[float, Meta(ge=0.25, le=4)]
 Count = Annotated[int, Meta(ge=1)]
+# Properties of an image file that reach the network, though they are no anatomy; see `data/properties.py`. All others are
+# removed where every image is compressed again, and what a file says of itself never reaches the network.
+Property = Literal[
+    "width", "height", "short_side", "aspect", "mean", "contrast", "sharpness", "dark_border", "black", "white", "corner_edges"
+]
 
 
 class ConfigError(MedXferError): ...
@@ -86,6 +91,7 @@ class Fit(Section, frozen=True, kw_only=True):
     frozen_stages: Annotated[int, Meta(ge=0)] = 0  # number of the lowest stages that keep the borrowed weights; the stem is one
     # Weight of a loss that grows with the share of the evidence outside the middle of the image, above all on its border.
     outside: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    ignore: tuple[Property, ...] = ()  # the finished head is turned so that its logit follows none of these within a label
     # Weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
     # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more

@@ -37,10 +37,9 @@ def gamma(image: GreyImage, exponent: float) -> GreyImage:
     return grey_levels(255 * (image / 255) ** exponent)
 
 
-def jpeg(image: GreyImage) -> GreyImage:
-    """Quality 30."""
+def jpeg(image: GreyImage, quality: int = 30) -> GreyImage:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=30)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer).convert("L"))
 
 

@@ -8,13 +8,15 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from scipy.stats import norm, rankdata
 
 from service.images.decode import decode_image
+from training import config
 from training.config import CPUS, ConfigError
 from training.data.manifest import Record
 from training.progress import track
@@ -25,10 +27,7 @@ CORNER = 6  # a corner is as wide and high as this part of each side
 EDGE = 60  # grey levels between neighbours, as at the edge of a letter; tissue has hardly any
 JOINED_BY = "file"  # the column of a table of properties that names the file
 NOT_PROPERTIES = {JOINED_BY, "label"}
-# All others are removed where every image is compressed again, and what a file says of itself never reaches the network.
-REACHES_THE_NETWORK = {
-    "width", "height", "short_side", "aspect", "mean", "contrast", "sharpness", "dark_border", "black", "white", "corner_edges",
-}  # fmt: skip
+REACHES_THE_NETWORK = set(get_args(config.Property))
 
 Properties: TypeAlias = dict[str, float | str]
 Table: TypeAlias = dict[str, npt.NDArray[np.float64]]  # by property, its value [N] for each image; NaN where it is unknown
@@ -88,15 +87,36 @@ def read_table(path: Path) -> dict[str, Properties]:
     return {row[JOINED_BY]: {name: value for name, value in row.items() if name not in NOT_PROPERTIES} for row in rows}
 
 
+def jpeg_quality(quantisation_sum: float) -> int:
+    """The quality from 1 to 95 with which Pillow's JPEGs have the nearest `quantisation_sum`."""
+
+    def distance(quality: int) -> float:
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+        return abs(_quantisation_sum(Image.open(buffer)) - quantisation_sum)
+
+    return min(range(1, 96), key=distance)
+
+
+def normal_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The ranks of `values` [N], as the quantiles of a normal distribution: outliers then count no more than others."""
+    return np.asarray(norm.ppf((rankdata(values) - 0.5) / len(values)))
+
+
 def _of_file(content: bytes) -> Properties:
-    """What the file says of itself. `quantisation_sum` is that of a JPEG's luminance table: large for a low quality."""
+    """What the file says of itself."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            table = getattr(image, "quantization", {}).get(0, [])
             exif = len(image.info.get("exif", b""))
-            return {"format": image.format or "", "mode": image.mode, "quantisation_sum": sum(table), "exif_bytes": exif}
+            sums = {"quantisation_sum": _quantisation_sum(image), "exif_bytes": exif}
+            return {"format": image.format or "", "mode": image.mode, **sums}
     except UnidentifiedImageError:
         return {"format": "DICOM", "mode": "", "quantisation_sum": 0, "exif_bytes": 0}
+
+
+def _quantisation_sum(image: Image.Image) -> int:
+    """That of a JPEG's luminance table: large for a low quality. 0 for other files."""
+    return sum(getattr(image, "quantization", {}).get(0, []))
 
 
 def _of_size(row: Properties) -> Properties:

@@ -43,9 +43,11 @@ class Predictions(NamedTuple):
         return [record.patient for record in self.records]
 
 
-def predict(classifier: Classifier, folder: Path, records: Sequence[Record]) -> Predictions:
-    """Decodes and classifies images of a data folder exactly as the service does."""
-    outputs, description = classify(classifier, folder, records), classifier.artefact.description
+def predict(
+    classifier: Classifier, folder: Path, records: Sequence[Record], changes: Sequence[Alteration] = (np.asarray,)
+) -> Predictions:
+    """Decodes and classifies images of a data folder exactly as the service does, after one of `changes`, in turn."""
+    outputs, description = classify(classifier, folder, records, changes), classifier.artefact.description
     probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)
     return Predictions(list(records), truth_of(records, description), probability, outputs.novelty.astype(np.float64))
 
@@ -58,7 +60,7 @@ def truth_of(records: Sequence[Record], description: Description) -> npt.NDArray
 def classify(
     classifier: Classifier, folder: Path, records: Sequence[Record], changes: Sequence[Alteration] = (np.asarray,)
 ) -> Outputs:
-    """As `predict`, with all outputs of the graph. Each image is changed by one of `changes`, in turn."""
+    """As `predict`, with all outputs of the graph."""
 
     def classify_batch(batch: Sequence[tuple[Record, Alteration]]) -> Outputs:
         return classifier.classify([change(manifest.read_image(folder, record)) for record, change in batch])

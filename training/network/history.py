@@ -1,14 +1,15 @@
 """`history.csv`: figures of each epoch of a fit, and which epoch is the best. Epoch 0 is the head on the frozen backbone."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from training.data import manifest
+from training.data.manifest import DataError
 
-FILE = "history.csv"
+FILE, NETWORKS = "history.csv", "networks.json"
 VALIDATIONS = ("validation", "shifted validation", "both, altered", "otherwise")  # of FIGURES, in their order
 HEADER = "\n".join(
     [
@@ -43,12 +44,28 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     matched_auroc: float | None = None
 
 
+class Networks(msgspec.Struct, frozen=True, kw_only=True):
+    """`networks.json` in a run folder: FIGURES of the networks that the fit has chosen between, and the name of the chosen one.
+    A head that ignores properties changes the chosen one, whatever its figures."""
+
+    figures: dict[str, dict[str, float]]
+    chosen: str
+
+
 FIGURES = Row.__struct_fields__[3:]
 CHOSEN_BY = ("shifted_auroc", "unseen_auroc", "matched_auroc")
 
 
 def folder(run_dir: Path, seed: int) -> Path:
     return run_dir / f"seed-{seed}"
+
+
+def read_networks(run_dir: Path) -> Networks:
+    """Raises DataError if `fit` has not finished there, or if the file is damaged."""
+    try:
+        return msgspec.json.decode((run_dir / NETWORKS).read_bytes(), type=Networks)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(f"{run_dir / NETWORKS}: cannot be read ({error}); the stage «fit» writes it") from error
 
 
 def write(rows: Sequence[Row], folder: Path) -> None:
@@ -60,18 +77,22 @@ def read(folder: Path) -> list[Row]:
     return manifest.read_table(folder / FILE, Row, "fit")
 
 
-def score(row: Row) -> float:
+def figures_of(row: Row) -> dict[str, float]:
+    return {name: value for name in FIGURES if (value := getattr(row, name)) is not None}
+
+
+def score(figures: Mapping[str, float]) -> float:
     """The mean of the AUROCs that do not judge by what training imitates: on images from other parts of the series, on images
     with other alterations than those of training, and where no property of the files tells the label."""
-    return statistics.fmean(value for name in CHOSEN_BY if (value := getattr(row, name)) is not None)
+    return statistics.fmean(figures[name] for name in CHOSEN_BY if name in figures)
 
 
 def best(rows: Sequence[Row]) -> Row:
-    return max(rows, key=score)
+    return max(rows, key=lambda row: score(figures_of(row)))
 
 
 def best_seed(histories: Sequence[Sequence[Row]]) -> int:
-    return max(range(len(histories)), key=lambda seed: score(best(histories[seed])))
+    return max(range(len(histories)), key=lambda seed: score(figures_of(best(histories[seed]))))
 
 
 def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:

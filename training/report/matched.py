@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logit
-from scipy.stats import norm, rankdata, spearmanr
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
-from training.data.properties import REACHES_THE_NETWORK, Table
+from training.data.properties import REACHES_THE_NETWORK, Table, normal_scores
 from training.report.bootstrap import Bools, Floats, figures, interval, resample
 
 MATCHED = 0.6  # the greatest AUROC that a property may have after weighting
@@ -26,7 +26,7 @@ def weigh(table: Table, truth: Bools) -> Floats | None:
     table = {name: values for name, values in table.items() if np.ptp(values) > 0}
     if not table or len(set(truth)) < 2:
         return None
-    ranks = np.column_stack([norm.ppf((rankdata(values) - 0.5) / len(values)) for values in table.values()])
+    ranks = np.column_stack([normal_scores(values) for values in table.values()])
     terms = PolynomialFeatures(2, include_bias=False).fit_transform(ranks)
     for strength in STRENGTHS:
         regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000).fit(terms, truth)

@@ -50,6 +50,17 @@ def measure(truth: Bools, probability: Floats, patients: Sequence[str], threshol
     }
 
 
+def at_half(truth: Bools, probability: Floats) -> dict[str, Any]:
+    """Few figures, without intervals over patients."""
+    tp, fp, fn, tn = counts(truth, probability, 0.5).values()
+    return {
+        "auroc": float(sk.roc_auc_score(truth, probability)),
+        "sensitivity": proportion(tp, tp + fn),
+        "specificity": proportion(tn, tn + fp),
+        "ece": ece(truth, probability),
+    }
+
+
 def calibration(truth: Bools, probability: Floats) -> dict[str, Any]:
     """Calibration figures at equal priors. `reliability`: mean probability, observed share and number of images per bin."""
     weight = equal_priors(truth)

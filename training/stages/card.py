@@ -116,6 +116,7 @@ def describe(description: Description) -> dict[str, Any]:
         "seed_columns": history.FIGURES,
         "head_alone": histories[0][0],
         "seeds": seeds,
+        "networks": networks_of(measured["fit"]),
         "shared": description.data["patients_shared_with_official_test"],
         "worth": worth(measured["test"]),
         "ablation": list(csv.DictReader(ABLATION.read_text(encoding="utf-8").splitlines())),
@@ -202,6 +203,12 @@ def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str
 
 def histories_of(description: Description) -> list[list[Row]]:
     return msgspec.convert(description.metrics["fit"]["histories"], list[list[Row]])
+
+
+def networks_of(fit: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The figures of the networks that were chosen between, but for that of a seed alone, which its row shows already."""
+    figures = fit.get("networks", {}).get("figures", {})
+    return {name: values for name, values in figures.items() if name != f"seed {fit['kept_seed']}"}
 
 
 def seed_aurocs(histories: Sequence[Sequence[Row]]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 Images of other hospitals are measured too where `data.elsewhere` names some."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,10 +15,11 @@ from service.model.artefact import Description
 from service.model.classifier import Classifier, GreyImage
 from training.config import Config
 from training.data import alterations, manifest, out_of_distribution, properties, splits
-from training.data.manifest import DataError
+from training.data.manifest import DataError, Record
 from training.graph import holdout, inference, model_folder
 from training.graph.inference import Predictions
 from training.report import elsewhere, gallery, heatmaps, int8_gate, matched, metrics
+from training.report.bootstrap import Bools, Floats
 
 SAMPLE = 100  # shifted validation images of each label for the checks of robustness and heat-maps
 
@@ -47,10 +49,16 @@ def run(config: Config, run_dir: Path) -> None:
     sample = every_nth(predictions[splits.SHIFTED], SAMPLE)
     images = [manifest.read_image(folder, record) for record in sample.records]
     results["robustness"] = robustness(classifier, images, sample)
+    both = [*validations[splits.VAL], *validations[splits.SHIFTED]]
+    results["altered"] = {
+        name: metrics.at_half(found.truth, found.probability)
+        for name, changes in {"as in training": alterations.ALTERATIONS, "otherwise": alterations.UNSEEN}.items()
+        for found in [inference.predict(classifier, folder, both, list(changes.values()))]
+    }
     results["odd"] = oddness(classifier, images, predictions[splits.TEST])
     results["heatmaps"] = heatmaps.check(run_dir / "model", classifier, images)
     results["elsewhere"] = elsewhere.measure(run_dir, classifier, config.data.elsewhere)
-    results["shortcuts"] = follow_shortcuts(folder, config.data.properties, list(predictions.values())[:2])
+    results["shortcuts"] = follow_shortcuts(classifier, folder, config.data.properties, list(predictions.values())[:2])
 
     description = msgspec.structs.replace(description, metrics={**description.metrics, **results})
     model_folder.rewrite_description(run_dir / "model", description)
@@ -59,12 +67,31 @@ def run(config: Config, run_dir: Path) -> None:
     int8_gate.confirm(run_dir, folder, test)
 
 
-def follow_shortcuts(folder: Path, table: str, validations: Sequence[Predictions]) -> Metrics:
+def follow_shortcuts(classifier: Classifier, folder: Path, joined: str, validations: Sequence[Predictions]) -> Metrics:
     """How far the model follows properties of the files that are no anatomy, on both validations together."""
     records = [record for found in validations for record in found.records]
     truth, probability = (np.concatenate([getattr(found, name) for found in validations]) for name in ("truth", "probability"))
-    values = properties.measure_all(folder, records, table)
-    return matched.measure(values, truth, probability, [record.patient for record in records])
+    table = properties.measure_all(folder, records, joined)
+    return {
+        **matched.measure(table, truth, probability, [record.patient for record in records]),
+        "recompressed": recompressed(classifier, folder, records, truth, table["quantisation_sum"]),
+    }
+
+
+def recompressed(
+    classifier: Classifier, folder: Path, records: Sequence[Record], truth: Bools, quantisation: Floats
+) -> Metrics | None:
+    """Figures where every image is compressed as the other label's files are: at the JPEG quality of their median
+    `quantisation` [N]. None where the labels have the same, or no JPEGs."""
+    jpegs = quantisation > 0
+    if not all((jpegs & label).any() for label in (truth, ~truth)):
+        return None
+    negative, positive = (properties.jpeg_quality(float(np.median(quantisation[jpegs & label]))) for label in (~truth, truth))
+    if negative == positive:
+        return None
+    swapped = [partial(alterations.jpeg, quality=negative if label else positive) for label in truth]
+    found = inference.predict(classifier, folder, records, swapped)
+    return {"qualities": [positive, negative], **metrics.at_half(truth, found.probability)}
 
 
 def measure(predictions: Predictions, description: Description) -> Metrics:
@@ -95,18 +122,13 @@ def subgroups(predictions: Predictions) -> Metrics:
 
 def robustness(classifier: Classifier, images: Sequence[GreyImage], predictions: Predictions) -> Metrics:
     """Figures on each kind of altered images. `predictions`: those for the images as they are."""
-    description = classifier.artefact.description
-    positive = description.labels.index(description.positive)
-    result = {}
+    description, result = classifier.artefact.description, {}
     changes: dict[str, Callable[[GreyImage], GreyImage]] = {"as they are": np.asarray, **alterations.ALTERATIONS}
     for name, change in changes.items():
         outputs = inference.classify_images(classifier, [change(image) for image in images])
-        probability = outputs.probabilities[:, positive].astype(np.float64)
-        count = metrics.counts(predictions.truth, probability, 0.5)
+        probability = outputs.probabilities[:, description.labels.index(description.positive)].astype(np.float64)
         result[name] = {
-            "auroc": float(roc_auc_score(predictions.truth, probability)),
-            "sensitivity": metrics.proportion(count["tp"], count["tp"] + count["fn"]),
-            "specificity": metrics.proportion(count["tn"], count["tn"] + count["fp"]),
+            **metrics.at_half(predictions.truth, probability),
             "mean_change": float(np.abs(probability - predictions.probability).mean()),
             "foreign": float((outputs.novelty >= description.novelty.foreign).mean()),
         }

@@ -1,8 +1,9 @@
-"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed.
+"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed, and one network of all.
 
 Writes for each seed, in `seed-0` and so on: `history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
 `resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`."""
 
+import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training import files
 from training.config import Config
 from training.data import batches, manifest, properties, splits
 from training.data.batches import Images, Targets
 from training.data.manifest import Record
 from training.data.properties import Table
-from training.network import backbone, history, probe, validation
+from training.network import backbone, history, independence, probe, validation
 from training.network.backbone import Network
-from training.network.history import Row
+from training.network.history import Networks, Row
 from training.network.tuning import FineTuning
 from training.report import matched, plots
 from training.report.bootstrap import Bools, Floats
@@ -26,13 +28,13 @@ RESUME, CURVES = "resume.pt", "curves.png"
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Fits all seeds and copies the best epoch of the best seed to `best.safetensors`."""
+    """Fits all seeds, and writes the chosen network to `best.safetensors`."""
     for seed in range(config.fit.seeds):
         run_seed(config, run_dir, seed)
-    best = history.best_seed([history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
-    if config.fit.seeds > 1:
-        print(f"seed {best} is the best of {config.fit.seeds}")
-    backbone.copy(history.folder(run_dir, best) / backbone.BEST, run_dir / backbone.BEST)
+    network, found = choose(config, run_dir)
+    print(f"of the best epoch of each seed and their average: {found.chosen}")
+    backbone.save(network, run_dir / backbone.BEST)
+    files.write_json(run_dir / history.NETWORKS, found)
 
 
 def run_seed(config: Config, run_dir: Path, seed: int) -> None:
@@ -70,6 +72,33 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
         tuning.save(rows, folder / RESUME)
         keep_best(rows, folder)
         print(history.line(rows[-1], history.best(rows) is rows[-1]), flush=True)
+
+
+def choose(config: Config, run_dir: Path) -> tuple[Network, Networks]:
+    """The best seed's network, or that with the mean weights of all seeds if it has the better score; its head ignores
+    `fit.ignore`."""
+    records = manifest.read_manifest(run_dir / manifest.MANIFEST)
+    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
+    loaders, matching = batches.validation(config, records, kinds), validation_weights(config, records)
+
+    folders = [history.folder(run_dir, seed) for seed in range(config.fit.seeds)]
+    best = history.best_seed(histories := [history.read(folder) for folder in folders])
+    chosen = f"seed {best}"
+    figures = {chosen: history.figures_of(history.best(histories[best]))}
+    networks = [backbone.move_to_device(backbone.load(config.backbone, folder / backbone.BEST)) for folder in folders]
+    network = networks[best]
+    if len(networks) > 1:
+        average, name = backbone.average(copy.deepcopy(networks)), f"average of {len(networks)} seeds"
+        figures[name] = validation.validate(average, loaders, kinds, matching)
+        if history.score(figures[name]) > history.score(figures[chosen]):
+            network, chosen = average, name
+    if config.fit.ignore:
+        table, _ = _properties(config, train)
+        images = batches.loader(Images(config, train, kinds, batches.plain(config.backbone.image_size)))
+        independence.turn_head(network, images, kinds, {name: table[name] for name in config.fit.ignore})
+        chosen = f"{chosen}, head turned"
+        figures[chosen] = validation.validate(network, loaders, kinds, matching)
+    return network, Networks(figures=figures, chosen=chosen)
 
 
 def sampling_weights(config: Config, train: Sequence[Record]) -> Floats | None:

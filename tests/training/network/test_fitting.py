@@ -124,7 +124,7 @@ def test_an_epoch_is_chosen_by_the_mean_of_three_validations_of_which_the_matche
     second = replace(second, matched_auroc=0.6, altered_auroc=0, val_auroc=0)
     assert history.best([first, second]) is second
     unmatched = [replace(row, matched_auroc=None) for row in (first, second)]
-    assert [history.score(row) for row in unmatched] == [pytest.approx(0.55)] * 2
+    assert [history.score(history.figures_of(row)) for row in unmatched] == [pytest.approx(0.55)] * 2
     assert history.line(unmatched[0], is_best=False).endswith(" │ –")
 
 

@@ -54,6 +54,12 @@ def test_a_compression_that_differs_by_label_is_found_first(tmp_path: Path) -> N
     assert not found["mean"].tells
 
 
+@pytest.mark.parametrize("quality", [20, 75, 95])
+def test_the_quality_is_read_from_the_sum_of_the_table(quality: int) -> None:
+    measured = properties.measure(encode(grey(64, 64), "JPEG", quality=quality))
+    assert properties.jpeg_quality(float(measured["quantisation_sum"])) == quality
+
+
 def test_a_table_replaces_and_adds_properties_by_file_name(drawn: tuple[Path, list[Record]], tmp_path: Path) -> None:
     folder, records = drawn
     names = [Path(record.path).name for record in records]
