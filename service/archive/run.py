@@ -33,7 +33,7 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
     predict_files = _predict_files(engine)
     settings = msgspec.structs.replace(read_settings(os.environ), token="")  # they travel to workers, which need no secret
     model = Engine.load(settings)
-    root, paths = files.find_root(images), files.find(images)
+    root, (paths, passed_over) = files.find_root(images), files.find(images)
     header = {
         "format": "2",  # of the entries
         "images": files.utf8_name(str(Path(images).absolute())),
@@ -46,6 +46,8 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
         remaining = {name: path for name, path in paths.items() if not journal.has(name, path)}
         finished = len(paths) - len(remaining)
         print(f"{len(paths):,} files, {finished:,} answered before; model {header['model']}, variant {header['variant']}")
+        if passed_over:
+            print(files.passed(passed_over).removeprefix("; "))
         print(DISCLAIMER)
         start = time.monotonic()
         with closing(predict_files(model, remaining, workers)) as entries:

@@ -17,6 +17,8 @@ from service.images.warnings import is_in_colour, warnings_of
 
 ENOUGH = 448  # px of the short side: twice the network's square leaves the resize in the graph enough to average
 
+FEW_BITS = 14  # of 16: the levels of 10, 12 or 14 bits, which detectors have, in a file that has room for more
+
 _TURNS = {  # EXIF orientation: the operation that makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,7 +56,7 @@ def decode_image(data: bytes) -> DecodedImage:
         limits.check_segments(data)
     elif data.startswith(limits.PNG_SIGNATURE):
         limits.check_chunks(data)
-    elif data[128:132] == b"DICM":
+    elif limits.is_dicom(data):
         return _decode_dicom(data)
     else:
         raise UnsupportedImage("the content is neither JPEG nor PNG nor DICOM" if data else "the image is empty (0 bytes)")
@@ -88,14 +90,15 @@ def _decode_jpeg_or_png(data: bytes) -> DecodedImage:
                 image.draft("L", (ENOUGH, ENOUGH))  # JPEG only: shrinks by 2, 4 or 8 while decoding
             image.load()
             in_colour = is_in_colour(image) if image.mode == mode else _is_thumbnail_in_colour(data)
-            grey = np.asarray(_upright(_shrink(_to_grey(image)), image.info.get("exif", b"")))
+            shown, few_bits = _of_16_bits(image) if image.mode.startswith("I") else (_to_grey(image), ())
+            grey = np.asarray(_upright(_shrink(shown), image.info.get("exif", b"")))
     except Image.DecompressionBombError as error:
         raise ImageOutOfRange(f"the image has over {limits.MAX_PIXELS:,} pixels, which is the limit") from error
     except UnidentifiedImageError as error:
         raise UndecodableImage("the image is damaged: its header cannot be read") from error
     except _BROKEN as error:
         raise UndecodableImage(f"the image is damaged: {error}") from error
-    return DecodedImage(grey, warnings_of(grey, *size, in_colour), size=size)
+    return DecodedImage(grey, few_bits + warnings_of(grey, *size, in_colour), size=size)
 
 
 def _decode_dicom(data: bytes) -> DecodedImage:
@@ -119,12 +122,24 @@ def _upright(image: Image.Image, exif: bytes) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip all levels above 255 to white
-        levels = np.asarray(image)
+def _of_16_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """As 8 bits, and a warning where few of the 16 are used: such an image would be dark, so its own range is shown, as DICOM
+    viewers do. (Pillow's own conversion would clip all levels above 255 to white.)"""
+    levels = np.asarray(image).astype(np.int32)
+    transparent = levels == image.info.get("transparency", -1)
+    known = levels[~transparent] if not transparent.all() else levels
+    darkest, brightest = int(known.min()), int(known.max())
+    warnings: tuple[str, ...] = ()
+    if (bits := brightest.bit_length()) > FEW_BITS or darkest == brightest:
         grey = (levels >> 8).astype(np.uint8)
-        grey[levels == image.info.get("transparency", -1)] = 0
-        return Image.fromarray(grey)
+    else:
+        grey = np.rint(255 / (brightest - darkest) * (levels - darkest)).clip(0, 255).astype(np.uint8)
+        warnings = (f"the image uses {bits} of its 16 bits; it is shown from its darkest to its brightest level",)
+    grey[transparent] = 0
+    return Image.fromarray(grey), warnings
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("the image is damaged: it has no palette")
     if image.has_transparency_data:

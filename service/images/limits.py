@@ -18,9 +18,21 @@ MAX_CHUNKS = 20_000
 MAX_INFLATED = 16  # chunks
 
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FIRST_TYPES = {b"UL", b"OB", b"UI", b"CS", b"SH", b"DA", b"TM", b"LO"}  # of values, at the beginning of a DICOM file
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # without stuffing, restart markers and fill bytes
 _SCAN, _END, _WITHOUT_LENGTH = b"\xda", b"\xd9", (b"\xd8", b"\xd9", b"\x01")
 _INFLATED = (b"iCCP", b"zTXt", b"iTXt")  # 1 KB of them can hold 1 MB
+
+
+def is_dicom(data: bytes) -> bool:
+    """Also without a preamble: then the file begins with an element of group 2 or 8, whose type or length is plausible."""
+    group, element = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
+    bare = group in (2, 8) and element < 0x100 and (data[4:6] in _FIRST_TYPES or int.from_bytes(data[4:8], "little") <= 64)
+    return has_preamble(data) or (bare and len(data) > 132)
+
+
+def has_preamble(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
 
 
 def check_size(width: int, height: int) -> None:

@@ -61,7 +61,7 @@ def main() -> None:
 
 def write(folder: Path, data: Path | None) -> Iterable[tuple[str, list[Path]]]:
     if data:
-        paths = [Path(path) for path in files.find(str(data)).values()][:FILES]
+        paths = [Path(path) for path in files.find(str(data))[0].values()][:FILES]
         width, height = decode_image(paths[0].read_bytes()).size
         yield f"X-rays, JPEG {width} × {height}", paths
     for kind in (BIG,) if data else (SMALL, BIG):

@@ -5,16 +5,19 @@ pydicom is silenced, because its messages quote what it reads."""
 import functools
 import io
 import logging
+import re
 import warnings
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from service.errors import UndecodableImage
+from service.images import limits
 
 MAX_READS = 50_000  # two or three for each element, item and fragment; an ordinary file has some hundreds of them
 MAX_BYTES = 2**18  # of one element; the largest lookup table, with 65,536 entries, has half of it
@@ -29,6 +32,7 @@ _KEYWORDS = """
     PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope ModalityLUTSequence WindowCenter WindowWidth
     VOILUTFunction VOILUTSequence PixelData
 """
+_NUMBER = re.compile(r"\[?\s*([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:E[-+]?\d+)?)")
 _WANTED = [Tag(keyword) for keyword in _KEYWORDS.split()]
 
 
@@ -45,12 +49,16 @@ class BoundedStream(io.BytesIO):
 
 
 def open_file(data: bytes) -> tuple[BoundedStream, UID]:
-    """The data set as a stream, and its transfer syntax. Raises AttributeError if the file names no transfer syntax."""
+    """The data set as a stream, and its transfer syntax. Without one, the data set must be uncompressed, and its first element
+    shows whether it names the types of values."""
     _silence_pydicom()
     stream = BoundedStream(data)
-    stream.seek(_PREAMBLE_BYTES)
+    stream.seek(_PREAMBLE_BYTES if limits.has_preamble(data) else 0)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: int(tag) >> 16 != _META_GROUP, defer_size=MAX_BYTES)
-    return stream, UID(str(meta.TransferSyntaxUID))
+    if syntax := str(meta.get("TransferSyntaxUID") or ""):
+        return stream, UID(syntax)
+    start = data[stream.tell() :][:6]
+    return stream, ExplicitVRLittleEndian if start[4:6].isalpha() and start[4:6].isupper() else ImplicitVRLittleEndian
 
 
 def read_header(stream: BoundedStream, syntax: UID) -> Dataset:
@@ -69,18 +77,29 @@ def _silence_pydicom() -> None:
 
 def text(header: Dataset, keyword: str) -> str:
     """The first value of an element in capitals, or an empty text."""
-    value: object = header.get(keyword)
+    try:
+        value: object = header.get(keyword)
+    except (ValueError, TypeError, OverflowError):  # not what its type demands, such as «40,5» for a number
+        value = raw_bytes(header, Tag(keyword)).decode("ascii", "replace").split("\\")[0]
     first = next(iter(value), None) if isinstance(value, MultiValue) else value
-    return "" if first is None else str(first).strip().upper()
+    return "" if first is None else str(first).strip(" \0").upper()
 
 
 def number(header: Dataset, keyword: str, default: float | None = None) -> float:
-    """The first value of an element. Raises ValueError if it is not a number, is too large, or is missing without a default."""
-    value = text(header, keyword)
-    result = float(value) if value else default
+    """The first number of an element, also where a list or a decimal comma is written as text. Raises UndecodableImage, which
+    names the element, if there is none, if it is too large, or if it is missing without a default."""
+    found = _NUMBER.match(value) if (value := text(header, keyword)) else None
+    result = float(found[1].replace(",", ".")) if found else None if value else default
     if result is None or not abs(result) < MAX_NUMBER:
-        raise ValueError
+        what = "has no usable number" if value else "is missing"
+        raise UndecodableImage(f"the DICOM file is damaged: {keyword} {what}")
     return result
+
+
+def first_item(header: Dataset, keyword: str) -> Dataset | None:
+    """The first item of a sequence, if there is one that is not empty."""
+    items: object = header.get(keyword)
+    return items[0] if isinstance(items, Sequence) and len(items) and len(items[0]) else None
 
 
 def raw_element(dataset: Dataset, tag: int) -> RawDataElement:

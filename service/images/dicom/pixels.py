@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import math
 import struct
 import subprocess
 from itertools import pairwise
@@ -29,7 +28,8 @@ JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 SUPPORTED = UNCOMPRESSED | {uid.RLELossless} | JPEG | JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
 
 _FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless, JPEG-LS
-_JPEG_2000_SIZE = b"\xff\x4f\xff\x51"
+_UNDEFINED = 2**32 - 1  # length
+_JPEG_2000_SIZE, _JPEG_2000_END = b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 StoredValues = npt.NDArray[np.unsignedinteger[Any]]  # Any: of 8 or 16 bits
 
@@ -47,8 +47,13 @@ def check_syntax(syntax: uid.UID) -> None:
     name = syntax.name if syntax in uid.AllTransferSyntaxes else "of this file"
     if syntax not in SUPPORTED:
         raise UnsupportedImage(f"the DICOM transfer syntax {name} is not supported")
-    if syntax in LOSSLESS_JPEG | JPEG_LS and not importlib.util.find_spec("gdcm"):
-        raise UnsupportedImage(f"the DICOM transfer syntax {name} is not supported: the service runs without python-gdcm")
+    if syntax in LOSSLESS_JPEG | JPEG_LS:
+        _check_gdcm(f"the DICOM transfer syntax {name}")
+
+
+def _check_gdcm(what: str) -> None:
+    if not importlib.util.find_spec("gdcm"):
+        raise UnsupportedImage(f"{what} is not supported: the service runs without python-gdcm")
 
 
 def read_pixel_format(header: Dataset) -> PixelFormat:
@@ -57,7 +62,8 @@ def read_pixel_format(header: Dataset) -> PixelFormat:
     rows, columns, allocated, stored, signed = (int(number(header, keyword)) for keyword in keywords)
     limits.check_size(columns, rows)
     if allocated not in (8, 16) or not 1 <= stored <= allocated or number(header, "HighBit", stored - 1) != stored - 1:
-        raise ImageOutOfRange(f"{stored} of {allocated} bits are stored; pixels must be in the lowest bits of 8 or 16")
+        bits = f"BitsStored is {stored} and BitsAllocated is {allocated}"
+        raise ImageOutOfRange(f"{bits}; the pixels must be in the lowest bits of 8 or 16")
     return PixelFormat(rows, columns, allocated, stored, signed == 1)
 
 
@@ -77,8 +83,13 @@ def read_stored_values(data: bytes, header: Dataset, pixel_format: PixelFormat, 
 def _read_uncompressed(data: bytes, element: RawDataElement, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
     rows, columns, bits_allocated, *_ = pixel_format
     count, width, start = rows * columns, bits_allocated // 8, element.value_tell
-    if not 0 <= element.length - count * width <= columns * width:  # some programs write a little more
-        raise UndecodableImage("the DICOM file is damaged: the length of its pixels does not match its header")
+    if element.length == _UNDEFINED:
+        raise UndecodableImage("the DICOM file is damaged: PixelData is compressed, but TransferSyntaxUID is missing or wrong")
+    behind = memoryview(data)[start + count * width : start + element.length]
+    if element.length > len(data) - start:
+        raise UndecodableImage("the DICOM file is truncated: it ends within PixelData")
+    if element.length < count * width or (len(behind) > columns * width and any(behind)):  # some programs write a little more
+        raise UndecodableImage("the DICOM file is damaged: the length of PixelData does not match Rows and Columns")
     if width == 1 and element.VR == "OW" and not syntax.is_little_endian:  # pairs of bytes, in swapped words
         return np.frombuffer(data, "<u2", (count + 1) // 2, start).byteswap().view(np.uint8)[:count]
     return np.frombuffer(data, f"{'<' if syntax.is_little_endian else '>'}u{width}", count, start)
@@ -88,9 +99,12 @@ def _read_frame(data: bytes, element: RawDataElement) -> bytes:
     """Join the fragments behind the table of offsets, which a single frame does not need."""
     stream = BoundedStream(data)
     stream.seek(element.value_tell)
-    _, table_bytes = struct.unpack("<II", stream.read(8))
-    stream.seek(table_bytes, io.SEEK_CUR)
-    return b"".join(generate_fragments(stream))
+    try:
+        _, table_bytes = struct.unpack("<II", stream.read(8))
+        stream.seek(table_bytes, io.SEEK_CUR)
+        return b"".join(generate_fragments(stream))
+    except (struct.error, EOFError, ValueError) as error:
+        raise UndecodableImage("the DICOM file is truncated or damaged within PixelData") from error
 
 
 def _decode_rle(frame: bytes, pixel_format: PixelFormat) -> StoredValues:
@@ -98,7 +112,7 @@ def _decode_rle(frame: bytes, pixel_format: PixelFormat) -> StoredValues:
     the image has room for; pydicom would expand whatever it is given."""
     count, *starts = struct.unpack_from("<16I", frame)
     if count != pixel_format.bits_allocated // 8:
-        raise UndecodableImage("the DICOM file is damaged: the number of its planes does not match its header")
+        raise UndecodableImage("the DICOM file is damaged: the number of planes in PixelData does not match BitsAllocated")
     bounds = pairwise([*starts[:count], len(frame)])
     size = (pixel_format.rows * pixel_format.columns, 1)  # one long row, as some programs let a run go on in the next row
     planes = [np.asarray(Image.frombytes("L", size, frame[start:end], "packbits", "L")) for start, end in bounds]
@@ -107,29 +121,46 @@ def _decode_rle(frame: bytes, pixel_format: PixelFormat) -> StoredValues:
 
 def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
     rows, columns, bits_allocated, *_ = pixel_format
+    frame = _codestream(frame) if syntax in JPEG_2000 else frame
     *shape, precision, signed = _read_frame_header(frame, syntax)
-    if shape != [rows, columns, 1] or math.ceil(precision / 8) * 8 != bits_allocated:
-        raise UndecodableImage("the DICOM file is damaged: its compressed frame does not match its header")
+    if shape != [rows, columns, 1] or not 2 <= precision <= bits_allocated:
+        raise UndecodableImage(
+            "the DICOM file is damaged: the frame in PixelData does not match Rows, Columns and BitsAllocated"
+        )
     if syntax in JPEG | LOSSLESS_JPEG:
         limits.check_segments(frame)
-    if syntax in JPEG:
-        if precision != 8:
-            raise UnsupportedImage(f"lossy JPEG of {precision} bits is not supported")
+    if syntax in JPEG and precision == 8:
         with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
             limits.check_size(*image.size)
             return np.asarray(image)
+    if syntax in JPEG:
+        _check_gdcm(f"lossy JPEG of {precision} bits")
+    sample_bits = 8 if precision <= 8 else 16
     try:
-        decoded = sandbox.decode(frame, syntax, rows, columns, bits_allocated, precision)
+        decoded = sandbox.decode(frame, syntax, rows, columns, sample_bits, precision)
     except subprocess.TimeoutExpired:
         raise UndecodableImage(f"the image took over {sandbox.TIMEOUT_SECONDS} s to decode") from None
+    except subprocess.CalledProcessError as error:
+        raise UndecodableImage("the DICOM file is damaged: the frame in PixelData cannot be decoded") from error
     except OSError as error:
         raise NotReady("the system could not start a process to decode this image") from error
-    pixels: StoredValues = np.frombuffer(decoded, f"<u{bits_allocated // 8}")
+    pixels: StoredValues = np.frombuffer(decoded, f"<u{sample_bits // 8}")
     if syntax in JPEG_2000:  # Pillow shifts the highest bit to the top
-        pixels = np.right_shift(pixels, bits_allocated - precision)
+        pixels = np.right_shift(pixels, sample_bits - precision)
     if signed:  # and makes the lowest negative number 0
         pixels = np.bitwise_xor(pixels, 1 << precision - 1)
+    if pixel_format.signed and syntax in JPEG_2000 | JPEG_LS:  # the sign is the highest bit of the frame's samples
+        sign = 1 << precision - 1
+        pixels = (np.bitwise_xor(pixels, sign).astype(np.int32) - sign).astype(np.uint16)
     return pixels
+
+
+def _codestream(frame: bytes) -> bytes:
+    """The JPEG 2000 codestream, without the boxes of a JP2 file around it and without the byte that makes its length even."""
+    start, end = frame.find(_JPEG_2000_SIZE), frame.rfind(_JPEG_2000_END)
+    if frame[4:8] == b"jP  " and start > 0:
+        frame, end = frame[start:], end - start
+    return frame[: end + 2] if end > 0 and not any(frame[end + 2 :]) else frame
 
 
 def _read_frame_header(frame: bytes, syntax: uid.UID) -> tuple[int, int, int, int, bool]:

@@ -6,6 +6,7 @@ Rejected: several frames, colour, a modality other than CR, DX, RG, OT and SC, d
 Warned of: modality OT or SC, raw images («for processing»), a body part other than the chest, a view other than AP or PA.
 What a file does not state is not held against it. Of the patient only the age is kept. No message quotes a text of the file."""
 
+import logging
 import re
 from collections.abc import Iterator
 
@@ -14,15 +15,16 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from service.errors import ImageOutOfRange, RequestError, UndecodableImage
-from service.images.dicom.display import display_lut
-from service.images.dicom.header import number, open_file, raw_bytes, read_header, text
+from service.images.dicom.display import display_of
+from service.images.dicom.header import PIXELS, first_item, number, open_file, raw_bytes, read_header, text
 from service.images.dicom.pixels import check_syntax, read_pixel_format, read_stored_values
+from service.images.dicom.vocabulary import is_chest, is_frontal
 
-RADIOGRAPHY, UNSURE = {"CR", "DX", "RG"}, {"OT", "SC"}  # modalities; those below may be named in an error
+RADIOGRAPHY, UNSURE = {"CR", "DX", "RG", "DR"}, {"OT", "SC"}  # modalities; those below may be named in an error
 OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}
 
-_CHEST = re.compile(r"CHEST|THORA|TORA|LUNG")
-_FRONTAL = re.compile(r"\b(AP|PA)\b")
+logger = logging.getLogger(__name__)
+
 _CODE_MEANING = 0x00080104
 _LATERAL = re.compile(rb"\blateral", re.IGNORECASE)
 _AGE = re.compile(r"(\d{1,3})([YMWD])")
@@ -32,21 +34,31 @@ _IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[str, ...], float | None]:
     """Decode a DICOM file to grey levels [rows, columns], warnings, and the patient's age in years if it is stated. Raises
     UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else."""
+    reading = "the file meta information"
     try:
         stream, syntax = open_file(data)
         check_syntax(syntax)
+        reading = "the elements before PixelData"
         header = read_header(stream, syntax)
         _check_kind(header)
         pixel_format = read_pixel_format(header)
-        grey = display_lut(header, pixel_format)[read_stored_values(data, header, pixel_format, syntax)]
-        return grey, tuple(_warnings(header)), _age_years(header)
+        reading = "PixelData"
+        stored = read_stored_values(data, header, pixel_format, syntax)
+        reading = "the window or lookup table"
+        occurring = np.zeros(2**pixel_format.bits_stored, np.bool_)
+        occurring[stored] = True
+        levels, warnings = display_of(header, pixel_format, occurring)
+        return levels[stored], (*warnings, *_warnings(header)), _age_years(header)
     except RequestError:
         raise
-    except Exception:  # from parsers of a hundred kinds of values, whose messages could quote them
-        raise UndecodableImage("the DICOM file is damaged or contains no image") from None
+    except Exception as error:  # from parsers of a hundred kinds of values, whose messages could quote them
+        logger.info("a DICOM file cannot be decoded", extra={"reading": reading, "error": type(error).__name__})
+        raise UndecodableImage(f"the DICOM file is damaged at {reading}") from None
 
 
 def _check_kind(header: Dataset) -> None:
+    if PIXELS not in header:
+        raise UndecodableImage("the DICOM file is truncated, or has no image: it has no PixelData")
     modality, photometric = text(header, "Modality"), text(header, "PhotometricInterpretation")
     if modality and modality not in RADIOGRAPHY | UNSURE:
         name = modality if modality in OTHERS else "of this file"
@@ -62,7 +74,7 @@ def _warnings(header: Dataset) -> Iterator[str]:
         yield "the file does not say that the image is a radiograph"
     if text(header, "PresentationIntentType") == "FOR PROCESSING":
         yield "the file says that the image is raw; the model learned from images made to be looked at"
-    if (part := text(header, "BodyPartExamined")) and not _CHEST.search(part):
+    if not is_chest(text(header, "BodyPartExamined")):
         yield "the file says that the image is not of the chest; the model learned from chest X-rays"
     if _is_not_frontal(header):
         yield "the file says that the view is not frontal; the model learned from frontal X-rays"
@@ -70,9 +82,9 @@ def _warnings(header: Dataset) -> Iterator[str]:
 
 def _is_not_frontal(header: Dataset) -> bool:
     if view := text(header, "ViewPosition"):
-        return not _FRONTAL.search(view)
-    if codes := header.get("ViewCodeSequence"):
-        return bool(_LATERAL.search(raw_bytes(codes[0], _CODE_MEANING)))
+        return not is_frontal(view)
+    if (code := first_item(header, "ViewCodeSequence")) and _CODE_MEANING in code:
+        return bool(_LATERAL.search(raw_bytes(code, _CODE_MEANING)))
     return text(header, "PatientOrientation").startswith(("A", "P"))  # rows run to the patient's front or back
 
 

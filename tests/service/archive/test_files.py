@@ -4,13 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.archive.files import find, utf8_name
+from service.archive import files
+from service.archive.files import utf8_name
 from service.errors import ArchiveError
-from tests.conftest import dicom_of
+from tests.conftest import dicom_of, encode, grey
 from tests.service.archive.conftest import fill
 
 FILES = ["a.PNG", "b/c.jpeg", "b/d/e.jpg", "b/d/notes.txt", "b/.hidden.png", ".git/f.png", "g.dcm/h.dicom", "[1]/i.png"]
 LINKS = {"link.png": "../a.PNG", "broken.png": "nothing", "itself.png": "itself.png", "loop": "..", "d2": "d"}
+
+
+def find(images: str) -> dict[str, str]:
+    return files.find(images)[0]
 
 
 @pytest.fixture
@@ -65,6 +70,16 @@ def test_a_folder_that_cannot_be_read_is_listed_itself(tree: Path, monkeypatch: 
     names = list(find(str(tree)))
     assert any(name.startswith("b/nnn") for name in names)
     assert "b/c.jpeg" in names
+
+
+def test_images_are_told_by_content_too_and_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    image, dicom = encode(grey(40, 40)), dicom_of(grey(40, 40))
+    read = {"a.jfif": b"x", "b.JPE": b"x", "scan": encode(grey(40, 40), "JPEG"), "c.bak": image, "bare": dicom[132:]}
+    passed = {"d.dcm.gz": b"x", "e.DCM.GZ": b"x", "f.txt": b"x", "notes": b"x", "sub/dicomdir": dicom, "g.tif": b"II*\0"}
+    found, over = files.find(str(fill(tmp_path / "tree", read | passed)))
+    assert set(found) == set(read)
+    assert over == {".dcm.gz": 2, ".txt": 1, "without a suffix": 1, "DICOMDIR": 1, ".tif": 1}
+    assert files.passed(over).startswith("; 6 files were passed over: 2 × .dcm.gz, ")
 
 
 def test_names_become_valid_utf8_and_stay_different() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gdcm
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps
 from pydicom import Dataset, uid
 
 from service.images.decode import decode_image
@@ -14,7 +15,7 @@ from tests.conftest import grey
 
 GreyImage = npt.NDArray[np.uint8]
 
-PIXELS = grey(260, 240)
+PIXELS = np.asarray(ImageOps.autocontrast(Image.fromarray(grey(260, 240))))  # from black to white, as viewers show it
 SHORT, RATIONAL, DOUBLE = 3, 5, 12  # types of EXIF values
 MONOCHROME1 = {"PhotometricInterpretation": "MONOCHROME1"}
 UNCOMPRESSED = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
@@ -37,7 +38,7 @@ def in_bits(bits: int, signed: bool = False) -> npt.NDArray[np.generic]:
 
 def with_table(keyword: str, entries: npt.NDArray[np.generic], first: int, bits: int) -> dict[str, object]:
     item = Dataset()
-    item.add_new("LUTDescriptor", "US", [len(entries) % 2**16, first, bits])
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) % 2**16, first, bits])
     item.add_new("LUTData", "OW", entries.tobytes())
     return {keyword: [item]}
 
