@@ -1,6 +1,8 @@
 """python -m service: serve a model folder over HTTP, or predict every image of an archive."""
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,9 +29,13 @@ Exit codes: 0 all files were predicted, 1 some files were refused,
 def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command is None:
-        from service.server import serve  # imported here so that neither command loads what only the other needs
+        signal.signal(signal.SIGTERM, _end)  # the first process of a container does not get one that it has no handler for
+        try:
+            from service.server import serve  # imported here so that neither command loads what only the other needs
 
-        return serve()
+            return serve()
+        except KeyboardInterrupt:
+            return 0
     try:
         from service.archive.run import run
 
@@ -42,6 +48,13 @@ def main() -> int:
         message, code = "interrupted; the same command goes on from here", INTERRUPTED
     print(f"medxfer: {message}", file=sys.stderr)
     return code
+
+
+def _end(number: int, _: object) -> None:
+    """Ends the process by the signal, or with the exit code that shells give it if the process is the first of a container."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -80,7 +80,7 @@ def _lifespan(engine: Engine, lifecycle: Lifecycle) -> Any:  # Any: Litestar's t
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         artefact = engine.artefact
         async with engine.running():
-            lifecycle.state = "ready"
+            lifecycle.started()
             fields = {"model": engine.settings.model, "variant": artefact.variant, "reason": engine.variant_reason}
             sizes = {"cpus": engine.cpus, "lanes": engine.lanes}
             logger.info("ready", extra={**fields, "sha256": artefact.sha256[:12], **sizes})

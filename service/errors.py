@@ -80,4 +80,8 @@ class Overloaded(RequestError, problem="overloaded", status=429, title="Overload
 class NotReady(RequestError, problem="not-ready", status=503, title="Not ready"): ...
 
 
+class NoAnswer(RequestError, problem="no-answer", status=503, title="The model has no answer"):
+    """It computed no finite numbers, which no image makes a whole model do: its weights, or this machine, are damaged."""
+
+
 class DeadlineExceeded(RequestError, problem="deadline-exceeded", status=504, title="Deadline exceeded"): ...

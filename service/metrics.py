@@ -38,6 +38,7 @@ class Metrics:
         self.inference_seconds = self._histogram("inference_seconds", "One run, of a whole batch", SECONDS)
         self.batch_size = self._histogram("batch_size", "Images of one run", BATCH_SIZES)
         self.predictions = self._counter("predictions", "Predictions", "label", "novelty")
+        self.abstentions = self._counter("abstentions", "Predictions that should not be used, by each reason", "reason")
         probability = "Of the positive label: where this drifts, so do the images"
         self.positive_probability = self._histogram("positive_probability", probability, TENTHS)
 

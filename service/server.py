@@ -61,8 +61,6 @@ def serve() -> int:
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return CANNOT_START
-    except KeyboardInterrupt:
-        return 0
     _allow_connections()
     config = uvicorn.Config(
         app,

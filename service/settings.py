@@ -21,9 +21,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     lanes: Annotated[int, Meta(ge=0, le=256)] = 0  # inference threads; 0: one for each CPU that this process may use
     max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 2  # larger batches do not fit the CPU's cache: tests/benchmarks
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64  # images in work at once; a request above it is answered 429
-    queue_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000_000)] = 200_000_000  # bytes of bodies in work, likewise
+    queue_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000_000)] = 400_000_000  # bytes of bodies in work, likewise
     deadline_ms: Annotated[int, Meta(ge=10, le=600_000)] = 5_000  # from the arrival of a request to its answer
-    max_body_bytes: Annotated[int, Meta(ge=1_000, le=200_000_000)] = 20_000_000
+    max_body_bytes: Annotated[int, Meta(ge=1_000, le=200_000_000)] = 64_000_000  # a DX image of 3520 × 4280 takes 30
     max_images: Annotated[int, Meta(ge=1, le=256)] = 16  # in one batch request
     drain_seconds: Annotated[int, Meta(ge=1, le=600)] = 20  # for open requests to finish after SIGTERM
     watchdog_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30  # without progress before a thread counts as stuck

@@ -27,6 +27,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     uncertain: bool | None = None
+    abstain: bool | None = None
+    reasons: list[str] | None = None
     novelty: float | None = None
     novelty_level: str | None = None
     warnings: list[str] | None = None

@@ -19,6 +19,7 @@ Row: TypeAlias = dict[str, Value]  # by column
 
 ROW_GROUP = 10_000  # rows
 PROBABILITY = "probability_"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check(out: Path) -> None:
@@ -68,6 +69,8 @@ def _write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
     def as_text(value: Value) -> Value:
         if isinstance(value, list):
             return " | ".join(value)
+        if isinstance(value, str) and value.startswith(FORMULA):
+            return "'" + value  # as text: a spreadsheet would run it
         return str(value).lower() if isinstance(value, bool) else value
 
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -87,7 +90,14 @@ def _write_parquet(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> N
 
     floats = ["confidence", "novelty", *(column for column in columns if column.startswith(PROBABILITY))]
     types = dict.fromkeys(columns, pyarrow.string()) | dict.fromkeys(floats, pyarrow.float64())
-    types |= {"bytes": pyarrow.int64(), "uncertain": pyarrow.bool_(), "warnings": pyarrow.list_(pyarrow.string())}
+    texts = pyarrow.list_(pyarrow.string())
+    types |= {
+        "bytes": pyarrow.int64(),
+        "uncertain": pyarrow.bool_(),
+        "abstain": pyarrow.bool_(),
+        "reasons": texts,
+        "warnings": texts,
+    }
     schema = pyarrow.schema(types, {"disclaimer": DISCLAIMER})
     remaining = iter(rows)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:

@@ -4,12 +4,15 @@ Slow uploads do not use up the queue: a body counts by the bytes received so far
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 from service.errors import Overloaded
+
+MEASURED, RECENT = 16, 4  # images
 
 
 class Admission:
@@ -20,8 +23,7 @@ class Admission:
         self.bytes = 0  # of bodies that are arriving or in work
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._seconds_per_image = 0.0  # moving average of the time from one answer to the next, while there is work
-        self._since = 0.0  # time.perf_counter of the last answer, or of the start of work after idleness
+        self._ended: deque[float] = deque(maxlen=MEASURED)  # time.perf_counter of the last images, since there is work
 
     def check_request(self, size: int, seconds: float) -> None:
         """To be called before a body of at most `size` bytes is read, whose client waits for `seconds`. Raises Overloaded if
@@ -29,8 +31,12 @@ class Admission:
         self.check_places()
         if self.bytes + size > self._max_bytes:
             raise self._overloaded(f"{self.bytes:,} bytes are in work; {size:,} more would exceed {self._max_bytes:,}")
-        if self._wait() > seconds:
-            raise self._overloaded(f"an answer would take {self._wait():.1f} s, more than the deadline")
+        self.check_wait(1, seconds)
+
+    def check_wait(self, images: int, seconds: float) -> None:
+        """Raises Overloaded if so many further images would not be answered within `seconds`."""
+        if (wait := (self.images + images) * self._seconds_per_image()) > seconds:
+            raise self._overloaded(f"an answer would take {wait:.1f} s, more than the deadline")
 
     def check_places(self) -> None:
         """Raises Overloaded if as many images are in flight as are allowed."""
@@ -60,14 +66,12 @@ class Admission:
         """Holds the place of an image, from before it is decoded until it is answered. Raises Overloaded if other images took
         the last place while its body was read."""
         self.check_places()
-        if not self.images:
-            self._since = time.perf_counter()
         self.images += 1
         try:
             yield
-            self._measure()
         finally:
-            self.images -= 1
+            self._ended.append(time.perf_counter())
+            self._release()
 
     def hold_until_done(self, future: "Future[Any]") -> None:
         """Holds one more place while a thread still works on a cancelled call, since new images must wait for it."""
@@ -77,15 +81,16 @@ class Admission:
 
     def _release(self) -> None:
         self.images -= 1
+        if not self.images:
+            self._ended.clear()  # what comes after idleness says nothing about what came before
 
-    def _measure(self) -> None:
-        now = time.perf_counter()
-        self._seconds_per_image += 0.1 * (now - self._since - self._seconds_per_image)
-        self._since = now
-
-    def _wait(self) -> float:
-        """Seconds until the images in flight now have been answered."""
-        return self.images * self._seconds_per_image
+    def _seconds_per_image(self) -> float:
+        """From one end to the next, of the last images, or of the very last where those went faster: a few slow images must not
+        count for all. 0 until enough have ended, whether answered or refused."""
+        if len(self._ended) < MEASURED:
+            return 0.0
+        last = self._ended[-1]
+        return min((last - self._ended[0]) / (MEASURED - 1), (last - self._ended[-RECENT]) / (RECENT - 1))
 
     def _overloaded(self, reason: str) -> Overloaded:
-        return Overloaded(reason, max(1, math.ceil(self._wait())))
+        return Overloaded(reason, max(1, math.ceil(self.images * self._seconds_per_image())))

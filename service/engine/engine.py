@@ -50,7 +50,9 @@ class Engine:
         self.metrics = Metrics()
         self._batcher = Batcher(self._run, lanes=self.lanes, max_batch_size=settings.max_batch_size)
         # Decoding has threads of its own, as many as there are lanes: it fills the time that the lanes leave.
+        # Images that take long have others, so that no number of them keeps a quick one waiting.
         self._decoders = ThreadPoolExecutor(self.lanes, thread_name_prefix="decoder")
+        self._slow_decoders = ThreadPoolExecutor(self.lanes, thread_name_prefix="slow-decoder")
         self.admission = Admission(max_images=settings.queue_limit, max_bytes=settings.queue_bytes)
         self.metrics.model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
         self.metrics.gauge("lanes", "Threads that infer", lambda: self.lanes)
@@ -77,21 +79,24 @@ class Engine:
         async with watched(self._batcher.progress, self.settings.watchdog_seconds):
             yield
             await asyncio.to_thread(self._batcher.close)
-        self._decoders.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they decode
+        for pool in (self._decoders, self._slow_decoders):
+            pool.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they decode
 
-    async def predict(self, decode: Callable[[], DecodedImage]) -> TimedPrediction:
-        """Calls `decode` in a decoder thread, then queues the image for a lane. Raises Overloaded if all places are taken,
-        NotReady while stopping, and what `decode` raises."""
+    async def predict(self, decode: Callable[[], DecodedImage | Callable[[], DecodedImage]]) -> TimedPrediction:
+        """Calls `decode` in a decoder thread, and in one for slow images what it returns, if that is another function; then
+        queues the image for a lane. Raises Overloaded if all places are taken,
+        NotReady while stopping, NoAnswer, and what `decode` raises."""
         try:
             with self.admission.image():
                 start = time.perf_counter()
-                image = await self.run_in_decoder(decode)
+                decoded = await self.run_in_decoder(decode)
+                image = decoded if isinstance(decoded, DecodedImage) else await self._run_in(self._slow_decoders, decoded)
                 decode_ms = 1000 * (time.perf_counter() - start)
                 ran = await self._batcher.submit(image.grey)
+                prediction = interpret(self.artefact.description, image, ran.result)
         except Exception as error:
             self.metrics.count_failure(error)
             raise
-        prediction = interpret(self.artefact.description, image, ran.result)
         timed = TimedPrediction(prediction, ran.batch_size, decode_ms, ran.queue_ms, ran.run_ms)
         self._count(timed)
         return timed
@@ -102,8 +107,11 @@ class Engine:
 
     async def run_in_decoder(self, function: Callable[[], T]) -> T:
         """Calls `function` in a decoder thread."""
+        return await self._run_in(self._decoders, function)
+
+    async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         pending = [function]  # emptied on cancellation, so that a call that is still queued does not hold the request's body
-        future = self._decoders.submit(lambda: pending.pop()())
+        future = pool.submit(lambda: pending.pop()())
         try:
             return await asyncio.wrap_future(future)
         finally:
@@ -124,4 +132,6 @@ class Engine:
         metrics.decode_seconds.observe(timed.decode_ms / 1000)
         metrics.queue_wait_seconds.observe(timed.queue_ms / 1000)
         metrics.predictions.labels(prediction.label, prediction.novelty.level).inc()
+        for reason in prediction.reasons:
+            metrics.abstentions.labels(reason).inc()
         metrics.positive_probability.observe(prediction.probabilities[self.artefact.description.positive])

@@ -48,6 +48,12 @@ async def read_body(request: Request, engine: Engine, timeout_ms: int | None) ->
             raise BodyTooLarge(f"the body is larger than {most:,} bytes") from None
 
 
+def check_wait(request: Request, engine: Engine, timeout_ms: int | None, images: int) -> None:
+    """Raises Overloaded if the request's `images`, known once its body is read, would miss its deadline."""
+    deadline_ms = min(timeout_ms or engine.settings.deadline_ms, engine.settings.deadline_ms)
+    engine.admission.check_wait(images, (deadline_ms - record_of(request.scope).elapsed_ms()) / 1000)
+
+
 def is_form(content_type: str) -> bool:
     return bool(parse_options_header(content_type)[0] == "multipart/form-data")
 

@@ -1,7 +1,7 @@
 """`POST /predict` and `POST /predict/batch`."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from litestar import post
@@ -9,13 +9,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from service.engine.engine import Engine, TimedPrediction
-from service.errors import RequestError
-from service.http.body import TimeoutMs, images_of_form, is_form, read_body
+from service.errors import RequestError, UndecodableImage, UnsupportedImage
+from service.http.body import TimeoutMs, check_wait, images_of_form, is_form, read_body
 from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
 from service.http.problems import problem_of
 from service.http.record import Request, RequestRecord, record_of
 from service.http.schemas import BatchEntry, BatchResponse, PredictionResponse, respond
-from service.images.decode import DecodedImage, decode_image
+from service.images.decode import DecodedImage, decode_or_defer
 
 T = TypeVar("T")
 
@@ -28,8 +28,13 @@ async def predict(
     content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
     async with read_body(request, engine, x_request_timeout_ms) as body:
 
-        def decode() -> DecodedImage:
-            return decode_image(images_of_form(body, content_type, IMAGE_FIELD, 1)[0] if is_form(content_type) else body)
+        def decode() -> DecodedImage | Callable[[], DecodedImage]:
+            if is_form(content_type):
+                return decode_or_defer(images_of_form(body, content_type, IMAGE_FIELD, 1)[0])
+            try:
+                return decode_or_defer(body)
+            except (UnsupportedImage, UndecodableImage) as error:
+                raise type(error)(f"{error}{_hint(body, content_type)}") from error
 
         timed = await engine.predict(decode)
         note_timing(record, timed)
@@ -45,7 +50,7 @@ async def predict_batch(
 
     async def answer(image: bytes) -> BatchEntry:
         try:
-            timed = await engine.predict(lambda: decode_image(image))
+            timed = await engine.predict(lambda: decode_or_defer(image))
             note_timing(record, timed)
             return BatchEntry(prediction=respond(engine.artefact, timed, record, with_heatmap=heatmap))
         except RequestError as error:
@@ -53,9 +58,21 @@ async def predict_batch(
 
     async with read_body(request, engine, x_request_timeout_ms) as body:
         images = await engine.run_in_decoder(lambda: images_of_form(body, content_type, IMAGES_FIELD, engine.max_images))
+        check_wait(request, engine, x_request_timeout_ms, len(images))
         results = await gather(record, map(answer, images))
     record.images, record.refused = len(results), sum(bool(result.problem) for result in results)
     return BatchResponse(results=results, request_id=record.request_id)
+
+
+def _hint(body: bytes, content_type: str) -> str:
+    """What a client may have meant whose body cannot be read."""
+    if body.lstrip()[:1] in (b"{", b"["):
+        return "; /predict takes the bytes of an image. JSON goes to /v2, with the image as base64: /schema/openapi.json"
+    if body.startswith(b"data:"):
+        return "; a data URL is text. Send the bytes of the image"
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        return "; if curl -d sent it, some bytes are gone: use --data-binary, or -F image=@file"
+    return ""
 
 
 async def gather(record: RequestRecord, images: Iterable[Coroutine[Any, Any, T]]) -> list[T]:  # Any: as asyncio has it

@@ -21,9 +21,13 @@ PROBE_METHODS = [HttpMethod.GET, HttpMethod.HEAD]  # monitors and balancers use 
 
 
 class Lifecycle:
-    """`app` sets the state to ready when the lanes have started, and `server` to draining when a signal comes."""
+    """`app` says when the lanes have started, and `server` when a signal comes, which may be earlier."""
 
     state: Literal["starting", "ready", "draining"] = "starting"
+
+    def started(self) -> None:
+        if self.state == "starting":
+            self.state = "ready"
 
     def check(self) -> None:
         """Raises NotReady unless the service is ready."""

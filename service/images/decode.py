@@ -5,6 +5,8 @@ decoded than a network of 224 × 224 px can use."""
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +17,7 @@ from service.errors import ImageOutOfRange, UndecodableImage, UnsupportedImage
 from service.images import limits
 from service.images.warnings import is_in_colour, warnings_of
 
-ENOUGH = 448  # px of the short side: twice the network's square leaves the resize in the graph enough to average
-
+LARGE_PNG = 4_000_000  # pixels; they take some 80 ms, and JPEG a fifth of that
 FEW_BITS = 14  # of 16: the levels of 10, 12 or 14 bits, which detectors have, in a file that has room for more
 
 _TURNS = {  # EXIF orientation: the operation that makes the picture upright
@@ -63,6 +64,23 @@ def decode_image(data: bytes) -> DecodedImage:
     return _decode_jpeg_or_png(data)
 
 
+def decode_or_defer(data: bytes) -> DecodedImage | Callable[[], DecodedImage]:
+    """As `decode_image`; but an image that takes long comes back as a function that decodes it, so that such images cannot hold
+    all threads: a large PNG, and DICOM that is decoded in a process of its own."""
+    return partial(decode_image, data) if _takes_long(data) else decode_image(data)
+
+
+def _takes_long(data: bytes) -> bool:
+    if data.startswith(limits.PNG_SIGNATURE):
+        width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))
+        return width * height > LARGE_PNG
+    if data.startswith(limits.JPEG_SIGNATURE) or not limits.is_dicom(data):
+        return False
+    from service.images.dicom import radiograph
+
+    return radiograph.needs_sandbox(data)
+
+
 def decode_pixels(grey: npt.NDArray[np.uint8]) -> DecodedImage:
     """Treat decoded pixels, uint8 [height, width] of a size that `limits.check_size` accepts, like a file that holds them."""
     height, width = grey.shape
@@ -86,8 +104,8 @@ def _decode_jpeg_or_png(data: bytes) -> DecodedImage:
             frames = getattr(image, "n_frames", 1)
             if image.format == "PNG" and frames > 1:  # in JPEGs of some cameras the further pictures are previews
                 raise ImageOutOfRange(f"the image has {frames} frames; it must have one")
-            if min(size) >= 2 * ENOUGH:
-                image.draft("L", (ENOUGH, ENOUGH))  # JPEG only: shrinks by 2, 4 or 8 while decoding
+            if min(size) >= 2 * limits.ENOUGH:
+                image.draft("L", (limits.ENOUGH, limits.ENOUGH))  # JPEG only: shrinks by 2, 4 or 8 while decoding
             image.load()
             in_colour = is_in_colour(image) if image.mode == mode else _is_thumbnail_in_colour(data)
             shown, few_bits = _of_16_bits(image) if image.mode.startswith("I") else (_to_grey(image), ())
@@ -105,9 +123,10 @@ def _decode_dicom(data: bytes) -> DecodedImage:
     # Imported only when needed: loading takes 100 ms and 23 MB (with GDCM 140 ms and 41 MB), and most services never see DICOM.
     from service.images.dicom import radiograph
 
-    grey, warnings, age_years = radiograph.decode(data)
-    decoded = decode_pixels(grey)
-    return decoded._replace(warnings=warnings + decoded.warnings, age_years=age_years)
+    decoded = radiograph.decode(data)
+    grey, (width, height) = np.asarray(_shrink(Image.fromarray(decoded.grey))), decoded.size
+    warnings = decoded.warnings + warnings_of(grey, width, height)
+    return DecodedImage(grey, warnings, decoded.age_years, (width, height))
 
 
 def _upright(image: Image.Image, exif: bytes) -> Image.Image:
@@ -149,7 +168,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
 
 
 def _shrink(grey: Image.Image) -> Image.Image:
-    factor = min(grey.size) // ENOUGH
+    factor = min(grey.size) // limits.ENOUGH
     return grey.reduce(factor) if factor > 1 else grey
 
 

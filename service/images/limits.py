@@ -4,6 +4,7 @@ import re
 
 from service.errors import ImageOutOfRange, UndecodableImage
 
+ENOUGH = 448  # px of the short side: twice the network's square leaves the resize in the graph enough to average
 MIN_SIDE = 32
 MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000

@@ -20,6 +20,14 @@ _INVERTED = -0.3  # standard deviations between middle and edges
 _FLAT = 5  # grey levels of standard deviation
 
 
+NO_CONTRAST = "the image has nearly no contrast; there is nothing to be seen in it"
+INVERTED = "the image looks inverted: air seems bright and bone dark; the model learned the opposite"
+NOT_CHEST = "the file says that the image is not of the chest; the model learned from chest X-rays"
+NOT_FRONTAL = "the file says that the view is not frontal; the model learned from frontal X-rays"
+# Warnings of which each is a reason not to use the answer, and their codes for programs.
+REASONS = {NO_CONTRAST: "no-contrast", INVERTED: "inverted", NOT_CHEST: "not-chest", NOT_FRONTAL: "not-frontal"}
+
+
 def is_in_colour(image: Image.Image) -> bool:
     if image.mode in _GREY_MODES or (image.mode == "P" and image.palette is None):
         return False
@@ -39,7 +47,7 @@ def warnings_of(grey: npt.NDArray[np.uint8], width: int, height: int, in_colour:
     contrast = sample.std()
     edges = (sample[:, :_EDGE].mean() + sample[:, -_EDGE:].mean()) / 2
     if contrast < _FLAT:
-        warnings.append("the image has nearly no contrast; there is nothing to be seen in it")
+        warnings.append(NO_CONTRAST)
     elif sample[:, _MIDDLE].mean() - edges < _INVERTED * contrast:
-        warnings.append("the image looks inverted: air seems bright and bone dark; the model learned the opposite")
+        warnings.append(INVERTED)
     return tuple(warnings)

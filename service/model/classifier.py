@@ -64,6 +64,8 @@ class Classifier:
             shapes = [output.shape for output in outputs]
             if shapes != [(size, 2), (size, *description.heatmap.grid), (size,)]:
                 raise ArtefactError(f"{self.artefact.folder}: the graph answers {size} images by outputs of {shapes}")
+            if not all(np.isfinite(output).all() for output in outputs):
+                raise ArtefactError(f"{self.artefact.folder}: the graph computes numbers that are not finite")
             if not np.allclose(outputs.probabilities.sum(1), 1, atol=1e-5):
                 raise ArtefactError(f"{self.artefact.folder}: the graph's probabilities do not add up to 1")
 

@@ -3,8 +3,11 @@
 from typing import Literal
 
 import msgspec
+import numpy as np
 
+from service.errors import NoAnswer
 from service.images.decode import DecodedImage
+from service.images.warnings import REASONS
 from service.model.artefact import Description
 from service.model.classifier import Outputs
 
@@ -29,29 +32,42 @@ class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """`label` is the more probable label and `confidence` its probability. `uncertain` is true where the probability of the
-    positive label lies between the locked thresholds `screening` and `rule_in`."""
+    positive label lies between the locked thresholds `screening` and `rule_in`. `abstain` is true where the answer should not
+    be used; `reasons` says why, in codes: `uncertain`, `foreign`, and those of `images.warnings.REASONS`."""
 
     label: str
     confidence: float
     probabilities: dict[str, float]
     uncertain: bool
+    abstain: bool
+    reasons: list[str]
     novelty: Novelty
     warnings: list[str]
     heatmap: Heatmap
 
 
 def interpret(description: Description, image: DecodedImage, outputs: Outputs) -> Prediction:
-    """The prediction that the outputs of the graph for this image mean."""
+    """The prediction that the outputs of the graph for this image mean. Raises NoAnswer if they are not all finite."""
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise NoAnswer("the model computed no finite numbers for this image; restart the service, or replace the model folder")
     probabilities = dict(zip(description.labels, outputs.probabilities.tolist(), strict=True))
     label = max(probabilities, key=probabilities.__getitem__)
     value = float(outputs.novelty)
     novelty = Novelty(value=value, level=description.novelty.level(value))
     heatmap = description.heatmap
+    uncertain = description.thresholds.is_uncertain(probabilities[description.positive])
+    doubts = {"uncertain": uncertain, "foreign": novelty.level == "foreign"}
+    reasons = [
+        *(doubt for doubt, holds in doubts.items() if holds),
+        *(REASONS[text] for text in image.warnings if text in REASONS),
+    ]
     return Prediction(
         label=label,
         confidence=probabilities[label],
         probabilities=probabilities,
-        uncertain=description.thresholds.is_uncertain(probabilities[description.positive]),
+        uncertain=uncertain,
+        abstain=bool(reasons),
+        reasons=reasons,
         novelty=novelty,
         warnings=[*image.warnings, *_warnings(description, image.age_years, novelty)],
         heatmap=Heatmap(grid=heatmap.grid, scale=heatmap.scale, values=outputs.heatmaps.tolist()),

@@ -13,15 +13,15 @@ from msgspec import Meta, Raw, Struct
 
 from service.errors import BodyTooLarge, MalformedRequest
 from service.images import limits
-from service.images.decode import DecodedImage, decode_image, decode_pixels
+from service.images.decode import DecodedImage, decode_or_defer, decode_pixels
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_ID = 256  # characters
 MAX_DETAIL = 200  # characters
 MAX_JSON_PIXELS = 4_000_000  # bytes of text; decoding them holds the interpreter for some 20 ms
 
-OutputName = Literal["probabilities", "heatmaps", "novelty", "label", "warnings"]
-Decode = Callable[[], DecodedImage]
+OutputName = Literal["probabilities", "heatmaps", "novelty", "label", "warnings", "abstain", "reasons"]
+Decode = Callable[[], DecodedImage | Callable[[], DecodedImage]]
 T = TypeVar("T")
 NOTHING = Raw()
 Size = Annotated[int, Meta(ge=0)]
@@ -104,7 +104,7 @@ def _encoded_images(tensor: _Input, raw: memoryview | None, max_images: int) -> 
     contents = _decode(tensor.data, list[bytes], "data") if raw is None else _elements(raw, count)
     if len(contents) != count:  # an empty list has no comma either
         raise MalformedRequest(f"data has {len(contents):,} elements; its shape needs {count:,}")
-    return [partial(decode_image, content) for content in contents]
+    return [partial(decode_or_defer, content) for content in contents]
 
 
 def _elements(raw: memoryview, count: int) -> list[bytes]:
@@ -154,4 +154,5 @@ def _decode(content: bytes | memoryview | Raw, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRequest(f"{what}: {error}"[:MAX_DETAIL]) from error
+        hint = "; the one input is «images»" if "`$.inputs" in str(error) and "name`" in str(error) else ""
+        raise MalformedRequest(f"{what}: {error}"[:MAX_DETAIL] + hint) from error

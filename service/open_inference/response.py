@@ -12,7 +12,8 @@ from service.model.artefact import Artefact
 from service.model.prediction import DISCLAIMER, Prediction
 from service.open_inference.request import InferenceRequest, OutputName
 
-FP32, BYTES = "FP32", "BYTES"
+FP32, BOOL, BYTES = "FP32", "BOOL", "BYTES"
+DTYPES = {FP32: "<f4", BOOL: "?"}  # of tensors that are no texts
 ANY = -1  # a dimension of any size
 
 _VALUES: dict[OutputName, tuple[str, Callable[[Prediction], Any]]] = {  # Any: numbers, nested or not, or a text
@@ -22,6 +23,8 @@ _VALUES: dict[OutputName, tuple[str, Callable[[Prediction], Any]]] = {  # Any: n
     # The graph has no such outputs, but without them a client could not tell the columns apart, nor see the warnings.
     "label": (BYTES, lambda prediction: prediction.label),
     "warnings": (BYTES, lambda prediction: "\n".join(prediction.warnings)),
+    "abstain": (BOOL, lambda prediction: prediction.abstain),
+    "reasons": (BYTES, lambda prediction: "\n".join(prediction.reasons)),
 }
 
 
@@ -56,7 +59,7 @@ class OutputTensor(Struct, frozen=True, kw_only=True):
     datatype: str
     shape: list[int]
     parameters: OutputParameters | UnsetType = UNSET
-    data: list[float | str] | UnsetType = UNSET
+    data: list[float | bool | str] | UnsetType = UNSET
 
 
 class InferenceResponse(Struct, frozen=True, kw_only=True):
@@ -107,10 +110,10 @@ def _tensor(name: OutputName, predictions: Sequence[Prediction], as_bytes: bool)
     """The tensor as JSON, and the bytes that follow the JSON for it."""
     datatype, value = _VALUES[name]
     values = [value(prediction) for prediction in predictions]
-    array = np.asarray(values, "<f4" if datatype == FP32 else object)
+    array = np.asarray(values, DTYPES.get(datatype, object))
     if not as_bytes:
         return OutputTensor(name=name, datatype=datatype, shape=list(array.shape), data=array.ravel().tolist()), b""
-    content = array.tobytes() if datatype == FP32 else b"".join(map(_element, values))
+    content = array.tobytes() if datatype in DTYPES else b"".join(map(_element, values))
     parameters = OutputParameters(binary_data_size=len(content))
     return OutputTensor(name=name, datatype=datatype, shape=list(array.shape), parameters=parameters), content
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from service.engine.engine import Engine
 from service.errors import ImageError, NotReady, Unauthorized, UnknownModel
-from service.http.body import TimeoutMs, read_body
+from service.http.body import TimeoutMs, check_wait, read_body
 from service.http.openapi import PROBLEMS, problems
 from service.http.predict import gather, note_timing
 from service.http.record import Request, record_of
@@ -102,6 +102,7 @@ async def infer(
 
     async with read_body(request, engine, x_request_timeout_ms) as body:
         inference = await engine.run_in_decoder(lambda: read_request(body, inference_header_content_length, engine.max_images))
+        check_wait(request, engine, x_request_timeout_ms, len(inference.images))
         predictions = await gather(record, map(answer, itertools.count(), inference.images))
     record.images = len(predictions)
     content, header_length = response.encode(engine.artefact, inference, predictions)

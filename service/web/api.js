@@ -49,7 +49,12 @@ async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "the service does not answer");
   }
-  if (response.ok) return response.json();
+  if (response.ok) {
+    return response.json().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, "its answer was cut off");
+    });
+  }
   const said = await response.json().catch(() => ({}));
   throw new Problem(response.status, said.detail ?? response.statusText, {
     title: said.title,

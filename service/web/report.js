@@ -2,14 +2,14 @@
 
 import { kindOf } from "./words.js";
 
-const COLUMNS = ["file", "answer", "score", "label", "novelty", "warnings", "problem", "ms", "request_id", "model", "variant", "sha256", "note"];
+const COLUMNS = ["file", "answer", "score", "label", "novelty", "abstain", "reasons", "warnings", "problem", "ms", "request_id", "model", "variant", "sha256", "note"];
 
 export function toCsv(rows, info) {
   const lines = rows.map((row) => {
     const { prediction, problem } = row;
     const values = prediction
-      ? [...answer(prediction, info), prediction.novelty.level, prediction.warnings.join("; "), ""]
-      : ["", "", "", "", "", problem ? `${problem.status} ${problem.detail}` : "not sent"];
+      ? [...answer(prediction, info), prediction.novelty.level, prediction.abstain, prediction.reasons.join("; "), prediction.warnings.join("; "), ""]
+      : ["", "", "", "", "", "", "", problem ? `${problem.status} ${problem.detail}` : "not sent"];
     const { name, variant, sha256 } = prediction?.model ?? {};
     return [row.name, ...values, prediction?.timing_ms.total, prediction?.request_id ?? problem?.requestId, name, variant, sha256, info.disclaimer];
   });

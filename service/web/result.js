@@ -133,6 +133,7 @@ function facts(prediction, info) {
     ["Total", `${ms.total.toFixed(1)} ms`],
     ["Model", `${model.name}, ${model.variant}`],
     ["Novelty", `${prediction.novelty.value.toFixed(1)}: ${prediction.novelty.level} (unusual from ${info.novelty.unusual.toFixed(1)}, very unusual from ${info.novelty.foreign.toFixed(1)})`],
+    ["Abstain", prediction.abstain ? `yes: ${prediction.reasons.join(", ")}` : "no"],
     ["Limits", `screening ${(100 * screening).toFixed(1)} %, rule-in ${(100 * rule_in).toFixed(1)} %`],
     ["Calibration", `temperature ${variant.temperature.toFixed(2)}, bias ${signed(variant.bias)}`],
     ["Request", prediction.request_id, "mono"],

@@ -44,6 +44,18 @@ def test_a_wrong_setting_ends_the_service_with_one_line_and_code_3(setting: str)
     assert re.fullmatch(f"medxfer: .*{value}.*\n", process.stderr)
 
 
+def test_a_signal_that_comes_while_it_loads_is_caught_as_the_first_process_of_a_container_needs_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service"]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stderr=log) as process:
+        while "onnxruntime" not in Path(f"/proc/{process.pid}/maps").read_text():
+            time.sleep(0.001)
+        [caught] = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
+    assert int(caught, 16) >> signal.SIGTERM - 1 & 1
+    assert (tmp_path / "log").read_text() == ""
+
+
 def test_a_port_in_use_ends_the_service_with_code_3() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -13,7 +13,7 @@ REFUSED = {
     "a whole number from 10 to 600,000": ["DEADLINE_MS='9'"],
     "a whole number from 1,000 to 200,000,000": ["MAX_BODY_BYTES='999'"],
     "a whole number from 1 to 600": ["DRAIN_SECONDS='0'"],
-    "at least MEDXFER_MAX_BODY_BYTES, 20,000,000": ["QUEUE_BYTES=1000"],
+    "at least MEDXFER_MAX_BODY_BYTES, 64,000,000": ["QUEUE_BYTES=1000"],
     "one of debug, info, warning, error": ["LOG_LEVEL='INFO'"],
     "an origin without a path": ["CORS_ORIGIN='*'", "CORS_ORIGIN='https://a.org/page'", r"CORS_ORIGIN='https://a.org\n'"],
     "printable ASCII": ["TOKEN='two words'", r"TOKEN='ends with a line\n'", "TOKEN='é'"],  # never shown

@@ -57,6 +57,7 @@ def test_csv_and_json_hold_what_the_page_shows_and_no_cell_runs_as_a_formula(ope
     expect_batch(page, "3 of 4")
     rows = list(csv.DictReader(io.StringIO(saved(page, "CSV"))))
     assert [row["answer"] for row in rows] == ["positive", "uncertain", "hidden", ""]
+    assert [(row["abstain"], row["reasons"]) for row in rows[:2]] == [("false", ""), ("true", "uncertain")]
     assert [rows[2][name] for name in ("score", "label", "novelty")] == ["", "", "foreign"]
     assert rows[3]["file"] == "'=cmd.txt"
     assert rows[3]["problem"].startswith("415")

@@ -83,6 +83,17 @@ def test_a_module_or_connection_that_fails_is_reported_and_tried_again(open_page
     expect(page.locator("#status-text")).to_have_text("Ready")
 
 
+@pytest.mark.parametrize("body", ['{"label": "NORM', ""])
+def test_an_answer_that_is_cut_off_is_a_problem_of_the_connection(open_page: OpenPage, files: WriteImages, body: str) -> None:
+    page = open_page()
+    page.route("**/predict*", lambda route: route.fulfill(status=200, body=body, content_type="application/json"))
+    upload(page, files(0.9))
+    expect_problem(page, "No connection to the service.")
+    page.unroute("**/predict*")
+    page.get_by_role("button", name="Try again").click()
+    expect_state(page, "result")
+
+
 def test_overload_is_retried_can_be_stopped_and_keeps_the_image(open_page: OpenPage, files: WriteImages) -> None:
     page, requests = open_page(), list[str]()
     fake_answer(page, 429, **{"Retry-After": "4"})

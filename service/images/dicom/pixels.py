@@ -25,9 +25,11 @@ JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
+IN_SANDBOX = JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
 SUPPORTED = UNCOMPRESSED | {uid.RLELossless} | JPEG | JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
 
 _FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless, JPEG-LS
+_JPEG_2000_STYLE, _MAX_HEADER = b"\xff\x52\x00", 4_096  # bytes
 _UNDEFINED = 2**32 - 1  # length
 _JPEG_2000_SIZE, _JPEG_2000_END = b"\xff\x4f\xff\x51", b"\xff\xd9"
 
@@ -46,9 +48,9 @@ def check_syntax(syntax: uid.UID) -> None:
     """Raises UnsupportedImage, also for the deflated syntax: its inflated size cannot be known before inflating it."""
     name = syntax.name if syntax in uid.AllTransferSyntaxes else "of this file"
     if syntax not in SUPPORTED:
-        raise UnsupportedImage(f"the DICOM transfer syntax {name} is not supported")
+        raise UnsupportedImage(f"TransferSyntaxUID: the DICOM transfer syntax {name} is not supported")
     if syntax in LOSSLESS_JPEG | JPEG_LS:
-        _check_gdcm(f"the DICOM transfer syntax {name}")
+        _check_gdcm(f"TransferSyntaxUID: the DICOM transfer syntax {name}")
 
 
 def _check_gdcm(what: str) -> None:
@@ -60,7 +62,10 @@ def read_pixel_format(header: Dataset) -> PixelFormat:
     """Raises ImageOutOfRange if the size or the bits are out of range."""
     keywords = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
     rows, columns, allocated, stored, signed = (int(number(header, keyword)) for keyword in keywords)
-    limits.check_size(columns, rows)
+    try:
+        limits.check_size(columns, rows)
+    except ImageOutOfRange as error:
+        raise ImageOutOfRange(f"Columns and Rows: {error}") from None
     if allocated not in (8, 16) or not 1 <= stored <= allocated or number(header, "HighBit", stored - 1) != stored - 1:
         bits = f"BitsStored is {stored} and BitsAllocated is {allocated}"
         raise ImageOutOfRange(f"{bits}; the pixels must be in the lowest bits of 8 or 16")
@@ -68,16 +73,22 @@ def read_pixel_format(header: Dataset) -> PixelFormat:
 
 
 def read_stored_values(data: bytes, header: Dataset, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
-    """[rows, columns] of the stored bits as unsigned integers, also where they mean signed numbers."""
-    element = raw_element(header, PIXELS)
+    """[rows, columns] of the stored bits as unsigned integers, also where they mean signed numbers. JPEG 2000 comes back
+    smaller by a power of two, where its short side has at least twice the pixels that are needed."""
+    element, shrunk = raw_element(header, PIXELS), 0
     if not syntax.is_encapsulated:
         pixels = _read_uncompressed(data, element, pixel_format, syntax)
     elif syntax == uid.RLELossless:
         pixels = _decode_rle(_read_frame(data, element), pixel_format)
     else:
-        pixels = _decompress(_read_frame(data, element), pixel_format, syntax)
+        frame = _read_frame(data, element)
+        if syntax in JPEG_2000:
+            frame = _codestream(frame)
+            shrunk = _halvings(frame, pixel_format)
+        pixels = _decompress(frame, pixel_format, syntax, shrunk)
     stored: StoredValues = np.bitwise_and(pixels, 2**pixel_format.bits_stored - 1)
-    return stored.reshape(pixel_format.rows, pixel_format.columns)
+    rows, columns = (-(-side >> shrunk) for side in (pixel_format.rows, pixel_format.columns))
+    return stored.reshape(rows, columns)
 
 
 def _read_uncompressed(data: bytes, element: RawDataElement, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
@@ -119,9 +130,8 @@ def _decode_rle(frame: bytes, pixel_format: PixelFormat) -> StoredValues:
     return planes[0] if count == 1 else planes[0].astype(np.uint16) << 8 | planes[1]
 
 
-def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID) -> StoredValues:
+def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID, halvings: int) -> StoredValues:
     rows, columns, bits_allocated, *_ = pixel_format
-    frame = _codestream(frame) if syntax in JPEG_2000 else frame
     *shape, precision, signed = _read_frame_header(frame, syntax)
     if shape != [rows, columns, 1] or not 2 <= precision <= bits_allocated:
         raise UndecodableImage(
@@ -137,7 +147,7 @@ def _decompress(frame: bytes, pixel_format: PixelFormat, syntax: uid.UID) -> Sto
         _check_gdcm(f"lossy JPEG of {precision} bits")
     sample_bits = 8 if precision <= 8 else 16
     try:
-        decoded = sandbox.decode(frame, syntax, rows, columns, sample_bits, precision)
+        decoded = sandbox.decode(frame, syntax, rows, columns, sample_bits, precision, halvings)
     except subprocess.TimeoutExpired:
         raise UndecodableImage(f"the image took over {sandbox.TIMEOUT_SECONDS} s to decode") from None
     except subprocess.CalledProcessError as error:
@@ -161,6 +171,13 @@ def _codestream(frame: bytes) -> bytes:
     if frame[4:8] == b"jP  " and start > 0:
         frame, end = frame[start:], end - start
     return frame[: end + 2] if end > 0 and not any(frame[end + 2 :]) else frame
+
+
+def _halvings(codestream: bytes, pixel_format: PixelFormat) -> int:
+    """How often both sides can be halved: the codestream holds the image at these sizes, too."""
+    style = codestream.find(_JPEG_2000_STYLE, 0, _MAX_HEADER)
+    levels = codestream[style + 9] if 0 < style < len(codestream) - 9 else 0
+    return min(levels, max(0, (min(pixel_format.rows, pixel_format.columns) // limits.ENOUGH).bit_length() - 1))
 
 
 def _read_frame_header(frame: bytes, syntax: uid.UID) -> tuple[int, int, int, int, bool]:

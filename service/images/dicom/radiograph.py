@@ -9,6 +9,7 @@ What a file does not state is not held against it. Of the patient only the age i
 import logging
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ from pydicom.dataset import Dataset
 from service.errors import ImageOutOfRange, RequestError, UndecodableImage
 from service.images.dicom.display import display_of
 from service.images.dicom.header import PIXELS, first_item, number, open_file, raw_bytes, read_header, text
-from service.images.dicom.pixels import check_syntax, read_pixel_format, read_stored_values
+from service.images.dicom.pixels import IN_SANDBOX, check_syntax, read_pixel_format, read_stored_values
 from service.images.dicom.vocabulary import is_chest, is_frontal
+from service.images.warnings import NOT_CHEST, NOT_FRONTAL
 
 RADIOGRAPHY, UNSURE = {"CR", "DX", "RG", "DR"}, {"OT", "SC"}  # modalities; those below may be named in an error
 OTHERS = {"CT", "ES", "IO", "KO", "MG", "MR", "NM", "OP", "PR", "PT", "PX", "RF", "SEG", "SR", "US", "XA", "XC"}
@@ -31,24 +33,41 @@ _AGE = re.compile(r"(\d{1,3})([YMWD])")
 _IN_A_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 
 
-def decode(data: bytes) -> tuple[npt.NDArray[np.uint8], tuple[str, ...], float | None]:
-    """Decode a DICOM file to grey levels [rows, columns], warnings, and the patient's age in years if it is stated. Raises
-    UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else."""
-    reading = "the file meta information"
+class Radiograph(NamedTuple):
+    """`grey` uint8 [height, width], which may be smaller than `size`, the columns and rows in the file."""
+
+    grey: npt.NDArray[np.uint8]
+    size: tuple[int, int]
+    warnings: tuple[str, ...]
+    age_years: float | None
+
+
+def needs_sandbox(data: bytes) -> bool:
+    """Whether the pixels are decoded in a process of their own."""
+    try:
+        return open_file(data)[1] in IN_SANDBOX
+    except Exception:  # `decode` says what is wrong
+        return False
+
+
+def decode(data: bytes) -> Radiograph:
+    """Decode a DICOM file. Raises UnsupportedImage, ImageOutOfRange, UndecodableImage or NotReady, and nothing else."""
+    reading = "TransferSyntaxUID or before it"
     try:
         stream, syntax = open_file(data)
         check_syntax(syntax)
-        reading = "the elements before PixelData"
+        reading = "an element before PixelData"
         header = read_header(stream, syntax)
         _check_kind(header)
         pixel_format = read_pixel_format(header)
         reading = "PixelData"
         stored = read_stored_values(data, header, pixel_format, syntax)
-        reading = "the window or lookup table"
+        reading = "WindowCenter, WindowWidth or a lookup table"
         occurring = np.zeros(2**pixel_format.bits_stored, np.bool_)
         occurring[stored] = True
         levels, warnings = display_of(header, pixel_format, occurring)
-        return levels[stored], (*warnings, *_warnings(header)), _age_years(header)
+        size = (pixel_format.columns, pixel_format.rows)
+        return Radiograph(levels[stored], size, (*warnings, *_warnings(header)), _age_years(header))
     except RequestError:
         raise
     except Exception as error:  # from parsers of a hundred kinds of values, whose messages could quote them
@@ -61,12 +80,12 @@ def _check_kind(header: Dataset) -> None:
         raise UndecodableImage("the DICOM file is truncated, or has no image: it has no PixelData")
     modality, photometric = text(header, "Modality"), text(header, "PhotometricInterpretation")
     if modality and modality not in RADIOGRAPHY | UNSURE:
-        name = modality if modality in OTHERS else "of this file"
-        raise ImageOutOfRange(f"the modality {name} is not radiography, which is CR, DX or RG")
+        name = modality if modality in OTHERS else "another one"
+        raise ImageOutOfRange(f"Modality is {name}, which is not radiography (CR, DX or RG)")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or number(header, "SamplesPerPixel", 1) != 1:
-        raise ImageOutOfRange("the image must be MONOCHROME1 or MONOCHROME2, with one sample per pixel")
+        raise ImageOutOfRange("PhotometricInterpretation must be MONOCHROME1 or MONOCHROME2, and SamplesPerPixel 1")
     if (frames := number(header, "NumberOfFrames", 1)) != 1:
-        raise ImageOutOfRange(f"the image has {frames:.0f} frames; it must have one")
+        raise ImageOutOfRange(f"NumberOfFrames is {frames:.0f}; it must be 1")
 
 
 def _warnings(header: Dataset) -> Iterator[str]:
@@ -75,9 +94,9 @@ def _warnings(header: Dataset) -> Iterator[str]:
     if text(header, "PresentationIntentType") == "FOR PROCESSING":
         yield "the file says that the image is raw; the model learned from images made to be looked at"
     if not is_chest(text(header, "BodyPartExamined")):
-        yield "the file says that the image is not of the chest; the model learned from chest X-rays"
+        yield NOT_CHEST
     if _is_not_frontal(header):
-        yield "the file says that the view is not frontal; the model learned from frontal X-rays"
+        yield NOT_FRONTAL
 
 
 def _is_not_frontal(header: Dataset) -> bool:

@@ -18,7 +18,7 @@ from tests.service.archive.conftest import ENVIRONMENT, Predict, command, fill, 
 
 COLUMNS = [
     *("path", "bytes", "sha256", "label", "confidence", "probability_NORMAL", "probability_PNEUMONIA", "uncertain"),
-    *("novelty", "novelty_level", "warnings", "problem", "detail", "model", "variant", "model_sha256"),
+    *("abstain", "reasons", "novelty", "novelty_level", "warnings", "problem", "detail", "model", "variant", "model_sha256"),
 ]
 IMAGES = {
     "a.jpeg": encode(grey(1300, 1000), "JPEG"),
@@ -33,7 +33,7 @@ IMAGES = {
 def fields(answer: dict[str, Any]) -> dict[str, object]:  # Any: of JSON
     if "type" in answer:
         return {"problem": answer["type"], "detail": answer["detail"]}
-    found = {name: answer[name] for name in ("label", "confidence", "uncertain", "warnings")}
+    found = {name: answer[name] for name in ("label", "confidence", "uncertain", "abstain", "reasons", "warnings")}
     found |= {f"probability_{label}": value for label, value in answer["probabilities"].items()}
     return found | {"novelty": answer["novelty"]["value"], "novelty_level": answer["novelty"]["level"]}
 
@@ -80,7 +80,8 @@ def test_all_formats_hold_the_same_also_for_odd_names(predict: Predict, tmp_path
 def as_csv(value: object) -> str:
     if value is None:
         return ""
-    return " | ".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = " | ".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"'{text}" if text[:1] in "=-+@" and isinstance(value, str) else text  # else a spreadsheet would run it
 
 
 def test_a_run_that_cannot_begin_says_why_and_leaves_nothing(predict: Predict, folder: Path, out: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
-from service.engine.admission import Admission
+from service.engine.admission import MEASURED, Admission
 from service.engine.engine import Engine
 from service.errors import Overloaded
 from service.images.decode import DecodedImage, decode_image
@@ -16,10 +18,12 @@ from tests.service.http.helpers import PNG
 class Clock:
     seconds = 100.0
 
-    def complete(self, admission: Admission, images: int, seconds: float) -> None:
+    def complete(self, admission: Admission, images: int, seconds: float, *, refused: bool = False) -> None:
         for _ in range(images):
-            with admission.image():
+            with contextlib.suppress(KeyError), admission.image():
                 self.seconds += seconds
+                if refused:
+                    raise KeyError
 
 
 @pytest.fixture
@@ -63,23 +67,59 @@ def test_a_failure_gives_its_place_back(admission: Admission) -> None:
     assert admission.images == 0
 
 
-def test_the_measured_rate_gives_the_wait_for_an_answer_and_the_time_to_retry(admission: Admission, clock: Clock) -> None:
-    clock.complete(admission, images=100, seconds=3.3)
-    with admission.image():
-        with pytest.raises(Overloaded, match=r"an answer would take 3\.3 s, more than the deadline"):
-            admission.check_request(1, 3.2)
-        admission.check_request(1, 3.4)
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_measured_rate_gives_the_wait_for_an_answer_and_the_time_to_retry(clock: Clock, refused: bool) -> None:
+    admission = Admission(max_images=2, max_bytes=10)
+    with admission.image():  # so that work goes on
+        clock.complete(admission, MEASURED, seconds=3.3, refused=refused)
+        with pytest.raises(Overloaded, match=r"an answer would take 6\.6 s, more than the deadline"):
+            admission.check_request(1, 6.5)  # its own image, and that in work
+        admission.check_request(1, 6.7)
+        with pytest.raises(Overloaded, match=r"an answer would take 16\.5 s"):
+            admission.check_wait(4, 16)
         with admission.image(), pytest.raises(Overloaded) as rejection:
             admission.check_places()
     assert rejection.value.retry_after_seconds == 7  # two images of 3.3 s
 
 
-def test_time_without_work_does_not_count(admission: Admission, clock: Clock) -> None:
-    clock.complete(admission, images=20, seconds=0.1)
-    clock.seconds += 100
-    clock.complete(admission, images=1, seconds=0.1)
+def test_neither_idleness_nor_what_was_before_it_counts(clock: Clock) -> None:
+    admission = Admission(max_images=60, max_bytes=10)
     with admission.image():
+        clock.complete(admission, MEASURED, seconds=3)
+    clock.seconds += 100
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(admission.image())
         admission.check_request(1, 0.1)
+
+
+def test_one_slow_image_does_not_count_for_all(clock: Clock) -> None:
+    admission = Admission(max_images=60, max_bytes=10)
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(admission.image())
+        clock.complete(admission, 1, seconds=20)
+        clock.complete(admission, MEASURED - 1, seconds=0.01)
+        admission.check_request(1, 1)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_outlives_its_request_on_an_idle_service_makes_no_one_wait(clock: Clock) -> None:
+    admission = Admission(max_images=60, max_bytes=10)
+    with admission.image():
+        clock.complete(admission, MEASURED, seconds=0.01)
+    clock.seconds += 1000
+    future: Future[None] = Future()
+    admission.hold_until_done(future)
+    clock.complete(admission, 1, seconds=1.5)
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(admission.image())
+            admission.check_request(1, 5)
+    future.set_result(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert admission.images == 0
 
 
 @pytest.mark.anyio
@@ -101,3 +141,19 @@ async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
     assert images == 1
     while engine.admission.images:
         await asyncio.sleep(0.001)
+
+
+@pytest.mark.anyio
+async def test_no_number_of_slow_images_holds_the_decoders_of_quick_ones() -> None:
+    engine, may_end = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1)), threading.Event()
+
+    def decode_slowly() -> DecodedImage:
+        may_end.wait()
+        return decode_image(PNG)
+
+    async with engine.running():
+        slow = [asyncio.create_task(engine.predict(lambda: decode_slowly)) for _ in range(5)]
+        await asyncio.wait_for(engine.predict(lambda: decode_image(PNG)), 30)
+        assert not any(task.done() for task in slow)
+        may_end.set()
+        assert len({(await task).prediction.label for task in slow}) == 1

@@ -31,6 +31,13 @@ def test_it_is_not_ready_while_it_starts_or_drains(state: Any, handler: Any) -> 
         handler.fn(lifecycle)
 
 
+def test_a_signal_that_comes_while_it_starts_is_not_forgotten_once_it_has_started() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.state = "draining"
+    lifecycle.started()
+    assert lifecycle.state == "draining"
+
+
 @pytest.mark.parametrize("path", [*HEALTH, "/"])
 def test_head_answers_with_the_headers_of_get(path: str, client: httpx.Client) -> None:
     whole, head = client.get(path), client.head(path)

@@ -25,6 +25,7 @@ PROBLEMS = {
     "ImageOutOfRange": (422, "image-out-of-range"),
     "Overloaded": (429, "overloaded"),
     "NotReady": (503, "not-ready"),
+    "NoAnswer": (503, "no-answer"),
     "DeadlineExceeded": (504, "deadline-exceeded"),
 }
 CONFIG = Path(__file__).with_name("schemathesis.toml")

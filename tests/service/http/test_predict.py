@@ -4,10 +4,11 @@ import json
 import re
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.conftest import DEFAULT_MODEL, encode, grey
-from tests.service.http.helpers import PNG, assert_problem, metric
+from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey
+from tests.service.http.helpers import PIXELS, PNG, assert_problem, metric
 
 ALIKE = ("label", "probabilities", "heatmap", "novelty", "warnings")
 
@@ -17,8 +18,10 @@ def test_a_prediction_has_all_documented_fields(client: httpx.Client) -> None:
     timing = r"decode;dur=[\d.]+, queue;dur=[\d.]+, inference;dur=[\d.]+, total;dur=\d+\.\d\d"
     assert re.fullmatch(timing, response.headers["server-timing"])
     answer = response.json()
-    fields = "schema_version label confidence probabilities uncertain novelty warnings model request_id timing_ms batch_size"
-    assert set(answer) == {*fields.split(), "disclaimer"}
+    fields = (
+        "schema_version label confidence probabilities uncertain abstain reasons novelty warnings model request_id timing_ms"
+    )
+    assert set(answer) == {*fields.split(), "batch_size", "disclaimer"}
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert answer["confidence"] == answer["probabilities"][answer["label"]]
     assert set(answer["timing_ms"]) == {"decode", "queue", "inference", "total"}
@@ -39,6 +42,23 @@ def test_a_malformed_form_is_a_problem_and_not_echoed(client: httpx.Client, boun
     answer = client.post("/predict", content=body, headers={b"content-type": b"multipart/form-data; boundary=" + boundary})
     assert_problem(answer, 400, "form")
     assert "secret" not in answer.text
+
+
+MEANT = {
+    b'{"image": "aGVsbG8="}': ("application/json", "JSON goes to /v2"),
+    b"data:image/png;base64,aGVsbG8=": ("text/plain", "a data URL is text"),
+    PNG.replace(b"\n", b""): ("application/x-www-form-urlencoded", "use --data-binary"),
+    PNG[:200]: ("application/x-www-form-urlencoded", "use --data-binary"),
+    b"no image": ("text/plain", "neither JPEG nor PNG nor DICOM"),
+}
+
+
+@pytest.mark.parametrize("body", MEANT)
+def test_a_body_that_is_no_image_is_told_what_may_have_been_meant(client: httpx.Client, body: bytes) -> None:
+    content_type, words = MEANT[body]
+    answer = client.post("/predict", content=body, headers={"content-type": content_type})
+    assert_problem(answer, answer.status_code, words)
+    assert ("; " in answer.json()["detail"]) == (body != b"no image")
 
 
 WRONG_ADDRESSES = [
@@ -101,3 +121,11 @@ def test_metrics_count_what_happened(client: httpx.Client) -> None:
     assert [metric(client, name) for name in COUNTED] == [count + 1 for count in before]
     assert metric(client, 'medxfer_model_info{name="chest-xray-best"') == 1
     assert metric(client, "process_resident_memory_bytes") > 0
+
+
+def test_a_large_uncompressed_radiograph_is_taken(client: httpx.Client) -> None:
+    large = np.tile((4000 * (PIXELS / 255)).astype(np.uint16), (17, 12))[:4280, :3520]
+    content = dicom_of(large, BitsStored=12)
+    assert len(content) > 30_000_000
+    answer = client.post("/predict", content=content, timeout=60).raise_for_status().json()
+    assert answer["warnings"] == [warning for warning in answer["warnings"] if "unlike" in warning]

@@ -4,10 +4,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from pydicom import uid
 
 from service.errors import ImageOutOfRange, UndecodableImage, UnsupportedImage
-from service.images.decode import decode_image
-from tests.conftest import encode, grey
+from service.images.decode import DecodedImage, decode_image, decode_or_defer
+from tests.conftest import dicom_of, encode, grey
 from tests.service.images.files import PIXELS, RATIONAL, SHORT, GreyImage, decode, exif
 
 GREY, HALF = Image.fromarray(PIXELS), Image.new("L", PIXELS.shape[::-1], 128)
@@ -121,3 +122,26 @@ def test_what_is_not_one_whole_image_is_refused_with_the_reason(reason: str) -> 
     for data in files:
         with pytest.raises(error, match=reason):
             decode(data)
+
+
+@pytest.mark.parametrize("bits", [6, 10, 12, 14])
+def test_a_png_that_uses_few_of_its_16_bits_is_shown_from_black_to_white_and_warned_of(bits: int) -> None:
+    levels = 7 + np.rint(PIXELS / 255 * (2**bits - 8)).astype(np.uint16)
+    found = decode_image(encode(levels))
+    stretched = np.rint((levels - levels.min()) / np.ptp(levels) * 255)
+    assert np.abs(found.grey - stretched).max() <= 1
+    assert [f"uses {bits} of its 16 bits" in warning for warning in found.warnings] == [True]
+    assert decode_image(encode(levels << 16 - bits)).warnings == ()
+
+
+def test_images_that_take_long_are_left_to_the_caller() -> None:
+    quick = [encode(PIXELS), encode(grey(3000, 2000), "JPEG"), dicom_of(PIXELS), b"no image"]
+    slow = [encode(Image.new("L", (2100, 2000))), dicom_of(PIXELS, uid.JPEG2000, encode(PIXELS, "JPEG2000", no_jp2=True))]
+    for data in quick[:3]:
+        assert isinstance(decode_or_defer(data), DecodedImage)
+    with pytest.raises(UnsupportedImage):
+        decode_or_defer(quick[3])
+    for data in slow:
+        later = decode_or_defer(data)
+        assert not isinstance(later, DecodedImage)
+        assert np.array_equal(later().grey, decode_image(data).grey)

@@ -13,7 +13,10 @@ from pydicom import Dataset, uid
 
 from service.errors import ImageError, ImageOutOfRange, UndecodableImage, UnsupportedImage
 from service.images.decode import decode_image
-from tests.conftest import ROOT, dicom_of, encode, grey
+from service.images.dicom import radiograph
+from service.model.artefact import read_artefact
+from service.model.classifier import Classifier
+from tests.conftest import DEFAULT_MODEL, ROOT, dicom_of, encode, grey
 from tests.service.images.files import MONOCHROME1, PIXELS, UNCOMPRESSED, GreyImage, decode, in_bits, transcode, with_table
 
 LOSSLESS = ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"]
@@ -35,16 +38,17 @@ STORED = [
     (in_bits(16), EVERY_LEVEL_INVERTED | {"WindowCenter": 2**15, "WindowWidth": 2**16}, 255 - PIXELS),
 ]
 OTHER_BITS = [{"BitsAllocated": 32}, {"BitsAllocated": 1}, {"BitsStored": 9}, {"BitsStored": 6, "HighBit": 7}]
+COLOURED = [{"PhotometricInterpretation": kind} for kind in ("PALETTE COLOR", None)]
 WRONG_SIZES = [{"Rows": 200}, {"Rows": 241}, {"BitsAllocated": 16}]
 WHOLE_JPEG = dicom_of(PIXELS, uid.JPEGBaseline8Bit, encode(PIXELS, "JPEG"))
 CUT_JPEG, BROKEN_JPEG = WHOLE_JPEG[:-2000], WHOLE_JPEG.replace(b"\xfe\xff\x00\xe0", b"\xfe\xff\x01\xe0")
 UNKNOWN_SYNTAX = dicom_of(PIXELS).replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.7")
 REFUSED: dict[str, tuple[type[ImageError], Sequence[dict[str, Any] | bytes]]] = {  # Any: numbers, texts or sequences
-    "modality CT": (ImageOutOfRange, [{"Modality": "CT"}]),
-    "modality of this file": (ImageOutOfRange, [{"Modality": "MUSTER^MAX"}]),
-    "MONOCHROME1 or": (ImageOutOfRange, [{"PhotometricInterpretation": kind} for kind in ("PALETTE COLOR", None)]),
-    "one sample": (ImageOutOfRange, [{"SamplesPerPixel": 3}]),
-    "7 frames": (ImageOutOfRange, [{"NumberOfFrames": 7}]),
+    "Modality is CT,": (ImageOutOfRange, [{"Modality": "CT"}]),
+    "Modality is another one": (ImageOutOfRange, [{"Modality": "MUSTER^MAX"}]),
+    "PhotometricInterpretation must be MONOCHROME1 or": (ImageOutOfRange, COLOURED),
+    "SamplesPerPixel 1": (ImageOutOfRange, [{"SamplesPerPixel": 3}]),
+    "NumberOfFrames is 7": (ImageOutOfRange, [{"NumberOfFrames": 7}]),
     "bits of 8 or 16": (ImageOutOfRange, OTHER_BITS),
     "260 × 31": (ImageOutOfRange, [{"Rows": 31}]),
     "length of PixelData does not match Rows and Columns": (
@@ -254,7 +258,7 @@ def test_without_gdcm_the_error_names_it_and_other_syntaxes_work() -> None:
     found = [subprocess.check_output([sys.executable, "-c", code], input=data, cwd=ROOT).decode() for data in files]
     missing = "JPEG-LS Lossless Image Compression is not supported: the service runs without python-gdcm"
     lossy = "lossy JPEG of 16 bits is not supported: the service runs without python-gdcm"
-    assert found == [f"the DICOM transfer syntax {missing}\n", "(240, 260)\n", f"{lossy}\n"]
+    assert found == [f"TransferSyntaxUID: the DICOM transfer syntax {missing}\n", "(240, 260)\n", f"{lossy}\n"]
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value")
@@ -272,3 +276,29 @@ def test_no_message_quotes_the_patient(caplog: pytest.LogCaptureFixture, capfd: 
             said.append(traceback.format_exc())
     everything = " ".join([*said, caplog.text, *capfd.readouterr()]).lower()
     assert [word for word in ("secret", "4711") if word in everything] == []
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_large_jpeg_2000_is_decoded_at_reduced_resolution_and_answered_alike(bits: int) -> None:
+    large = Image.fromarray(grey(1900, 1500)).resize((3000, 2400))  # smooth, as radiographs are at this size
+    levels = np.asarray(large, np.uint16) << bits - 8 if bits > 8 else np.asarray(large)
+    plain = dicom_of(levels, BitsStored=bits, WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)
+    reduced, whole = decode_image(transcode(plain, "JPEG2000")), decode_image(plain)
+    assert (reduced.grey.shape, reduced.size, reduced.warnings) == ((600, 750), (3000, 2400), whole.warnings)
+    outputs = Classifier(read_artefact(DEFAULT_MODEL, "fp32")).classify([reduced.grey, whole.grey])
+    assert abs(float(np.diff(outputs.probabilities[:, 1])[0])) < 0.01
+
+
+def test_a_fault_of_ours_is_logged_by_its_type_and_the_client_told_where(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def fail(*_: object) -> None:
+        raise KeyError("Secret")
+
+    monkeypatch.setattr(radiograph, "display_of", fail)
+    with pytest.raises(UndecodableImage, match="damaged at WindowCenter, WindowWidth or a lookup table"):
+        decode(dicom_of(PIXELS))
+    [record] = [record for record in caplog.records if record.name == radiograph.__name__]
+    assert (record.error, "Secret" in caplog.text) == ("KeyError", False)  # type: ignore[attr-defined]  # of `extra`

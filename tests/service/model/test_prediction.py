@@ -12,6 +12,7 @@ from service import machine
 from service.engine.engine import Engine
 from service.http.status import encode_model_info
 from service.images.decode import DecodedImage
+from service.images.warnings import INVERTED, NO_CONTRAST, NOT_CHEST, NOT_FRONTAL
 from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read_artefact
 from service.model.classifier import Outputs
 from service.model.prediction import Prediction, interpret
@@ -29,10 +30,16 @@ def description() -> Description:
     return replace(default, thresholds=THRESHOLDS, novelty=NoveltyCutoffs(unusual=10, foreign=20))
 
 
-def predict(description: Description, positive: float, novelty: float = 0, age_years: float | None = None) -> Prediction:
+def predict(
+    description: Description,
+    positive: float,
+    novelty: float = 0,
+    age_years: float | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Prediction:
     probabilities = np.array([1 - positive, positive], dtype=np.float32)
     output = Outputs(probabilities, np.zeros((7, 7), np.float32), np.array(novelty, np.float32))
-    return interpret(description, DecodedImage(np.zeros((300, 300), np.uint8), age_years=age_years), output)
+    return interpret(description, DecodedImage(np.zeros((300, 300), np.uint8), warnings, age_years), output)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,26 @@ def predict(description: Description, positive: float, novelty: float = 0, age_y
 def test_label_confidence_and_zone(description: Description, positive: float, expected: tuple[str, float, bool]) -> None:
     answer = predict(description, positive)
     assert (answer.label, answer.confidence, answer.uncertain) == expected
+
+
+DOUBTED = [(0.9, 0, []), (0.6, 15, ["uncertain"]), (0.6, 20, ["uncertain", "foreign"])]
+ABSTAINED = {
+    (): [],
+    (INVERTED,): ["inverted"],
+    (NO_CONTRAST, "the image is tiny"): ["no-contrast"],
+    (NOT_CHEST, NOT_FRONTAL): ["not-chest", "not-frontal"],
+    ("the image is in colour",): [],
+}
+
+
+@pytest.mark.parametrize("warnings", ABSTAINED)
+@pytest.mark.parametrize(("positive", "novelty", "doubts"), DOUBTED)
+def test_an_answer_that_should_not_be_used_says_so_and_why(
+    description: Description, positive: float, novelty: float, doubts: list[str], warnings: tuple[str, ...]
+) -> None:
+    answer = predict(description, positive, novelty, warnings=warnings)
+    assert answer.reasons == [*doubts, *ABSTAINED[warnings]]
+    assert answer.abstain == bool(answer.reasons)
 
 
 def test_an_image_unlike_the_training_images_has_a_warning(description: Description) -> None:

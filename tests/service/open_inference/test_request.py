@@ -80,3 +80,9 @@ def test_pixels_that_do_not_fill_their_shape_are_rejected(data: bytes, words: st
     content, _ = request_with(data, datatype="UINT8", shape=[1, 40, 40])
     with pytest.raises(MalformedRequest, match=words):
         read_request(content, None, 16)
+
+
+def test_an_input_of_another_name_is_told_the_right_one() -> None:
+    sent = json.dumps({"inputs": [{"name": "input_0", "datatype": "BYTES", "shape": [1], "data": ["aGVsbG8="]}]}).encode()
+    with pytest.raises(MalformedRequest, match="the one input is «images»"):
+        read_request(sent, None, 16)

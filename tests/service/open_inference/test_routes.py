@@ -44,6 +44,8 @@ def predict(client: httpx.Client, content: bytes) -> Tensors:
         "novelty": [answer["novelty"]["value"]],
         "label": [answer["label"].encode()],
         "warnings": ["\n".join(answer["warnings"]).encode()],
+        "abstain": [answer["abstain"]],
+        "reasons": ["\n".join(answer["reasons"]).encode()],
     }
 
 
@@ -57,7 +59,7 @@ def test_it_gives_the_bits_of_predict_for_each_image_in_order(client: httpx.Clie
 def test_base64_in_json_gives_the_same(client: httpx.Client) -> None:
     outputs = client.post(INFER, json=infer_body(PNG)).json()["outputs"]
     expected = {name: np.ravel(rows).tolist() for name, rows in predict(client, PNG).items()}
-    expected |= {name: [expected[name][0].decode()] for name in ("label", "warnings")}
+    expected |= {name: [expected[name][0].decode()] for name in ("label", "warnings", "reasons")}
     assert {output["name"]: output["data"] for output in outputs} == expected
 
 
