@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tests.torture import faults, fuzz, inputs, loads, report, results
+from tests.torture import dicom, faults, fuzz, inputs, loads, report, results
 
-PARTS = {"inputs": inputs.run, "fuzz": fuzz.run, "faults": faults.run, "loads": loads.run}
+PARTS = {"inputs": inputs.run, "dicom": dicom.run, "fuzz": fuzz.run, "faults": faults.run, "loads": loads.run}
 
 
 def main() -> int:

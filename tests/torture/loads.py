@@ -8,19 +8,23 @@ import multiprocessing
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import uvloop
+from PIL import Image
+from pydicom.uid import JPEG2000
 
 from service.http.connection import ANSWER_SECONDS, HEAD_SECONDS, MAX_PIPELINED
 from service.server import KEEP_ALIVE_SECONDS
+from tests.conftest import dicom_of, encode, grey
+from tests.service.http.helpers import INFER
 from tests.torture.inputs import JPEG
 from tests.torture.process import Service, serving
 from tests.torture.results import Check, Findings, Outcome, checked
-from tests.torture.wire import HOST, NO_ANSWER, SECONDS, Answer, connect, exchange, get, post, read, read_async
+from tests.torture.wire import HOST, NO_ANSWER, SECONDS, Answer, connect, exchange, get, post, read, read_async, request
 
 SLOW_CLIENTS = 200
 DEADLINE_SECONDS = 5.0  # the service's default, for answers and bodies
@@ -46,7 +50,7 @@ SLOW = {
 
 
 def run(seconds: float = 60) -> Findings:
-    checks = overload(seconds)
+    checks = [*overload(seconds), *slow_images()]
     with serving() as service:
         seconds_of_good_client(service.port, 1)  # warms up
         for name, slow in SLOW.items():
@@ -125,6 +129,57 @@ def overload(seconds: float) -> list[Check]:
         checked("overload: /health/live beside it", "p99 below 100 ms", alive),
         checked("overload: recovery", calm, (recovery < RECOVERY_SECONDS, f"{recovery:.2f} s")),
     ]
+
+
+def slow_images() -> list[Check]:
+    """Images that take long to decode, and a request that nobody waits for."""
+    large = np.asarray(Image.fromarray(grey(950, 750)).resize((4200, 3600)))
+    jpeg_2000 = dicom_of(large, JPEG2000, encode(large, "JPEG2000", no_jp2=True, quality_layers=[12]))
+    kinds = {"ordinary JPEGs": encode(large, "JPEG", quality=90), "JPEG 2000 in DICOM": jpeg_2000}
+    with serving() as service:
+        seconds_of_good_client(service.port, 1)  # warms up
+        p99s: dict[str, list[float]] = {name: [] for name in kinds}
+        for name, content in [*kinds.items()] * PAIRS:
+            with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+                busy = [pool.submit(repeat, service.port, content, GOOD_SECONDS + 2) for _ in range(4)]
+                time.sleep(1.5)  # until they have started
+                p99s[name].append(percentile(seconds_of_good_client(service.port, GOOD_SECONDS), 0.99))
+                assert all(status == 200 for statuses in busy for status in statuses.result()), "a slow image was refused"
+        usual, beside = (1000 * sorted(values)[PAIRS // 2] for values in p99s.values())
+        beside_slow = beside <= 2 * usual, f"p99 {usual:.1f} → {beside:.1f} ms ({beside / usual:.2f} ×, medians of {PAIRS})"
+    expected = "a good client's p99 at most 2 × that beside four with ordinary JPEGs of 15 megapixels"
+    return [
+        checked("four clients with JPEG 2000 of 15 megapixels", expected, beside_slow),
+        checked("requests that nobody waits for, after 20 s of idleness", "no 429 while places are free", left_alone),
+    ]
+
+
+def repeat(port: int, content: bytes, seconds: float) -> list[int]:
+    """The statuses of predictions one after another."""
+    end, found = time.perf_counter() + seconds, []
+    while time.perf_counter() < end:
+        found.append(exchange(port, post(content)).status)
+    return found
+
+
+def left_alone() -> Outcome:
+    """Some bodies take over a second to parse or decode, and their clients leave; meanwhile others come, fewer than there are
+    places."""
+    pixels = b"[" + b"7," * 1_999_999 + b"7]"
+    flat = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1,1000,2000],"data":' + pixels + b"}]}"
+    bodies = [request("POST", INFER, body=flat), post(encode(Image.new("RGBA", (6300, 6300)), compress_level=1))]
+    statuses: list[int] = []
+    with serving() as service, ThreadPoolExecutor(20) as pool:
+        for body in bodies:
+            seconds_of_good_client(service.port, 1)
+            time.sleep(20)
+            for _ in range(3):
+                with connect(service.port) as leaving:
+                    leaving.sendall(body)
+                    time.sleep(0.1)
+            statuses += pool.map(lambda _: exchange(service.port, post(JPEG)).status, range(200))
+        healthy = service.is_healthy()
+    return healthy and set(statuses) == {200}, f"{len(statuses)} requests: {', '.join(map(str, sorted(set(statuses))))}"
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -8,14 +8,17 @@ from tests.torture.results import Answered, Results, Section, Soak
 
 README = results.FOLDER / "README.md"
 VERDICTS = {True: "yes", False: "**no**", None: "not tried"}
-TITLES = {"inputs": "Malformed, unusual and rare input", "fuzz": "Random damage", "faults": "Faults", "loads": "Loads"}
+TITLES = {
+    "inputs": "Malformed, unusual and rare input", "dicom": "DICOM", "fuzz": "Random damage",
+    "faults": "Faults", "loads": "Loads",
+}  # fmt: skip
 
 HEAD = """# What the service does under hostile input, faults and load
 
 `make torture` and `make soak` write this file from results.json and soak.json. Do not edit it. The real service runs on real
 sockets, with its default settings unless a line says otherwise. Its clients share the machine's CPUs. All images are drawn.
 
-    python -m tests.torture --only inputs faults    some parts: inputs, fuzz, faults, loads; without --only all of them
+    python -m tests.torture --only inputs faults    some parts: inputs, dicom, fuzz, faults, loads; without --only all of them
     python -m tests.torture.soak MINUTES            memory, descriptors and threads over time
     python -m tests.torture.report                  writes this file again, without measuring
 """

@@ -124,7 +124,7 @@ def test_metrics_count_what_happened(client: httpx.Client) -> None:
 
 
 def test_a_large_uncompressed_radiograph_is_taken(client: httpx.Client) -> None:
-    large = np.tile((4000 * (PIXELS / 255)).astype(np.uint16), (17, 12))[:4280, :3520]
+    large = np.tile((4000 * (PIXELS / 255)).astype(np.uint16), (15, 14))[:4280, :3520]
     content = dicom_of(large, BitsStored=12)
     assert len(content) > 30_000_000
     answer = client.post("/predict", content=content, timeout=60).raise_for_status().json()
