@@ -91,7 +91,7 @@ class Fit(Section, frozen=True, kw_only=True):
     frozen_stages: Annotated[int, Meta(ge=0)] = 0  # number of the lowest stages that keep the borrowed weights; the stem is one
     # Weight of a loss that grows with the share of the evidence outside the middle of the image, above all on its border.
     outside: Annotated[float, Meta(ge=0, le=10)] = 0.0
-    ignore: tuple[Property, ...] = ()  # the finished head is turned so that its logit follows none of these within a label
+    ignore: tuple[Property, ...] = ()  # the finished head is turned so that its logit follows these half as much within a label
     # Weight of the loss of an auxiliary head, dropped afterwards, that tells label and cause (bacteria, virus).
     causes: Annotated[float, Meta(ge=0, le=10)] = 0.5
     # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more

@@ -1,8 +1,9 @@
-"""Turns the head so that its logit follows no chosen property of the image files within a label.
+"""Turns the head so that its logit follows the chosen properties of the image files less within a label.
 
-What the network learned stays as it is. Of all heads whose logit has no covariance with the properties, the one is taken whose
-logits differ least from the old head's. It is the closed form of LEACE (Belrose et al. 2023, arXiv 2306.03819), for one
-direction, and within labels: between them the logit shall differ, and with it all that goes with the disease."""
+What the network learned stays as it is. Of all heads whose logit has no covariance with the properties, the one is found whose
+logits differ least from the old head's, and the head is turned half of the way to it. It is the closed form of LEACE (Belrose
+et al. 2023, arXiv 2306.03819), for one direction, and within labels: between them the logit shall differ, and with it all that
+goes with the disease."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +16,9 @@ from training.data.properties import Table, normal_scores
 from training.network import validation
 from training.network.backbone import Network
 
+# How far the head is turned. All the way, the new head weighs the surroundings of the chest against each other: for
+# models/default, 33 % of the evidence lay on the border of the heat-maps (with «black» and «contrast»; 5 % before).
+TURN = 0.5
 RIDGE = 0.01  # added to the variance of each feature, times the mean variance: there are about as many features as images
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +30,7 @@ def turn_head(network: Network, images: Loader, targets: Targets, ignored: Table
     features, classes = validation.outputs(network, network.pooled, images, "features")
     truth, head = targets.is_positive(classes), network.head
     old = (head.weight[targets.positive] - head.weight[1 - targets.positive]).detach().cpu().double().numpy()
-    change = independent(old, features, truth, ignored) - old
+    change = TURN * (independent(old, features, truth, ignored) - old)
     middle = (features[truth].mean(0) + features[~truth].mean(0)) / 2  # whose logit stays as it is
     with torch.no_grad():
         for index, sign in ((targets.positive, 0.5), (1 - targets.positive, -0.5)):

@@ -113,8 +113,10 @@ class FineTuning:
         return {name: getattr(self, name) for name in names}
 
     def _identity(self) -> bytes:
-        """The configuration without the paths of this machine."""
-        return msgspec.json.encode(with_paths(self.config, folder=Path(), weights="", elsewhere={}))
+        """The configuration without the paths of this machine, and without what comes after the fit."""
+        choices = msgspec.structs.replace(self.config.fit, ignore=())
+        fitted = msgspec.structs.replace(self.config, fit=choices)
+        return msgspec.json.encode(with_paths(fitted, folder=Path(), weights="", elsewhere={}))
 
 
 def share_outside(evidence: torch.Tensor) -> torch.Tensor:

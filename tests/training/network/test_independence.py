@@ -55,8 +55,10 @@ def test_a_turned_head_keeps_its_middle_and_the_backbone(positive: str) -> None:
     logits = [state["head.weight"] @ middle + state["head.bias"] for state in (before, after)]
     assert logits[0].tolist() == pytest.approx(logits[1].tolist(), abs=1e-3)
     margin = features @ np.diff(after["head.weight"].double().numpy(), axis=0)[0]
+    earlier = features @ np.diff(before["head.weight"].double().numpy(), axis=0)[0]
     for label in (truth, ~truth):
-        assert abs(np.cov(margin[label], normal_scores(width[label]))[0, 1]) < 1e-3 * margin[label].std()
+        found, at_first = (np.cov(values[label], normal_scores(width[label]))[0, 1] for values in (margin, earlier))
+        assert found == pytest.approx((1 - independence.TURN) * at_first, abs=1e-3 * margin[label].std())
 
 
 def test_the_average_of_networks_has_the_means_of_their_weights() -> None:
