@@ -25,7 +25,7 @@ JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 LOSSLESS_JPEG = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
-IN_SANDBOX = JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
+IN_SANDBOX = JPEG_2000 | LOSSLESS_JPEG | JPEG_LS | {uid.JPEGExtended12Bit}  # the last one if it has 12 bits
 SUPPORTED = UNCOMPRESSED | {uid.RLELossless} | JPEG | JPEG_2000 | LOSSLESS_JPEG | JPEG_LS
 
 _FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless, JPEG-LS

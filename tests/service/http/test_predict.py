@@ -123,6 +123,16 @@ def test_metrics_count_what_happened(client: httpx.Client) -> None:
     assert metric(client, "process_resident_memory_bytes") > 0
 
 
+def test_abstentions_are_counted_by_reason(client: httpx.Client) -> None:
+    def counted() -> dict[str, float]:
+        return {reason: metric(client, f'medxfer_abstentions_total{{reason="{reason}"}}') for reason in ("foreign", "inverted")}
+
+    before = counted()
+    answer = client.post("/predict", content=encode(255 - PIXELS)).raise_for_status().json()
+    assert {"foreign", "inverted"} <= set(answer["reasons"])
+    assert counted() == {reason: count + 1 for reason, count in before.items()}
+
+
 def test_a_large_uncompressed_radiograph_is_taken(client: httpx.Client) -> None:
     large = np.tile((4000 * (PIXELS / 255)).astype(np.uint16), (15, 14))[:4280, :3520]
     content = dicom_of(large, BitsStored=12)
