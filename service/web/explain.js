@@ -87,7 +87,7 @@ function frozenWords(borrowed) {
   const kept = history.find(({ epoch }) => epoch === fit?.kept?.[fit.kept_seed ?? 0]);
   const [frozen, tuned] = [history[0], fit?.networks?.figures[fit.networks.chosen] ?? kept];
   if (!borrowed || !frozen?.altered_auroc || !tuned?.altered_auroc) return "";
-  const seeds = fit.histories.length > 1 ? ` (${fit.networks?.chosen ?? `best of ${fit.histories.length} seeds`})` : "";
+  const seeds = fit.histories.length > 1 ? `, best of ${fit.histories.length} seeds` : "";
   return `Here the area under the ROC curve, on validation images, was ${frozen.val_auroc.toFixed(3)} with everything frozen but the head and ${tuned.val_auroc.toFixed(3)} after fine-tuning${seeds}. On altered ones (cropped, framed, blurred and the like) it went from ${frozen.altered_auroc.toFixed(3)} to ${tuned.altered_auroc.toFixed(3)}.`;
 }
 

@@ -5,7 +5,6 @@ Any convolutional network of timm will do that halves the image five times and n
 import difflib
 import hashlib
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,18 +183,6 @@ def load(choices: config.Backbone, path: Path) -> Network:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); the stage «fit» writes it") from error
     return network
-
-
-def average(networks: Sequence[Network]) -> Network:
-    """The first of `networks`, its weights replaced by the means of all. Fits that begin with the same head stay close enough
-    for this (model soups, Wortsman et al. 2022, arXiv 2203.05482)."""
-    states = [network.state_dict() for network in networks]
-    means = {
-        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
-        for name, value in states[0].items()
-    }
-    networks[0].load_state_dict(means)
-    return networks[0]
 
 
 def copy(source: Path, path: Path) -> None:

@@ -45,8 +45,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Networks(msgspec.Struct, frozen=True, kw_only=True):
-    """`networks.json` in a run folder: FIGURES of the networks that the fit has chosen between, and the name of the chosen one.
-    A head that ignores properties changes the chosen one, whatever its figures."""
+    """`networks.json` in a run folder: FIGURES of the best seed's network, before and after its head was turned, and the name
+    of the one that is exported."""
 
     figures: dict[str, dict[str, float]]
     chosen: str

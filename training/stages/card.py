@@ -206,7 +206,7 @@ def histories_of(description: Description) -> list[list[Row]]:
 
 
 def networks_of(fit: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The figures of the networks that were chosen between, but for that of a seed alone, which its row shows already."""
+    """The figures of the network with a turned head. Those of the seed stand in its own row."""
     figures = fit.get("networks", {}).get("figures", {})
     return {name: values for name, values in figures.items() if name != f"seed {fit['kept_seed']}"}
 

@@ -44,7 +44,7 @@ def run(config: Config, run_dir: Path) -> None:
 
 
 def summarise_fit(config: Config, run_dir: Path) -> dict[str, Any]:
-    """The history of each seed, the epoch that was kept of each, the best seed, and the networks that were chosen between."""
+    """The history of each seed, the epoch that was kept of each, the best seed, and the network that is exported."""
     histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
     kept, kept_seed = [history.best(rows).epoch for rows in histories], history.best_seed(histories)
     networks = history.read_networks(run_dir)

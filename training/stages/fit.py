@@ -1,9 +1,8 @@
-"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed, and one network of all.
+"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed, and of the best seed.
 
 Writes for each seed, in `seed-0` and so on: `history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
 `resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`."""
 
-import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ def run(config: Config, run_dir: Path) -> None:
     for seed in range(config.fit.seeds):
         run_seed(config, run_dir, seed)
     network, found = choose(config, run_dir)
-    print(f"of the best epoch of each seed and their average: {found.chosen}")
+    print(f"chosen: {found.chosen}")
     backbone.save(network, run_dir / backbone.BEST)
     files.write_json(run_dir / history.NETWORKS, found)
 
@@ -75,30 +74,20 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
 
 
 def choose(config: Config, run_dir: Path) -> tuple[Network, Networks]:
-    """The best seed's network, or that with the mean weights of all seeds if it has the better score; its head ignores
-    `fit.ignore`."""
+    """The best seed's network, its head turned away from `fit.ignore`, and the figures of both."""
+    best = history.best_seed(histories := [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
+    network = backbone.move_to_device(backbone.load(config.backbone, history.folder(run_dir, best) / backbone.BEST))
+    found = Networks(figures={f"seed {best}": history.figures_of(history.best(histories[best]))}, chosen=f"seed {best}")
+    if not config.fit.ignore:
+        return network, found
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
-    loaders, matching = batches.validation(config, records, kinds), validation_weights(config, records)
-
-    folders = [history.folder(run_dir, seed) for seed in range(config.fit.seeds)]
-    best = history.best_seed(histories := [history.read(folder) for folder in folders])
-    chosen = f"seed {best}"
-    figures = {chosen: history.figures_of(history.best(histories[best]))}
-    networks = [backbone.move_to_device(backbone.load(config.backbone, folder / backbone.BEST)) for folder in folders]
-    network = networks[best]
-    if len(networks) > 1:
-        average, name = backbone.average(copy.deepcopy(networks)), f"average of {len(networks)} seeds"
-        figures[name] = validation.validate(average, loaders, kinds, matching)
-        if history.score(figures[name]) > history.score(figures[chosen]):
-            network, chosen = average, name
-    if config.fit.ignore:
-        table, _ = _properties(config, train)
-        images = batches.loader(Images(config, train, kinds, batches.plain(config.backbone.image_size)))
-        independence.turn_head(network, images, kinds, {name: table[name] for name in config.fit.ignore})
-        chosen = f"{chosen}, head turned"
-        figures[chosen] = validation.validate(network, loaders, kinds, matching)
-    return network, Networks(figures=figures, chosen=chosen)
+    table, _ = _properties(config, train)
+    images = batches.loader(Images(config, train, kinds, batches.plain(config.backbone.image_size)))
+    independence.turn_head(network, images, kinds, {name: table[name] for name in config.fit.ignore})
+    loaders, name = batches.validation(config, records, kinds), f"{found.chosen}, head turned"
+    figures = validation.validate(network, loaders, kinds, validation_weights(config, records))
+    return network, Networks(figures={**found.figures, name: figures}, chosen=name)
 
 
 def sampling_weights(config: Config, train: Sequence[Record]) -> Floats | None:

@@ -1,4 +1,4 @@
-"""A head whose logit follows no property of the files, and networks that are averages of others."""
+"""A head that is turned away from properties of the files."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.training.conftest import small_network
 from tests.training.network.test_fitting import RECORDS, bright_and_dark
 from training.data.batches import Targets
 from training.data.properties import normal_scores
-from training.network import backbone, independence, validation
+from training.network import independence, validation
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(600) % 3 > 0
@@ -59,14 +59,3 @@ def test_a_turned_head_keeps_its_middle_and_the_backbone(positive: str) -> None:
     for label in (truth, ~truth):
         found, at_first = (np.cov(values[label], normal_scores(width[label]))[0, 1] for values in (margin, earlier))
         assert found == pytest.approx((1 - independence.TURN) * at_first, abs=1e-3 * margin[label].std())
-
-
-def test_the_average_of_networks_has_the_means_of_their_weights() -> None:
-    networks = [small_network("resnet18") for _ in range(2)]
-    for value in networks[1].state_dict().values():
-        value.add_(1)
-    first, second = ({name: value.clone() for name, value in network.state_dict().items()} for network in networks)
-    average = backbone.average(networks).state_dict()
-    for name in ("head.weight", "features.conv1.weight", "features.bn1.running_var"):
-        assert torch.allclose(average[name], (first[name] + second[name]) / 2)
-    assert average["features.bn1.num_batches_tracked"].dtype == torch.int64
