@@ -19,7 +19,9 @@ from training.data.batches import Targets
 from training.network import backbone, history, validation
 from training.stages import fit
 
-IGNORED = {"name", "data.folder", "data.source", "data.properties", "backbone.weights", "fit.seeds"}  # not part of the recipe
+IGNORED = {  # not part of the recipe
+    "name", "data.folder", "data.source", "data.properties", "data.elsewhere", "backbone.weights", "fit.seeds", "fit.ignore",
+}  # fmt: skip
 
 
 def write(runs: Sequence[Path], file: TextIO) -> None:

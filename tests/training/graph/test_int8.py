@@ -64,7 +64,7 @@ def test_quantising_again_gives_the_same_bits_and_few_images_suffice_for_like_an
     assert quantised.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
     assert kept == ["features.conv_stem", "features.blocks.0.0.conv_dw"]
     before, after = (inference.session_of(model).run(["heatmaps"], {"images": IMAGES})[0] for model in (shipped, quantised))
-    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.99
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.98  # the limit of the gate
 
 
 def test_all_convolutions_but_those_listed_run_in_int8_and_nothing_between_them_in_fp32(tmp_path: Path) -> None:
