@@ -48,6 +48,6 @@ def test_a_process_that_was_stopped_is_not_stuck() -> None:
         assert stopped.stderr
         assert stopped.stderr.readline() == "now\n"
         stopped.send_signal(signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(4 + sentinel.GRACE)
         stopped.send_signal(signal.SIGCONT)
         assert stopped.wait(60) == 5
