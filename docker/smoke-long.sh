@@ -33,7 +33,7 @@ docker rm --force "$small" >/dev/null
 step "several replicas"
 docker compose up --wait balancer
 expect "the same answer" "$answer" "$(ask -F image=@"$work/image.png" "http://localhost:$SCALE_PORT/predict" | label)"
-expect "25 MB" 413 "$(head -c 25000000 /dev/zero | status --data-binary @- "http://localhost:$SCALE_PORT/predict")"
+expect "70 MB" 413 "$(head -c 70000000 /dev/zero | status --data-binary @- "http://localhost:$SCALE_PORT/predict")"
 docker compose --profile scale stop balancer replica
 
 step "Prometheus and Grafana"

@@ -38,12 +38,12 @@ expect "writes" no "$(inside sh -c 'touch /x /app/x /models/x /tmp/x 2>/dev/null
 
 step "good and bad requests"
 draw noise 500 640 >"$work/image.png"
-head -c 25000000 /dev/zero >"$work/large"
+head -c 70000000 /dev/zero >"$work/large"
 form=$(ask -F image=@"$work/image.png" "$url/predict" | label)
 expect "raw bytes" "$form" "$(ask --data-binary @"$work/image.png" "$url/predict" | label)"
 expect "a text" 415 "$(status --data-binary @README.md "$url/predict")"
 expect "a form without an image" 400 "$(status -F other=@README.md "$url/predict")"
-expect "25 MB" 413 "$(status --data-binary @"$work/large" "$url/predict")"
+expect "70 MB" 413 "$(status --data-binary @"$work/large" "$url/predict")"
 expect "results of a batch" "prediction problem" "$(ask -F images=@"$work/image.png" -F images=@README.md "$url/predict/batch" |
   from_json '*(next(iter(result)) for result in answer["results"])')"
 expect "HEAD" 200 "$(status --head "$url/health")"
