@@ -163,8 +163,6 @@ def test_an_element_that_an_anonymiser_emptied_counts_as_absent(keyword: str) ->
 def test_signed_samples_of_jpeg_2000_with_fewer_bits_than_are_stored_keep_their_sign(precision: int, stored: int) -> None:
     levels = in_bits(precision, signed=True)  # on both sides of zero: a lost sign would only move values that are all below it
     frame = bytearray(encode((levels.astype(int) + 2**15).astype(np.uint16), "JPEG2000", no_jp2=True))
-    frame[42] = (
-        0x80 | precision - 1
-    )  # signed, so without Pillow's level shift of 2^15; GDCM would write 16 bits
+    frame[42] = 0x80 | precision - 1  # signed, so without Pillow's level shift of 2^15; GDCM would write 16 bits
     found = decode(dicom_of(levels, uid.JPEG2000Lossless, bytes(frame), BitsStored=stored))
     assert np.abs(found.astype(int) - PIXELS).max() <= 1
