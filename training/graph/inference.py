@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from service.model.artefact import Description
-from service.model.classifier import Classifier, GreyImage, Outputs
+from service.model.classifier import Classifier, GreyImage, Outputs, session_options
 from training.config import CPUS
 from training.data import manifest
 from training.data.alterations import Alteration
@@ -86,10 +86,7 @@ def novelty_features(model: onnx.ModelProto, folder: Path, records: Sequence[Rec
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """A session on one thread, so that several can run at once."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
 
 
 def _map_batches(function: Callable[[Sequence[T]], R], items: Sequence[T], what: str) -> list[R]:

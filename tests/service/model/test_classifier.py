@@ -51,3 +51,7 @@ def test_a_graph_that_is_not_as_described_is_rejected(artefact: Artefact) -> Non
 def test_the_self_test_image_is_the_same_everywhere() -> None:
     image = self_test_image(128, 160)
     assert (image.shape, hashlib.sha256(image.tobytes()).hexdigest()[:16]) == ((128, 160), "a622b836c5179346")
+
+
+def test_int8_computes_on_every_cpu_what_it_computed_when_it_was_exported() -> None:
+    Classifier(read_artefact(DEFAULT_MODEL, "int8")).self_test()
