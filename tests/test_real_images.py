@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from service.model.artefact import Description
 from tests.conftest import DEFAULT_MODEL, ROOT
 from training import config
-from training.data import layouts, manifest, splits
+from training.data import manifest, scan, splits
 from training.data.manifest import Record
 from training.graph import inference, model_folder
 from training.report import int8_gate
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not CHEST_XRAY.is_dir(), reason="no real X-rays 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
     choices = config.load_config(config.PRESETS / "best.toml")
-    return splits.split(layouts.scan(CHEST_XRAY), choices.data, choices.seed)
+    return splits.split(scan.scan(config.data_at(CHEST_XRAY, choices.data)).records, choices.data, choices.seed)
 
 
 @pytest.fixture(scope="module")

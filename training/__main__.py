@@ -11,7 +11,7 @@ from pathlib import Path
 from service.errors import MedXferError
 from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
-from training.data import layouts, phantoms
+from training.data import phantoms, scan
 from training.stages import fit
 from training.tools import ablation, compare, predict, recalibrate, shortcuts
 
@@ -52,7 +52,7 @@ def main() -> int:
 
 def _train(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
-        pipeline.dry_run(_new_config(arguments))
+        pipeline.dry_run(_new_config(arguments), arguments.minutes)
         return
     if arguments.out:
         pipeline.check_out(arguments.out)
@@ -63,6 +63,8 @@ def _train(arguments: argparse.Namespace) -> None:
         raise ConfigError("--from needs --resume, the folder of the run to continue")
     else:
         choices = _new_config(arguments)
+        if arguments.minutes is not None:
+            choices = pipeline.fit_into(arguments.minutes, choices)
         run_dir, start = run_folder.create(choices, arguments.run), pipeline.ORDER[0]
         print(f"run folder {run_dir}")
     try:
@@ -104,7 +106,7 @@ def _resumed_config(arguments: argparse.Namespace) -> Config:
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
-        layouts.check_layout(arguments.data)
+        scan.find(config.data_at(arguments.data, choices.data))
     if arguments.data or arguments.elsewhere:
         choices = config.with_paths(choices, folder=arguments.data, elsewhere=_elsewhere(arguments.elsewhere))
         files.write_json(path, choices)
@@ -135,6 +137,10 @@ def _recalibrate(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: the model folder, ready to be served")
 
 
+def _shortcuts(arguments: argparse.Namespace) -> None:
+    shortcuts.run(arguments.folder, arguments.properties, arguments.model, tuple(arguments.positive or ()))
+
+
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=EXAMPLE, formatter_class=formatter)
@@ -148,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     train = add("train", "all stages: " + ", ".join(pipeline.ORDER) + "\n" + TRAIN_EXAMPLE, _train)
-    train.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and optionally val and test")
+    train.add_argument("--data", type=Path, help="a folder of labelled images, or a table; see training/README.md")
     train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
     train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
     train.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help="measure another hospital's images too")
@@ -156,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run from its first unfinished stage")
     train.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
     train.add_argument("--out", type=Path, help="where to write the model folder, e.g. models/mine")
-    train.add_argument("--dry-run", action="store_true", help="read the data, show splits and configuration, write nothing")
+    train.add_argument("--dry-run", action="store_true", help="show data, shortcuts, configuration and time; write nothing")
+    train.add_argument("--minutes", type=float, help="as many epochs as there is time for, instead of the configuration's")
 
     for name, module in pipeline.STAGES.items():
         stage = add(name, f"{module.__doc__}\n\n  python -m training {name} --run runs/1", _stage)
@@ -176,16 +183,17 @@ def _parser() -> argparse.ArgumentParser:
     command = add("compare", compare.__doc__, lambda given: compare.run(given.first, given.second, given.data))
     command.add_argument("first", type=Path, metavar="MODEL")
     command.add_argument("second", type=Path, metavar="MODEL")
-    command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+    command.add_argument("--data", type=Path, required=True, help="labelled images: a folder or a table")
 
     command = add("recalibrate", recalibrate.__doc__, _recalibrate)
     command.add_argument("model", type=Path)
-    command.add_argument("--data", type=Path, required=True, help="FOLDER/LABEL/*.jpeg")
+    command.add_argument("--data", type=Path, required=True, help="labelled images: a folder or a table")
     command.add_argument("--out", type=Path, required=True, help="where to write the model folder")
 
-    command = add("shortcuts", shortcuts.__doc__, lambda given: shortcuts.run(given.folder, given.properties, given.model))
+    command = add("shortcuts", shortcuts.__doc__, _shortcuts)
     command.add_argument("folder", type=Path)
     command.add_argument("--model", type=Path, help="a model folder: how far does it follow them?")
+    command.add_argument("--positive", action="append", metavar="LABEL", help="of more than two; may be repeated")
     command.add_argument("--properties", default="", metavar="CSV", help="further properties, joined by its column «file»")
 
     command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))

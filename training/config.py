@@ -3,6 +3,7 @@
 The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,13 +41,32 @@ class Data(Section, frozen=True, kw_only=True):
     properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
     elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder with LABEL/*.jpeg and, for patients, labels.csv
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
-    positive: str = "PNEUMONIA"  # the positive label
+    # A CSV or Parquet file that says of each image its label, patient or split, instead of folders and names. Empty:
+    # `labels.csv` in the folder, if there is one. `columns`: their names in it, as {label = "Finding"}. See `data/tables.py`.
+    table: str = ""
+    columns: dict[str, str] = {}
+    # The positive labels; all others are negative. Empty: PNEUMONIA, where there is just one other. `names`: those of the two
+    # answers, the negative one first; by default, the labels'.
+    positive: str | tuple[str, ...] = ()
+    names: tuple[str, str] | None = None
+    # A regular expression that finds the patient in an image's path, as `(?P<patient>study\d+)`; see `data/patients.py`.
+    patient: str = ""
     # Number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
     folds: Annotated[int, Meta(ge=3)] = 10
     # The share of each series, its lowest numbers, that becomes the shifted validation; and a series that does so as a whole,
     # such as `NORMAL2-IM`.
     shifted_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
     shifted_series: str = ""
+
+    def __post_init__(self) -> None:
+        if self.names and self.names[0] == self.names[1]:
+            raise ValueError(f"names = {list(self.names)}: the two answers have the same name")
+        try:
+            groups = re.compile(self.patient).groupindex
+        except re.error as error:
+            raise ValueError(f"patient = «{self.patient}» is no regular expression: {error}") from error
+        if self.patient and "patient" not in groups:
+            raise ValueError(f"patient = «{self.patient}» has no group (?P<patient>…)")
 
 
 class Backbone(Section, frozen=True, kw_only=True):
@@ -134,11 +154,17 @@ def presets() -> str:
 def with_paths(
     config: Config, *, folder: Path | None = None, weights: str | None = None, elsewhere: dict[str, str] | None = None
 ) -> Config:
-    """The same configuration with other paths."""
-    data = config.data if folder is None else replace(config.data, folder=str(folder))
+    """The same configuration with other paths. `folder` may be a table, whose folder then has the images."""
+    data = config.data if folder is None else data_at(folder, config.data)
     data = data if elsewhere is None else replace(data, elsewhere=elsewhere)
     backbone = config.backbone if weights is None else replace(config.backbone, weights=weights)
     return replace(config, data=data, backbone=backbone)
+
+
+def data_at(path: Path, data: Data | None = None) -> Data:
+    """The same choices, by default those of no configuration, for another folder, or for a table and the folder it lies in."""
+    data = data or Data()
+    return replace(data, folder=str(path.parent), table=str(path)) if path.is_file() else replace(data, folder=str(path))
 
 
 def read_saved(path: Path) -> Config:

@@ -2,20 +2,23 @@
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from service.model import artefact
-from training import run_folder
+from training import estimate, run_folder
 from training.config import Config, ConfigError
-from training.data import splits
+from training.data import scan, splits
 from training.graph import model_folder
 from training.report import shortcuts
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
 STAGES = {stage.__name__.rpartition(".")[2]: stage for stage in (audit, fit, export, quantise, calibrate, evaluate, card)}
 ORDER = list(STAGES)
+AUDIT = 3  # an audit takes so many times as long as its first reading of the images
 
 
 def run(choices: Config, run_dir: Path, start: str) -> None:
@@ -30,14 +33,34 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
         STAGES[name].run(choices, run_dir)
 
 
-def dry_run(choices: Config) -> None:
-    """Prints what a run would read and do, and writes nothing."""
+def dry_run(choices: Config, minutes: float | None = None) -> None:
+    """Prints what a run would read and do, and how long it would take, and writes nothing."""
+    begin = time.monotonic()
     records = audit.cut(choices)
     shortcuts.show(audit.find_shortcuts(choices, records))
-    images = sum(record.split == splits.TRAIN for record in records)
-    steps = -(-images // choices.fit.batch_size)
+    seconds = time.monotonic() - begin
+    pace = estimate.measure(choices, records)
+    if minutes is not None:
+        choices = with_epochs(choices, estimate.epochs_within(minutes, choices, records, pace, seconds))
     print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
-    print(f"{choices.fit.seeds} × {choices.fit.epochs} epochs of {steps:,} steps, {images:,} images each; nothing was written")
+    estimate.show(choices, records, pace, seconds)
+    print("nothing was written")
+
+
+def fit_into(minutes: float, choices: Config) -> Config:
+    """The same configuration with as many epochs as a run of so many minutes has time for. Raises ConfigError if that is none,
+    DataError as `audit.cut`."""
+    begin = time.monotonic()
+    records = splits.split(scan.scan(choices.data).records, choices.data, choices.seed)
+    seconds = AUDIT * (time.monotonic() - begin)
+    pace = estimate.measure(choices, records)
+    choices = with_epochs(choices, estimate.epochs_within(minutes, choices, records, pace, seconds))
+    estimate.show(choices, records, pace, seconds)
+    return choices
+
+
+def with_epochs(choices: Config, epochs: int) -> Config:
+    return replace(choices, fit=replace(choices.fit, epochs=epochs))
 
 
 def check_out(out: Path) -> None:

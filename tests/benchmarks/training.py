@@ -17,7 +17,7 @@ from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import Kind, drawings, encode
 from training import allocator, config
 from training.config import Config
-from training.data import batches, layouts, phantoms
+from training.data import batches, phantoms, scan
 from training.data.batches import Images, Loader, Targets
 from training.graph import inference
 from training.network import backbone, validation
@@ -44,13 +44,13 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(drawing, Kind(path.name, "JPEG", size)))
     choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
-    records = layouts.scan(folder)
-    kinds = Targets(records, choices.data.positive)
+    records = scan.scan(choices.data).records
+    kinds = Targets(records)
     network = backbone.move_to_device(backbone.build(choices.backbone))
     crops = batches.loader(Images(choices, records, kinds, batches.augmented(choices)), batches.balanced_sampler(records))
     plain = batches.loader(Images(choices, records, kinds, batches.plain(choices.backbone.image_size)))
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)
-    exported = export.build_graph(backbone.build(choices.backbone), choices, kinds.labels)
+    exported = export.build_graph(backbone.build(choices.backbone), choices, kinds)
     memory = in_memory(choices)
     found = {
         "training epoch": seconds(lambda data: tuning.run_epoch(data, "epoch"), crops, memory),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import Backbone
-from training.data import layouts, phantoms
+from training.config import Backbone, Data
+from training.data import phantoms, scan
 from training.data.manifest import Record
 from training.graph import assembly
 from training.network import backbone
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def records(folder: Path) -> list[Record]:
-    return layouts.scan(folder)
+    return scan.scan(Data(folder=str(folder))).records
 
 
 @functools.cache

@@ -31,9 +31,9 @@ class Targets:
     `labels`: in the order of the network's outputs; `positive`: the index of the positive one among them.
     `label_of_class` float32 [classes, 2]: 1 where the class has the label."""
 
-    def __init__(self, records: Sequence[Record], positive: str) -> None:
-        self.labels = manifest.label_names(records, positive)
-        self.positive = self.labels.index(positive)
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.labels = manifest.label_names(records)
+        self.positive = self.labels.index(manifest.positive_label(records))
         self.classes = sorted({(record.label, record.cause) for record in records})
         self.label_of_class = torch.tensor([[float(label == name) for name in self.labels] for label, _ in self.classes])
 

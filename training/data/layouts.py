@@ -1,119 +1,145 @@
-"""Finds the images of a data folder and reads each once.
+"""Finds the images of a data folder, and the label and the split that each was given, by looking at its folders.
 
-{train,val,test}/{label}/*.jpeg      to train on (`scan`); val and test are optional
-{label}/*.jpeg                       to measure or recalibrate a model with (`scan_labelled`); a table labels.csv with the
-                                     columns `file` (LABEL/NAME) and `patient_id` tells whose they are, where there is one
+LABEL/**                             two or more labels; a label's images may lie at any depth
+{train,val,test}/LABEL/**            in any letter case, also training, valid, validation, testing
+any of them one folder deeper        as archives unpack: chest_xray/chest_xray/train/…
 
-The labels are the names of the folders; there must be exactly two."""
+A table tells it instead where there is one: see `tables.py`."""
 
-import csv
-import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from service.errors import ImageError
-from service.images.decode import decode_image
-from training.data import patients
-from training.data.manifest import DataError, Record
-from training.progress import track
+from training.data.manifest import DataError
 
+TRAIN, VAL, TEST = "train", "val", "test"  # the splits that a folder or a table can give
+SPLITS = {
+    "train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST, "testing": TEST,
+}  # fmt: skip
 SUFFIXES = {".jpeg", ".jpg", ".png", ".dcm", ".dicom"}
-SPLITS = ("test/*/*", "train/*/*", "val/*/*")
+SHOWN = 6  # folders, or kinds of files, that an error names
+
+SHAPES = """these work:
+  LABEL/…                    a folder for each label, with its images at any depth
+  train/LABEL/…              the same; beside it val/ and test/, if there are any
+  a table                    CSV or Parquet with the columns path and label: --data path/to/labels.csv"""
 
 
-def scan(folder: Path) -> list[Record]:
-    """A record of every image of `folder`/{train,val,test}/LABEL/, sorted by path. Raises DataError if there is no folder
-    `train`, or if there are not exactly two labels."""
-    check_layout(folder)
-    return _read_all(folder, _files(folder, *SPLITS))
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """An image file that is not read yet. `label`: as its folder or table calls it. `split`: TRAIN, VAL, TEST, or empty where
+    none is given. `patient`: as a table calls him, or empty."""
+
+    path: str  # relative to the data folder
+    label: str
+    split: str = ""
+    patient: str = ""
 
 
-def check_layout(folder: Path) -> None:
-    """Raises DataError if there is no folder `train`."""
-    if not (folder / "train").is_dir():
-        raise DataError(f"{folder}: no folder «train» in it; expected train/LABEL/*.jpeg with two labels")
+@dataclass(frozen=True)
+class Listing:
+    """The images of a data folder by path, and how many other files were passed over, by what they are."""
+
+    files: list[File]
+    passed_over: Counter[str]
 
 
-def count_other_files(folder: Path) -> dict[str, int]:
-    """Number of files that `scan` leaves out, by suffix."""
-    suffixes = (path.suffix.lower() or path.name for path in _files(folder, *SPLITS))
-    return dict(Counter(suffix for suffix in suffixes if suffix not in SUFFIXES))
+@dataclass(frozen=True)
+class Tree:
+    """All files below a folder: the images as parts of their paths, sorted, and the number of others by suffix or by name."""
+
+    folder: Path
+    images: list[tuple[str, ...]]
+    others: Counter[str] = field(default_factory=Counter)
 
 
-def scan_labelled(folder: Path) -> list[Record]:
-    """A record of every image of `folder`/LABEL/, sorted by path. Raises DataError if there are not exactly two labels, or if
-    an image is unreadable or present twice (and names each)."""
-    records = _with_patients(folder, _read_all(folder, _files(folder, "*/*")))
-    if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
-        raise DataError(f"{len(bad)} images of {folder} cannot be used:\n" + "\n".join(bad[:20]))
-    first: dict[str, Record] = {}
-    for record in records:
-        if (other := first.setdefault(record.sha256, record)) is not record:
-            raise DataError(f"{folder}: {record.path} has the same bytes as {other.path}; remove one of them")
-    return records
+def find(folder: Path) -> Listing:
+    """Raises DataError, which shows what is there and what would work, if the folder has no such layout."""
+    tree = walk(folder)
+    start = _start(tree)
+    below = [(parts, parts[len(start) :]) for parts in tree.images if parts[: len(start)] == start]
+    has_splits = any(rest[0].lower() in SPLITS for _, rest in below if len(rest) > 1)
+    levels = 2 if has_splits else 1
+    files, passed_over = [], Counter(tree.others)
+    passed_over["images outside " + "/".join((*start, "train" if has_splits else "LABEL"))] += len(tree.images) - len(below)
+    for parts, rest in below:
+        if len(rest) <= levels or (has_splits and rest[0].lower() not in SPLITS):
+            passed_over["images that are in no label's folder"] += 1
+        else:
+            split = SPLITS[rest[0].lower()] if has_splits else ""
+            files.append(File(path="/".join(parts), label=rest[levels - 1], split=split))
+    if len({file.label for file in files}) < 2:
+        raise DataError(f"{describe(tree)}; two labels or more are needed, and {SHAPES}")
+    return Listing(unify(files), +passed_over)
 
 
-def _with_patients(folder: Path, records: Sequence[Record]) -> list[Record]:
-    table = folder / "labels.csv"
-    if not table.exists():
-        return list(records)
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            patient_of = {row["file"]: row["patient_id"] for row in csv.DictReader(file)}
-        return [msgspec.structs.replace(record, patient=patient_of[record.path]) for record in records]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read ({error})") from error
-    except KeyError as error:
-        raise DataError(
-            f"{table} lacks {error}: it needs the columns «file» and «patient_id», and a line for each image"
-        ) from error
+def walk(folder: Path) -> Tree:
+    """Looks at every file below `folder`, links followed. Hidden files and folders are counted, and not entered. Raises
+    DataError if there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    images, others, seen = [], Counter[str](), set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place, here = Path(parent).stat(), Path(parent).relative_to(folder).parts
+        if (place.st_dev, place.st_ino) in seen:  # a link back to a folder above it
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        hidden = [name for name in (*folders, *names) if is_hidden(name)]
+        others["hidden"] += len(hidden)
+        folders[:] = [name for name in folders if name not in hidden]
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES and name not in hidden:
+                images.append((*here, name))
+            elif name not in hidden:
+                others[suffix or name] += 1
+    return Tree(folder, sorted(images), +others)
 
 
-def scan_readable(folder: Path) -> list[Record]:
-    """A record of every image of either layout that can be decoded. Raises DataError if there are not exactly two labels."""
-    patterns = SPLITS if (folder / "train").is_dir() else ["*/*"]
-    return [record for record in _read_all(folder, _files(folder, *patterns)) if not record.problem]
+def is_hidden(name: str) -> bool:
+    """Whether other programs leave such a file or folder: .DS_Store, ._image.jpeg, .ipynb_checkpoints, __MACOSX, Thumbs.db."""
+    return name.startswith((".", "__")) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def _files(folder: Path, *patterns: str) -> list[Path]:
-    """Sorted; without those in folders that other programs leave, such as .ipynb_checkpoints and __MACOSX."""
-    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return [path for path in paths if not path.parent.name.startswith((".", "__"))]
+def describe(tree: Tree) -> str:
+    """What is in a folder, for an error."""
+    kinds = Counter(Path(parts[-1]).suffix.lower() for parts in tree.images) + tree.others
+    folders = Counter("/".join(parts[:-1][:3]) for parts in tree.images if len(parts) > 1)
+    files = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(SHOWN)) or "no files"
+    names = ", ".join(f"{name}/ ({count:,})" for name, count in folders.most_common(SHOWN)) or "none"
+    more = ", …" * (len(folders) > SHOWN)
+    return f"{tree.folder}: found {files}; folders with images: {names}{more}"
 
 
-def _read_all(folder: Path, paths: Sequence[Path]) -> list[Record]:
-    images = [path for path in paths if path.suffix.lower() in SUFFIXES]
-    records = [_read(folder, path) for path in track(images, "read images")]
-    labels = sorted({record.label for record in records})
-    if len(labels) != 2:
-        raise DataError(f"{folder}: two label folders with images are needed, found {len(labels)}: {labels}")
-    return records
+def unify(files: Sequence[File]) -> list[File]:
+    """Gives labels that differ only in letter case or in how Unicode writes them the first one's spelling."""
+    spelling: dict[str, str] = {}
+    return [msgspec.structs.replace(file, label=spelling.setdefault(same_word(file.label), file.label)) for file in files]
 
 
-def _read(folder: Path, path: Path) -> Record:
-    """Decodes the image; what is wrong with it becomes the record's `problem`."""
-    *split, label, name = path.relative_to(folder).parts
-    if any("\udc80" <= letter <= "\udcff" for letter in str(path)):  # how Python represents a byte that is not UTF-8
-        raise DataError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename it")
-    content, width, height, problem = b"", 0, 0, ""
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise OSError("not a file")
-        content = path.read_bytes()
-        width, height = decode_image(content).size
-    except (ImageError, OSError) as error:
-        problem = str(error)
-    return Record(
-        path=path.relative_to(folder).as_posix(),
-        label=label,
-        **patients.read_name(name, label)._asdict(),
-        width=width,
-        height=height,
-        sha256=hashlib.sha256(content).hexdigest(),
-        official_split="".join(split),
-        problem=problem,
-    )
+def same_word(label: str) -> str:
+    """A key that labels share if people would call them the same."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _start(tree: Tree) -> tuple[str, ...]:
+    """The folder in which the labels or splits are, as parts of its path: enters a folder as long as it is the only one with
+    images that are deep enough, or the only one with splits. Raises DataError if several have splits."""
+    start: tuple[str, ...] = ()
+    while True:
+        inside = [parts[len(start) :] for parts in tree.images if parts[: len(start)] == start]
+        first = sorted({parts[0] for parts in inside if len(parts) > 1})
+        if any(name.lower() in SPLITS for name in first):
+            return start
+        with_splits = sorted({parts[0] for parts in inside if len(parts) > 3 and parts[1].lower() in SPLITS})
+        deep = all(len(parts) > 2 for parts in inside)
+        if len(with_splits) > 1:
+            raise DataError(f"{tree.folder}: {' and '.join(f'{name}/' for name in with_splits)} have splits; name one of them")
+        if not with_splits and not (len(first) == 1 and deep):
+            return start
+        start = (*start, *(with_splits or first))

@@ -26,7 +26,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the data folder."""
 
     path: str  # relative to the data folder
-    label: str
+    label: str  # the answer that a model shall give, one of two
+    positive: bool
+    given_label: str  # as its folder or table calls it
     series: str  # this, `number`, `cause` and `patient` as in `patients.Identity`
     number: int
     cause: str = ""
@@ -34,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     width: int  # 0, like `height`, if the file has a `problem`: it cannot be decoded
     height: int
     sha256: str
-    official_split: str  # the folder that it came in
+    official_split: str  # train, val or test: the one that it came in; empty if none was given
     problem: str = ""
     split: str = ""  # set by `splits.split`
 
@@ -73,12 +75,13 @@ def of_split(records: Sequence[Record], *names: str) -> list[Record]:
     return [record for record in records if record.split in names]
 
 
-def label_names(records: Sequence[Record], positive: str) -> list[str]:
-    """The two labels in alphabetical order, that of the network's outputs. Raises DataError if `positive` is neither."""
-    labels = sorted({record.label for record in records})
-    if positive not in labels:
-        raise DataError(f"data.positive = «{positive}» is not a label of this data; the labels are {labels}")
-    return labels
+def label_names(records: Sequence[Record]) -> list[str]:
+    """The two labels in alphabetical order, that of the network's outputs."""
+    return sorted({record.label for record in records})
+
+
+def positive_label(records: Sequence[Record]) -> str:
+    return next(record.label for record in records if record.positive)
 
 
 def read_image(folder: Path, record: Record) -> npt.NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from service.model.artefact import Description
 from service.model.classifier import Classifier
-from training.data import layouts
-from training.data.manifest import DataError
+from training.config import data_at
+from training.data import scan
 from training.graph import holdout
 from training.graph.inference import Predictions
 from training.report import metrics
@@ -22,14 +22,13 @@ PATIENTS = 5  # the least of each label for an AUROC; of fewer, an interval woul
 
 def measure(run_dir: Path, classifier: Classifier, folders: Mapping[str, str]) -> dict[str, Any]:
     """For `model.json`, by the name of the hospital: figures of all its images, and of those that are called typical. Raises
-    DataError if the labels in a folder are not the model's."""
+    DataError, as `scan.scan_labelled`."""
     description = classifier.artefact.description
     found = {}
     for name, folder in folders.items():
-        records = layouts.scan_labelled(Path(folder))
-        if (labels := sorted({record.label for record in records})) != sorted(description.labels):
-            raise DataError(f"data.elsewhere.{name} = «{folder}»: its labels are {labels}, the model's {description.labels}")
-        predictions = holdout.predict(run_dir, classifier, Path(folder), records, data=name)
+        data = data_at(Path(folder))
+        records = scan.scan_labelled(data, description)
+        predictions = holdout.predict(run_dir, classifier, Path(data.folder), records, data=name)
         typical = predictions.select(np.flatnonzero(predictions.novelty < description.novelty.unusual).tolist())
         found[name] = {"all": figures(predictions, description), "typical": figures(typical, description)}
     return found

@@ -9,17 +9,10 @@ import numpy as np
 
 from training import files
 from training.config import Config
-from training.data import layouts, manifest, patients, properties, splits
+from training.data import manifest, patients, properties, scan, splits
 from training.data.manifest import DataError, Record
-from training.report import shortcuts
+from training.report import overview, shortcuts
 from training.report.shortcuts import Shortcut
-
-SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
-
-REASONS = {
-    "duplicate": "the same bytes as another file", "contradictory": "the same bytes under both labels",
-    "unreadable": "cannot be decoded",
-}  # fmt: skip
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -34,22 +27,14 @@ def run(config: Config, run_dir: Path) -> None:
 
 
 def cut(config: Config) -> list[Record]:
-    """Scans the data folder, assigns a split to every file, and prints a summary. Raises DataError if a split lacks a label or
-    has too few patients of it to calibrate on, or if two splits share a patient."""
-    folder = Path(config.data.folder)
-    records = splits.split(layouts.scan(folder), config.data, config.seed)
-    labels, summary = manifest.label_names(records, config.data.positive), summarise(records)
+    """Scans the data folder, assigns a split to every file, and prints a summary. Raises DataError if there are too few
+    patients of a label, if a split lacks a label, or if two splits share a patient."""
+    found = scan.scan(config.data)
+    splits.check_enough(found.records)
+    records = splits.split(found.records, config.data, config.seed)
     splits.check_leaks(records)
-    show(records, summary, labels, folder)
-    for split in splits.USED:
-        for label in labels:
-            if not summary["splits"].get(split, {}).get(label):
-                raise DataError(f"the split «{split}» has no image of «{label}»: too few images, or all of one patient")
-    for label in labels:
-        patients = {record.patient for record in records if (record.split, record.label) == (splits.SHIFTED, label)}
-        if len(patients) < (least := splits.CALIBRATION_PATIENTS):
-            needed = f"{least} are needed: more images, or a larger data.shifted_fraction than {config.data.shifted_fraction:g}"
-            raise DataError(f"the split «shifted» has {len(patients)} patients of «{label}» to calibrate on, and {needed}")
+    overview.show(records, summarise(records), found.passed_over, Path(config.data.folder))
+    splits.check_complete(records)
     return records
 
 
@@ -57,7 +42,7 @@ def find_shortcuts(config: Config, records: Sequence[Record]) -> list[Shortcut]:
     """How well properties of the image files tell the label, on all images outside the test split."""
     used = manifest.of_split(records, splits.TRAIN, splits.VAL, splits.SHIFTED)
     table = properties.measure_all(Path(config.data.folder), used, config.data.properties)
-    truth = np.array([record.label == config.data.positive for record in used])
+    truth = np.array([record.positive for record in used])
     return shortcuts.find(table, truth, [record.patient for record in used])
 
 
@@ -76,42 +61,13 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
         "sizes": {label: _sizes([r for r in read if r.label == label]) for label in sorted({r.label for r in read})},
         "patients": {split: len({r.patient for r in records if r.split == split}) for split in splits.USED},
         "without_patient": sum(patients.is_unknown(record.patient) for record in records),
+        "labels": {record.given_label: record.label for record in records},
         "patients_shared_with_official_test": len(shared),
         "strict_test": len(splits.strict_test(records)) if shared else None,
     }
-
-
-def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], folder: Path) -> None:
-    print(f"{len(records):,} files in {folder}")
-    used = [split for split in (*splits.USED, *splits.LEFT_OUT) if split in summary["splits"]]
-    _print_table("images", {label: [summary["splits"][split][label] for split in used] for label in labels}, used)
-    _print_table("series", {name: [counts[split] for split in used] for name, counts in summary["series"].items()}, used)
-    sizes: dict[str, list[str]] = {}
-    for label, sides in summary["sizes"].items():
-        sizes |= {f"{label}, {side}": [f"{value:g}" for value in values] for side, values in sides.items()}
-    _print_table("sizes", sizes, ["least", "median", "greatest"])
-    for split, reason in REASONS.items():
-        lines = [f"  {r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split]
-        if lines:
-            print(f"left out, {reason}: {len(lines)}", *lines[:SHOWN], *["  …"] * (len(lines) > SHOWN), sep="\n")
-    if others := layouts.count_other_files(folder):
-        print("note: ignored, not JPEG, PNG or DICOM: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()))
-    if unknown := summary["without_patient"]:
-        print(f"note: {unknown:,} file names do not identify a patient (as IM-0115-0001 and person1_virus_6 do):")
-        print("      each of these images counts as a patient of its own")
-    if shared := splits.official_overlap(records):
-        print(f"note: {len(shared)} patient names, such as {shared[0]}, occur both in the official test split and outside it;")
-        print(f"      the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»")
 
 
 def _sizes(records: Sequence[Record]) -> dict[str, list[float]]:
     width, height = np.array([(record.width, record.height) for record in records]).T
     sides = {"width": width, "height": height, "width / height": width / height}
     return {side: [round(float(value), 3) for value in np.quantile(values, (0, 0.5, 1))] for side, values in sides.items()}
-
-
-def _print_table(title: str, rows: dict[str, list[Any]], columns: Sequence[str]) -> None:  # Any: numbers and texts
-    width = max(len(name) for name in [title, *rows])
-    print(f"  {title:{width}}" + "".join(f"{column:>15}" for column in columns))
-    for name, values in rows.items():
-        print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))

@@ -26,9 +26,9 @@ from training.vision import torchvision
 def run(config: Config, run_dir: Path) -> None:
     """Writes `model/`. Raises ConfigError if `fit` has not finished in this run folder."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    labels = Targets(records, config.data.positive).labels
+    kinds = Targets(records)
     network = backbone.load(config.backbone, run_dir / backbone.BEST)
-    model = build_graph(network, config, labels)
+    model = build_graph(network, config, kinds)
     features = inference.novelty_features(model, Path(config.data.folder), manifest.of_split(records, splits.TRAIN))
     assembly.set_novelty(model, assembly.whiten(features, network.head.in_features))
     before = backbone.load(config.backbone, run_dir / backbone.HEAD)
@@ -38,7 +38,7 @@ def run(config: Config, run_dir: Path) -> None:
         "anatomy": weight_changes.compare(before, network),
         "uncalibrated": {"temperature": temperature, "bias": bias},
     }
-    description = msgspec.structs.replace(describe(config, run_dir, labels, model), metrics=metrics)
+    description = msgspec.structs.replace(describe(config, run_dir, kinds, model), metrics=metrics)
     model_folder.write(run_dir / "model", {FP32: model}, description)
     print(f"{run_dir / 'model'}: {model.ByteSize() / 1e6:.1f} MB, opset {assembly.OPSET}, not yet calibrated")
 
@@ -51,24 +51,24 @@ def summarise_fit(config: Config, run_dir: Path) -> dict[str, Any]:
     return {"epochs": config.fit.epochs, "histories": histories, "kept": kept, "kept_seed": kept_seed, "networks": networks}
 
 
-def build_graph(network: Network, config: Config, labels: list[str]) -> onnx.ModelProto:
+def build_graph(network: Network, config: Config, kinds: Targets) -> onnx.ModelProto:
     """The served graph of `network`, at temperature 1 and without novelty."""
-    size, positive = config.backbone.image_size, labels.index(config.data.positive)
+    size, positive = config.backbone.image_size, kinds.positive
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
     weight, bias = (values[positive] - values[1 - positive] for values in (weight, bias))
     exported = assembly.export_network(network, size)
-    return assembly.assemble(exported, size, weight, float(bias), labels, config.data.positive)
+    return assembly.assemble(exported, size, weight, float(bias), kinds.labels, kinds.labels[positive])
 
 
-def describe(config: Config, run_dir: Path, labels: list[str], model: onnx.ModelProto) -> Description:
+def describe(config: Config, run_dir: Path, kinds: Targets, model: onnx.ModelProto) -> Description:
     """The description before calibration: every image counts as foreign and no answer as uncertain."""
     temperature, bias = assembly.calibration(model)
     places = config.backbone.image_size // 32  # every backbone halves the image five times; see `backbone.check_usable`
     return Description(
         schema_version=artefact.SCHEMA_VERSION,
         name=config.name,
-        labels=labels,
-        positive=config.data.positive,
+        labels=kinds.labels,
+        positive=kinds.labels[kinds.positive],
         prior=0.5,
         thresholds=Thresholds(screening=0.5, balanced=0.5, rule_in=0.5),
         novelty=NoveltyCutoffs(unusual=0, foreign=0),

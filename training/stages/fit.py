@@ -39,7 +39,7 @@ def run(config: Config, run_dir: Path) -> None:
 def run_seed(config: Config, run_dir: Path, seed: int) -> None:
     """Fits one of `fit.seeds`, so that several machines can share them."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
+    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
     sampler = batches.balanced_sampler(train, sampling_weights(config, train))
     crops = batches.loader(Images(config, train, kinds, batches.augmented(config)), sampler)
     loaders, matching = batches.validation(config, records, kinds), validation_weights(config, records)
@@ -81,7 +81,7 @@ def choose(config: Config, run_dir: Path) -> tuple[Network, Networks]:
     if not config.fit.ignore:
         return network, found
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
-    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records, config.data.positive)
+    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
     table, _ = _properties(config, train)
     images = batches.loader(Images(config, train, kinds, batches.plain(config.backbone.image_size)))
     independence.turn_head(network, images, kinds, {name: table[name] for name in config.fit.ignore})
@@ -102,7 +102,7 @@ def validation_weights(config: Config, records: Sequence[Record]) -> Floats | No
 
 def _properties(config: Config, records: Sequence[Record]) -> tuple[Table, Bools]:
     table = properties.measure_all(Path(config.data.folder), records, config.data.properties)
-    return table, np.array([record.label == config.data.positive for record in records])
+    return table, np.array([record.positive for record in records])
 
 
 def keep_best(rows: Sequence[Row], folder: Path) -> None:

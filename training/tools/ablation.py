@@ -31,7 +31,7 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
     writer.writerow(["change", "seed", *history.FIGURES])
     for run, choices in zip(runs, configs, strict=True):
         records = manifest.read_manifest(run / manifest.MANIFEST)
-        kinds = Targets(records, choices.data.positive)
+        kinds = Targets(records)
         loaders, matching = batches.validation(choices, records, kinds), fit.validation_weights(choices, records)
         for folder in sorted(run.glob("seed-*")):
             network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from training.data import layouts
+from training.config import data_at
+from training.data import scan
 from training.data.manifest import DataError
 from training.graph import inference, model_folder
 from training.report import heatmaps
@@ -20,19 +21,17 @@ Comparison: TypeAlias = dict[str, Any]  # Any: numbers and intervals, as in `met
 
 
 def run(first: Path, second: Path, images: Path) -> None:
-    """`images`: FOLDER/LABEL/*.jpeg. Raises DataError if its labels are not those of both models."""
-    records = layouts.scan_labelled(images)
-    labels = sorted({record.label for record in records})
-    classifiers = [model_folder.load(folder) for folder in (first, second)]
-    positive = classifiers[0].artefact.description.positive
-    for folder, classifier in zip((first, second), classifiers, strict=True):
-        description = classifier.artefact.description
-        if labels != sorted(description.labels) or description.positive != positive:
-            others = f"those of {images} are {labels}, and {positive} is positive in {first}"
-            raise DataError(f"{folder}: its labels are {description.labels}, {description.positive} is positive; {others}")
-    outputs = [inference.classify(classifier, images, records) for classifier in classifiers]
-    truth, patients = np.array([record.label == positive for record in records]), [record.patient for record in records]
-    one, other = (found.probabilities[:, labels.index(positive)].astype(np.float64) for found in outputs)
+    """`images`: a folder or a table. Raises DataError if the models answer differently, or do not know the labels."""
+    classifiers, data = [model_folder.load(folder) for folder in (first, second)], data_at(images)
+    description, another = (classifier.artefact.description for classifier in classifiers)
+    if (another.labels, another.positive) != (description.labels, description.positive):
+        answers = [f"{each.labels}, and {each.positive} is positive" for each in (description, another)]
+        raise DataError(f"the answers of {first} are {answers[0]}; those of {second} are {answers[1]}")
+    records = scan.scan_labelled(data, description)
+    outputs = [inference.classify(classifier, Path(data.folder), records) for classifier in classifiers]
+    truth, patients = np.array([record.positive for record in records]), [record.patient for record in records]
+    column = description.labels.index(description.positive)
+    one, other = (found.probabilities[:, column].astype(np.float64) for found in outputs)
     show((str(first), str(second)), paired(truth, one, other, patients), len(records))
     show_evidence([found.heatmaps for found in outputs])
 

@@ -3,26 +3,39 @@
   python -m training shortcuts path/to/chest_xray --model models/default
 
 A network can learn such a property in place of the disease. With --model it also shows how far a model follows each of them.
-The images are in train/LABEL/, or in LABEL/."""
+The images lie in any layout that training takes. Which label is positive does not matter here; of more than two, --positive
+names those that belong together."""
 
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
-from training.data import layouts, properties
+from training.config import data_at
+from training.data import properties, scan
+from training.data.layouts import Listing
 from training.graph import inference, model_folder
 from training.report import matched, shortcuts
 
 
-def run(folder: Path, table: str, model: Path | None) -> None:
-    """`table`: a CSV file with further properties, or empty. Raises DataError, as `layouts.scan_readable`."""
-    records = layouts.scan_readable(folder)
-    classifier = model_folder.load(model) if model else None
-    positive = classifier.artefact.description.positive if classifier else records[-1].label
-    truth, patients = np.array([record.label == positive for record in records]), [record.patient for record in records]
+def run(path: Path, table: str, model: Path | None, positive: tuple[str, ...] = ()) -> None:
+    """`table`: a CSV file with further properties, or empty. Raises DataError, as `scan.scan_readable`."""
+    classifier, data = model_folder.load(model) if model else None, data_at(path)
+    if classifier:
+        records = scan.scan_labelled(data, classifier.artefact.description)
+    else:
+        records = scan.scan_readable(replace(data, positive=positive or _last(scan.find(data))))
+    folder, truth = Path(data.folder), np.array([record.positive for record in records])
+    patients = [record.patient for record in records]
     values = properties.measure_all(folder, records, table)
     print(f"{len(records):,} images in {folder}")
     shortcuts.show(shortcuts.find(values, truth, patients))
     if classifier:
         probability = inference.predict(classifier, folder, records).probability
         matched.show(matched.measure(values, truth, probability, patients))
+
+
+def _last(listing: Listing) -> tuple[str, ...]:
+    """The last of two labels; none of more, so that the user is asked."""
+    found = sorted({file.label for file in listing.files})
+    return (found[-1],) if len(found) == 2 else ()

@@ -19,8 +19,17 @@ from training.network.tuning import ALLOWED_OUTSIDE, FineTuning, share_outside
 
 CONFIG = Config(fit=Fit(epochs=4, learning_rate=1e-3))
 FIELDS = {"series": "", "number": 0, "width": 1, "height": 1, "sha256": "", "official_split": "train", "cause": ""}
-RECORDS = [Record(path=label, patient=label, label=label, **FIELDS) for label in "AB"]  # type: ignore[arg-type]  # right ones
-TARGETS = Targets(RECORDS, positive="B")
+
+
+def records(positive: str) -> list[Record]:
+    """One of each label, A and B."""
+    return [
+        Record(path=label, patient=label, label=label, given_label=label, positive=label == positive, **FIELDS)  # type: ignore[arg-type]  # right ones
+        for label in "AB"
+    ]
+
+
+TARGETS = Targets(records(positive="B"))
 
 
 def bright_and_dark(brighter: float = 2) -> Loader:
@@ -44,7 +53,7 @@ def tuned(epochs: int, config: Config = CONFIG) -> FineTuning:
 
 @pytest.mark.parametrize("positive", ["A", "B"])
 def test_the_head_alone_separates_what_frozen_features_can(positive: str) -> None:
-    network, targets = small_network("resnet18"), Targets(RECORDS, positive)
+    network, targets = small_network("resnet18"), Targets(records(positive))
     before = {name: value.clone() for name, value in network.features.state_dict().items()}
     probe.fit_head(network, [bright_and_dark()], targets)
     figures = validation.validate(network, {"val": bright_and_dark()}, targets)

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import spearmanr
 
 from tests.training.conftest import small_network
-from tests.training.network.test_fitting import RECORDS, bright_and_dark
+from tests.training.network.test_fitting import bright_and_dark, records
 from training.data.batches import Targets
 from training.data.properties import normal_scores
 from training.network import independence, validation
@@ -45,7 +45,7 @@ def test_unknown_values_constant_and_repeated_properties_change_nothing_of_it() 
 
 @pytest.mark.parametrize("positive", ["A", "B"])
 def test_a_turned_head_keeps_its_middle_and_the_backbone(positive: str) -> None:
-    network, images, targets = small_network("resnet18"), bright_and_dark(), Targets(RECORDS, positive)
+    network, images, targets = small_network("resnet18"), bright_and_dark(), Targets(records(positive))
     features, classes = validation.outputs(network, network.pooled, images, "features")
     truth, before = targets.is_positive(classes), {name: value.clone() for name, value in network.state_dict().items()}
     width = features[:, 0] + np.random.default_rng(1).normal(size=len(features)) * features[:, 0].std()

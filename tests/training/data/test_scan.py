@@ -1,0 +1,132 @@
+"""What is read of the files in a data folder, and of a table beside them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey
+from training.config import Data, data_at
+from training.data import manifest, scan
+from training.data.manifest import DataError, Record
+from training.graph import model_folder
+
+IMAGES = [encode(grey(64, 64, seed=seed)) for seed in range(4)]
+IMAGE, OTHER = IMAGES[:2]
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Data:
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return Data(folder=str(folder))
+
+
+def labelled(data: Data) -> list[Record]:
+    return scan.scan_labelled(data, model_folder.description_of(DEFAULT_MODEL))
+
+
+def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_programs_are_no_labels(tmp_path: Path) -> None:
+    names = ["NORMAL/cut.png", "NORMAL/text.jpeg", "PNEUMONIA/b.png", ".ipynb_checkpoints/x.png", "__MACOSX/x.png"]
+    write(tmp_path / "train", dict(zip(names, [IMAGE[:-40], b"hello", IMAGE, IMAGE, IMAGE], strict=True)))
+    data = write(tmp_path, {"train/NORMAL/scan.tif": b"II*", "train/Thumbs.db": b"", "train/x.png": IMAGE})
+    os.mkfifo(tmp_path / "train/NORMAL/pipe.jpeg")
+    found = scan.scan(data)
+    problems = {record.path.removeprefix("train/"): record.problem for record in found.records}
+    assert problems.pop("NORMAL/cut.png").startswith("the image is damaged")
+    assert problems.pop("NORMAL/text.jpeg").startswith("the content is neither")
+    assert problems == {"NORMAL/pipe.jpeg": "not a file", "PNEUMONIA/b.png": ""}
+    assert found.passed_over == {"hidden": 3, ".tif": 1, "images that are in no label's folder": 1}
+
+
+def test_a_link_back_to_a_folder_above_it_is_not_followed_for_ever(tmp_path: Path) -> None:
+    data = write(tmp_path, {"NORMAL/a.png": IMAGE, "PNEUMONIA/b.png": OTHER})
+    (tmp_path / "NORMAL/all").symlink_to(tmp_path)
+    assert [record.path for record in scan.scan(data).records] == ["NORMAL/a.png", "PNEUMONIA/b.png"]
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path, {"train/NORMAL/a.png": IMAGE, "train/PNEUMONIA/b.png": IMAGE})
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path / "train/NORMAL") + b"/\xff.jpeg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(DataError, match=r"xff\.jpeg': the name is not UTF-8"):
+        scan.scan(data)
+
+
+def test_dicom_files_are_images_too(tmp_path: Path) -> None:
+    data = write(tmp_path, {path: dicom_of(grey(1000, 900)) for path in ("train/NORMAL/a.dcm", "train/PNEUMONIA/b.DICOM")})
+    records = scan.scan(data).records
+    assert [(record.problem, record.width, record.height) for record in records] == [("", 1000, 900)] * 2
+    assert manifest.read_image(tmp_path, records[0]).shape == (450, 500)
+
+
+def test_images_for_a_finished_model_must_be_readable_and_have_its_labels(tmp_path: Path) -> None:
+    data = write(tmp_path, {"normal/a.png": IMAGE, "Pneumonia/b.png": OTHER})
+    assert [(record.path, record.label) for record in labelled(data)] == [
+        ("Pneumonia/b.png", "PNEUMONIA"),
+        ("normal/a.png", "NORMAL"),
+    ]
+    write(tmp_path, {"normal/text.jpeg": b"hello"})
+    with pytest.raises(DataError, match=r"normal/text\.jpeg: the content is neither"):
+        labelled(data)
+    (tmp_path / "normal/text.jpeg").unlink()
+    write(tmp_path, {"normal/again.png": OTHER})
+    with pytest.raises(DataError, match=r"has the same bytes as Pneumonia/b\.png; remove one"):
+        labelled(data)
+    (tmp_path / "normal/again.png").unlink()
+    write(tmp_path, {"COVID/c.png": IMAGES[2]})
+    with pytest.raises(DataError, match=r"its labels are COVID, Pneumonia, normal.*it does not know COVID"):
+        labelled(data)
+
+
+def test_a_table_without_labels_tells_the_patients_of_images_in_folders(tmp_path: Path) -> None:
+    data = write(tmp_path, {"NORMAL/a.png": IMAGE, "PNEUMONIA/b.png": OTHER})
+    (tmp_path / "labels.csv").write_text("file,patient_id,age\nNORMAL/a.png,7,3\nPNEUMONIA/b.png,8,4\n")
+    assert [record.patient for record in labelled(data)] == ["7", "8"]
+    (tmp_path / "labels.csv").write_text("file,patient_id\nNORMAL/a.png,7\n")
+    with pytest.raises(DataError, match=r"the table lacks «PNEUMONIA/b\.png»: it needs a line for each image"):
+        labelled(data)
+
+
+def test_a_table_may_name_images_by_the_end_of_their_paths_and_by_several_lines(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {f"part {n % 2}/{n}.png": image for n, image in enumerate(IMAGES)} | {"part 1/extra.png": b"", "scan.tif": b""},
+    )
+    lines = [
+        "path,label,split",
+        "0,a,train",
+        "1.png,b,",
+        "elsewhere/part 0/2.png,c,Valid",
+        "part 0/2.png,b,Valid",
+        "9,a,",
+        "3,,",
+    ]
+    (tmp_path / "my.csv").write_text("\n".join(lines))
+    found = scan.find(data_at(tmp_path / "my.csv"))
+    assert [(file.path, file.label, file.split) for file in found.files] == [
+        ("part 0/0.png", "a", "train"), ("part 0/2.png", "b|c", "val"), ("part 1/1.png", "b", ""),
+    ]  # fmt: skip
+    assert sorted(found.passed_over.values()) == [1, 1, 1, 2] and found.passed_over[".tif"] == 1
+    records = scan.scan(replace(data_at(tmp_path / "my.csv"), positive=("c",))).records
+    assert [record.positive for record in records] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,label\na,b", "has no column «path» or «file», only name, label"),
+        ("path,label", "the table has no line"),
+        ("path,label\nz.png,b", "no line of the table names an image in .*, as «z.png»"),
+        ("path,label,split\na.png,b,never", "the split of «N/a.png» in the table is «never»"),
+        ("\xff", "the table has no line"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    write(tmp_path, {"N/a.png": IMAGE, "P/b.png": OTHER})
+    (tmp_path / "my.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        scan.find(data_at(tmp_path / "my.csv"))

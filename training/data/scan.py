@@ -1,0 +1,126 @@
+"""Reads each image of a data folder once: its size, its hash, and what is wrong with it."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from service.errors import ImageError
+from service.images.decode import decode_image
+from service.model.artefact import Description
+from training.config import CPUS, Data
+from training.data import labels, layouts, patients, tables
+from training.data.labels import Answer
+from training.data.layouts import File, Listing
+from training.data.manifest import DataError, Record
+from training.progress import track
+
+TABLE = "labels.csv"  # in a data folder
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The records of a folder's images, sorted by path, and how many other files were passed over, by what they are."""
+
+    records: list[Record]
+    passed_over: Counter[str]
+
+
+def scan(data: Data) -> Scan:
+    """Raises DataError if there are no images with labels, or if the configuration does not divide the labels in two."""
+    listing = find(data)
+    answers = labels.group({file.label for file in listing.files}, data)
+    return Scan(read_all(Path(data.folder), listing.files, answers, data.patient), listing.passed_over)
+
+
+def scan_readable(data: Data) -> list[Record]:
+    """As `scan`, without the images that cannot be decoded."""
+    return [record for record in scan(data).records if not record.problem]
+
+
+def scan_labelled(data: Data, description: Description) -> list[Record]:
+    """The records of a data set, in any layout, whose labels a model knows, sorted by path. Raises DataError if it does not
+    know them, if one of its answers is missing, or if an image is unreadable or present twice (and names each)."""
+    listing, known = find(data), description.data.get("labels", {}) | {label: label for label in description.labels}
+    try:
+        named = labels.answers_of({file.label for file in listing.files}, known)
+        if missing := set(description.labels) - set(named.values()):
+            raise DataError(f"it has no image of {missing.pop()}")
+    except DataError as error:
+        raise DataError(f"{data.folder}: {error}") from error
+    answers = {label: Answer(name, "", name == description.positive) for label, name in named.items()}
+    records = read_all(Path(data.folder), listing.files, answers)
+    if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
+        raise DataError(f"{len(bad)} images of {data.folder} cannot be used:\n" + "\n".join(bad[:20]))
+    first: dict[str, Record] = {}
+    for record in records:
+        if (other := first.setdefault(record.sha256, record)) is not record:
+            raise DataError(f"{data.folder}: {record.path} has the same bytes as {other.path}; remove one of them")
+    return records
+
+
+def find(data: Data) -> Listing:
+    """The images with the labels that a table or folders give them. Raises DataError if there are none."""
+    folder = Path(data.folder)
+    table = Path(data.table) if data.table else folder / TABLE
+    if not data.table and not table.exists():
+        return layouts.find(folder)
+    tree, rows = layouts.walk(folder), tables.read(table, data.columns)
+    cells, passed_over = tables.join(rows, tree)
+    if "label" in rows[0]:
+        files, passed_over = tables.files_of(cells), tree.others + passed_over
+    else:
+        listing = layouts.find(folder)
+        files, passed_over = tables.add(cells, listing.files), listing.passed_over
+    if table.is_relative_to(folder):
+        passed_over -= Counter({table.suffix.lower(): 1})
+    return Listing(layouts.unify(files), passed_over)
+
+
+def read_all(folder: Path, files: Sequence[File], answers: Mapping[str, Answer], pattern: str = "") -> list[Record]:
+    """`answers`: by label; `pattern`: `data.patient`. DICOM's patients are numbered in the order of their first files."""
+    with ThreadPoolExecutor(CPUS) as pool:
+        futures = [
+            pool.submit(_read, folder, file, answers[file.label], pattern) for file in sorted(files, key=lambda f: f.path)
+        ]
+        records = [future.result() for future in track(futures, "read images")]
+    hashed = dict.fromkeys(record.patient for record in records if record.patient.startswith(patients.HASHED))
+    numbers = {patient: f"DICOM patient {number}" for number, patient in enumerate(hashed, 1)}
+    return [msgspec.structs.replace(record, patient=numbers.get(record.patient, record.patient)) for record in records]
+
+
+def _read(folder: Path, file: File, answer: Answer, pattern: str) -> Record:
+    """Decodes the image; what is wrong with it becomes the record's `problem`."""
+    path = folder / file.path
+    if any("\udc80" <= letter <= "\udcff" for letter in file.path):  # how Python represents a byte that is not UTF-8
+        raise DataError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename it")
+    content, width, height, problem = b"", 0, 0, ""
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise OSError("not a file")
+        content = path.read_bytes()
+        width, height = decode_image(content).size
+    except (ImageError, OSError) as error:
+        problem = str(error)
+    identity = patients.read_name(file.path, answer.name)
+    told = file.patient.lstrip("/") or patients.find(pattern, file.path) or patients.read_dicom(content)
+    return Record(
+        path=file.path,
+        label=answer.name,
+        given_label=file.label,
+        positive=answer.positive,
+        series=identity.series,
+        number=identity.number,
+        cause=answer.cause or identity.cause,
+        patient=told or identity.patient,
+        width=width,
+        height=height,
+        sha256=hashlib.sha256(content).hexdigest(),
+        official_split=file.split,
+        problem=problem,
+    )

@@ -1,0 +1,97 @@
+"""Estimates how long a run takes, from some seconds of its own steps on this machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from training.config import Config, ConfigError
+from training.data import batches, manifest, splits
+from training.data.batches import Images, Targets
+from training.data.manifest import Record
+from training.network import backbone, validation
+from training.network.tuning import FineTuning
+
+FORWARD, STEPS = 8, 4  # batches that are measured, after one that is not
+QUANTISED = 2500  # images that take as long to send through the network as its quantisation does
+CHECKED = 4000  # images that are altered, drawn or masked to evaluate a model
+VALIDATIONS = 3  # an epoch's validation reads the images of both validations as they are, and twice altered
+
+
+class Pace(NamedTuple):
+    """Seconds for an image, decoding included: `forward` through the network, and `step` of fine-tuning."""
+
+    forward: float
+    step: float
+
+
+def measure(config: Config, records: Sequence[Record]) -> Pace:
+    """Raises ConfigError if timm has no such network, or if it cannot be used."""
+    train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
+    network = backbone.move_to_device(backbone.build(replace(config.backbone, weights="none")))
+    tuning = FineTuning(network, config, STEPS, kinds.label_of_class)
+    plain, crops = batches.plain(config.backbone.image_size), batches.augmented(config)
+
+    def forward(count: int) -> None:
+        validation.outputs(network, network, batches.loader(Images(config, spread(count), kinds, plain)), "measure")
+
+    def steps(count: int) -> None:
+        tuning.run_epoch(batches.loader(Images(config, spread(count), kinds, crops)), "measure")
+
+    def spread(count: int) -> list[Record]:
+        wanted = min(len(train), count * config.fit.batch_size)
+        return [train[at * len(train) // wanted] for at in range(wanted)]
+
+    return Pace(*(_seconds(run, count) / len(spread(count)) for run, count in ((forward, FORWARD), (steps, STEPS))))
+
+
+def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> dict[str, float]:
+    """Seconds of each stage. The factors of `pace.forward` count the images that a stage sends through the network, in PyTorch
+    or in the exported graph, which is about as fast."""
+    count = {split: len(manifest.of_split(records, split)) for split in splits.USED}
+    both = count[splits.VAL] + count[splits.SHIFTED]
+    epoch = count[splits.TRAIN] * pace.step + VALIDATIONS * both * pace.forward
+    head = (1 + config.fit.views) * count[splits.TRAIN] * pace.forward if config.backbone.weights != "none" else 0
+    turn = (count[splits.TRAIN] + VALIDATIONS * both) * pace.forward if config.fit.ignore else 0
+    seeds = config.fit.seeds * (VALIDATIONS * both * pace.forward + config.fit.epochs * epoch)
+    return {
+        "audit": audit_seconds,
+        "fit": head + seeds + turn,
+        "export": 10 + count[splits.TRAIN] * pace.forward,
+        "quantise": QUANTISED * pace.forward,
+        "calibrate": (4 * count[splits.SHIFTED] + 2 * both) * pace.forward,
+        "evaluate": 10 + (3 * both + 2 * count[splits.TEST] + CHECKED) * pace.forward,
+        "card": 10,
+    }
+
+
+def show(config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> None:
+    found = stages(config, records, pace, audit_seconds)
+    images = len(manifest.of_split(records, splits.TRAIN))
+    print(
+        f"{config.fit.seeds} × {config.fit.epochs} epochs of {images:,} images; minutes, as measured on this machine just now:"
+    )
+    print("  " + ", ".join(f"{stage} {seconds / 60:.1f}" for stage, seconds in found.items()))
+    print(f"  about {sum(found.values()) / 60:.0f} minutes in all, if nothing else runs")
+
+
+def epochs_within(minutes: float, config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> int:
+    """The most epochs that a run of so many minutes has time for. Raises ConfigError if it has no time for one."""
+
+    def seconds(epochs: int) -> float:
+        choices = replace(config, fit=replace(config.fit, epochs=epochs))
+        return sum(stages(choices, records, pace, audit_seconds).values())
+
+    epochs = int((minutes * 60 - seconds(0)) / (seconds(1) - seconds(0)))
+    if epochs < 1:
+        least = f"about {seconds(1) / 60:.0f} minutes with one epoch, {seconds(0) / 60:.0f} without any (the preset «fast»)"
+        raise ConfigError(f"--minutes {minutes:g}: too few; a run takes {least}")
+    return epochs
+
+
+def _seconds(run: Callable[[int], None], count: int) -> float:
+    run(1)
+    begin = time.monotonic()
+    run(count)
+    return time.monotonic() - begin

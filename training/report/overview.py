@@ -1,0 +1,78 @@
+"""Prints what is in a data folder: images and patients by label and split, sizes, formats, and what is left out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.data import splits
+from training.data.manifest import Record
+
+SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
+FEW = 30  # images of a label in a validation; with fewer, one image more or less changes a figure by over 3 %
+
+REASONS = {
+    "duplicate": "the same bytes as another file", "contradictory": "the same bytes under both labels",
+    "unreadable": "cannot be decoded", "shared": "of a patient who is in the validation that was given",
+}  # fmt: skip
+
+
+def show(records: Sequence[Record], summary: Mapping[str, Any], passed_over: Mapping[str, int], folder: Path) -> None:
+    """`summary`: that of `audit.summarise`. Any: a tree of numbers, as in model.json."""
+    print(f"{len(records):,} images in {folder}: " + ", ".join(f"{n:,} {suffix}" for suffix, n in _formats(records).items()))
+    if passed_over:
+        print("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items()))
+    used = [split for split in (*splits.USED, *splits.LEFT_OUT) if split in summary["splits"]]
+    labels = sorted({record.label for record in records})
+    print_table("images", {label: [summary["splits"][split].get(label, 0) for split in used] for label in labels}, used)
+    print_table("patients", {label: [_patients(records, label, split) for split in used] for label in labels}, used)
+    print_table("groups", {name: [counts[split] for split in used] for name, counts in summary["series"].items()}, used)
+    sizes: dict[str, list[str]] = {}
+    for label, sides in summary["sizes"].items():
+        sizes |= {f"{label}, {side}": [f"{value:g}" for value in values] for side, values in sides.items()}
+    print_table("sizes", sizes, ["least", "median", "greatest"])
+    for split, reason in REASONS.items():
+        lines = [f"  {r.path}{': ' * bool(r.problem)}{r.problem}" for r in records if r.split == split]
+        if lines:
+            print(f"left out, {reason}: {len(lines)}", *lines[:SHOWN], *["  …"] * (len(lines) > SHOWN), sep="\n")
+    for note in notes(records, summary):
+        print(note)
+
+
+def notes(records: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
+    """What to know before believing a figure of these data."""
+    found = []
+    if unknown := summary["without_patient"]:
+        found.append(
+            f"WARNING: nothing tells the patient of {unknown:,} of {len(records):,} images. Images of one person may be in\n"
+            "several splits, and every figure then flatters. A table, or the pattern data.patient, can tell it:\n"
+            "training/README.md, «Patients»."
+        )
+    if shared := splits.official_overlap(records):
+        found.append(
+            f"note: {len(shared)} patients, such as {shared[0]}, are both in the given test split and outside it;\n"
+            f"      the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»"
+        )
+    for split in (splits.VAL, splits.TEST):
+        given = Counter(record.label for record in records if record.official_split == record.split == split)
+        if given and min(given.values()) < FEW:
+            counts = ", ".join(f"{count} of {label}" for label, count in sorted(given.items()))
+            found.append(
+                f"note: the given split «{split}» is used as it is; its images are few ({counts}), so its figures are coarse"
+            )
+    return found
+
+
+def print_table(title: str, rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> None:  # Any: numbers and texts
+    width = max(len(name) for name in [title, *rows])
+    print(f"  {title:{width}}" + "".join(f"{column:>15}" for column in columns))
+    for name, values in rows.items():
+        print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))
+
+
+def _formats(records: Sequence[Record]) -> Counter[str]:
+    return Counter(Path(record.path).suffix.lower() for record in records)
+
+
+def _patients(records: Sequence[Record], label: str, split: str) -> int:
+    return len({record.patient for record in records if (record.label, record.split) == (label, split)})
