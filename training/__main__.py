@@ -13,13 +13,13 @@ from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import layouts, phantoms
 from training.stages import fit
-from training.tools import ablation, compare, predict, recalibrate, shortcuts
+from training.tools import ablation, compare, recalibrate, shortcuts
 
 EXAMPLE = """
 example:
   python -m training phantoms data/phantoms --count 300
   python -m training train --data data/phantoms --config phantom --out models/phantom
-  python -m training predict models/phantom data/phantoms/train/NORMAL/*.jpeg
+  MEDXFER_MODEL=models/phantom python -m service predict data/phantoms/train/NORMAL
 
 Exit codes: 0 done, 1 an error that is named in one line, 2 a wrong option, 130 interrupted.
 """
@@ -167,11 +167,6 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help=help_text)
         if name == "fit":
             stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")
-
-    command = add("predict", predict.__doc__, lambda given: predict.run(given.model, given.images, as_csv=given.csv))
-    command.add_argument("model", type=Path)
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    command.add_argument("--csv", action="store_true", help="as CSV")
 
     command = add("compare", compare.__doc__, lambda given: compare.run(given.first, given.second, given.data))
     command.add_argument("first", type=Path, metavar="MODEL")

@@ -38,7 +38,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
         run_folder.create(Config(data=Data(folder="gone")), None)
         Path("run.toml").touch()
-        Path("text.jpeg").write_text("hello")
         yield
 
 
@@ -56,7 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["fit", "--run", "runs/1", "--seed", "7"], "--seed 7: the run has 1 seeds"),
         (["phantoms", "new", "--count", "-5"], "--count -5 --seed 0: at least 2 images"),
         (["recalibrate", MODEL, "--data", "twice", "--out", "out"], "has the same bytes as NORMAL/"),
-        (["predict", "nowhere", "text.jpeg"], "nowhere: no such folder"),
+        (["compare", "nowhere", MODEL, "--data", "data/train"], "nowhere: no such folder"),
         (["compare", MODEL, MODEL, "--data", "data"], "data: two label folders with images are needed, found 0"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "at least 5 of each are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),
@@ -81,10 +80,3 @@ def test_a_dry_run_shows_the_data_writes_nothing_and_finds_too_few_patients_to_c
     code, _, errors = run("train", "--data", str(folder), "--config", "few.toml", "--dry-run")
     found = "patients of «NORMAL» to calibrate on, and 5 are needed: more images, or a larger data.shifted_fraction" in errors
     assert (code, found) == (1, True)
-
-
-def test_predict_names_images_that_it_cannot_read_and_answers_the_others() -> None:
-    good = next(Path("data/train/NORMAL").iterdir())
-    code, output, errors = run("predict", MODEL, "text.jpeg", "gone.png", str(good))
-    assert code == 1 and output.startswith(str(good))
-    assert all(words in errors for words in ("text.jpeg: the content is neither", "gone.png: ", "2 of 3 images"))
