@@ -83,6 +83,7 @@ def _new_config(arguments: argparse.Namespace) -> Config:
     choices = config.with_paths(
         choices, folder=arguments.data, weights=arguments.weights, elsewhere=_elsewhere(arguments.elsewhere)
     )
+    choices = config.with_names(choices, name=arguments.name, positive=arguments.positive, source=arguments.source)
     if not choices.data.folder:
         raise ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
     return choices
@@ -99,8 +100,9 @@ def _elsewhere(given: list[str] | None) -> dict[str, str] | None:
 
 def _resumed_config(arguments: argparse.Namespace) -> Config:
     """The configuration of the run; only the data folder, and other hospitals' images, may have changed."""
-    if arguments.run or arguments.config or arguments.weights:
-        raise ConfigError("--resume keeps the configuration of the run: no --run, --config or --weights")
+    kept = ("run", "config", "weights", "positive", "name", "source")
+    if given := [f"--{option}" for option in kept if getattr(arguments, option)]:
+        raise ConfigError(f"--resume keeps the configuration of the run: without {', '.join(given)}")
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
@@ -151,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, help="folder with train/LABEL/*.jpeg, and optionally val and test")
     train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
     train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
+    train.add_argument("--positive", metavar="LABEL", help="the positive label, instead of the configuration's")
+    train.add_argument("--name", type=_name, help="of the model, likewise")
+    train.add_argument("--source", help="name, licence and citation of the data for the model card, likewise")
     train.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help="measure another hospital's images too")
     train.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run from its first unfinished stage")
@@ -191,6 +196,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--count", type=int, default=300)
     command.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(config.NAME, text):
+        return text
+    allowed = "only letters A to Z, digits, «.», «_» and «-», the first a letter or digit, because it is part of addresses"
+    raise argparse.ArgumentTypeError(f"«{text}»: {allowed}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from tests.conftest import DEFAULT_MODEL
 from training import run_folder
 from training.__main__ import main
-from training.config import Config, Data
+from training.config import Config, Data, load_config
 from training.data import phantoms
 
 MODEL = str(DEFAULT_MODEL)
@@ -49,6 +50,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["export", "--run", "runs/1"], "manifest.csv cannot be read"),
         (["train", "--from", "export"], "--from needs --resume"),
         (["train", "--resume", "runs/1", "--from", "audit"], "gone: no folder «train»"),
+        (
+            ["train", "--resume", "runs/1", "--name", "x", "--source", "y"],
+            "keeps the configuration of the run: without --name, --source",
+        ),
         (["train", "--resume", "runs/7"], "runs/7/config.json: not a run folder"),
         (["ablation", "runs/1", "runs/7"], "runs/7/config.json: not a run folder"),
         (["train", "--resume", "runs/1", "--data", "typo"], "typo: no folder «train»"),
@@ -80,3 +85,17 @@ def test_a_dry_run_shows_the_data_writes_nothing_and_finds_too_few_patients_to_c
     code, _, errors = run("train", "--data", str(folder), "--config", "few.toml", "--dry-run")
     found = "patients of «NORMAL» to calibrate on, and 5 are needed: more images, or a larger data.shifted_fraction" in errors
     assert (code, found) == (1, True)
+
+
+def test_positive_name_and_source_take_precedence_over_the_configuration(folder: Path) -> None:
+    words = ["--positive", "NORMAL", "--name", "ours", "--source", "O'Brien's \"set\" of 2026"]
+    code, output, _ = run("train", "--data", str(folder), "--config", "phantom", *words, "--dry-run")
+    found = msgspec.json.decode(output[output.index("\n{") : output.rindex("}") + 1], type=Config)
+    assert (code, found.name, found.data.positive, found.data.source) == (0, "ours", "NORMAL", "O'Brien's \"set\" of 2026")
+    assert found.augment == load_config(Path("phantom")).augment
+
+
+def test_a_name_that_no_address_can_hold_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with patch.object(sys, "argv", ["training", "train", "--name", "our clinic"]), pytest.raises(SystemExit, match="2"):
+        main()
+    assert "argument --name: «our clinic»: only letters A to Z" in capsys.readouterr().err
