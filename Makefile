@@ -10,7 +10,7 @@
 # make soak      mixed traffic for MINUTES=30: do memory, descriptors and threads stay flat? writes tests/torture/README.md
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
 # make screenshots   the page's main states at three widths, with a model of phantoms, in tests/web/screenshots (needs Chromium)
-# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
+# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…] [POSITIVE=LABEL] [NAME=…] [SOURCE=…]
 # make lock    compile docker/serving.requirements.txt from pyproject.toml
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -19,6 +19,9 @@ BIN := .venv/bin
 CONFIG ?= balanced
 OUT ?= models/mine
 MINUTES ?= 30
+ifneq ($(origin NAME),command line)
+NAME := # Windows' Linux (WSL) sets it in the environment, to the computer's name
+endif
 
 .PHONY: serve test test-page check screenshots benchmark benchmark-training benchmark-page benchmark-archive torture torture-training soak lint train help data-is-named lock
 
@@ -69,8 +72,13 @@ lint: .venv/everything
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# $(call option,name,VARIABLE): the option with the variable's value, unless that is empty, quoted for the shell as it was given.
+option = $(if $(value $2),--$1 '$(subst ','\'',$(value $2))')
+
+given = $(call option,weights,WEIGHTS) $(call option,positive,POSITIVE) $(call option,name,NAME) $(call option,source,SOURCE)
+
 train: data-is-named .venv/everything
-	$(BIN)/python -m training train --data "$(DATA)" --config "$(CONFIG)" --out "$(OUT)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/python -m training train $(call option,data,DATA) $(call option,config,CONFIG) $(call option,out,OUT) $(given)
 
 data-is-named:
 	@test -n "$(DATA)" || { echo 'make train DATA=path/to/chest_xray: the folder with train/NORMAL and train/PNEUMONIA'; exit 2; }

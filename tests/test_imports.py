@@ -12,12 +12,21 @@ from service.http.status import VERSION
 from tests.conftest import ROOT
 
 WINGS = {
-    "service": "__main__ server app archive open_inference http engine model images settings log metrics machine errors",
-    "training": "__main__ pipeline estimate tools stages report graph network data vision run_folder allocator progress config files",
+    "service": "__main__ server app prompt archive open_inference http engine model images settings log metrics machine errors",
+    "training": "__main__ pipeline estimate tools stages report graph network data vision run_folder allocator progress config "
+    "files",
 }
 SERVICE_FOR_TRAINING = {"model", "images", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
-WITHOUT_LITESTAR = ["model.classifier", "images.decode", "images.dicom.radiograph", "engine.batcher", "errors", "archive.run"]
+WITHOUT_LITESTAR = [
+    "model.classifier",
+    "images.decode",
+    "images.dicom.radiograph",
+    "engine.batcher",
+    "errors",
+    "archive.run",
+    "prompt.run",
+]
 
 
 def imported(path: Path) -> set[str]:
@@ -55,7 +64,7 @@ def test_training_takes_three_wings_of_the_service_and_the_service_nothing_of_tr
     ("module", "absent"),
     [
         *((f"service.{module}", {"litestar"}) for module in WITHOUT_LITESTAR),
-        ("service.server, service.archive.run", {"ray", "pyarrow", "pandas", *TRAINING_ALONE}),
+        ("service.server, service.archive.run, service.prompt.run", {"ray", "pyarrow", "pandas", *TRAINING_ALONE}),
     ],
 )
 def test_a_module_does_not_load_what_it_should_run_without(module: str, absent: set[str]) -> None:

@@ -1,6 +1,7 @@
 """The files that Docker, GitHub and shells read follow their schemas, and fit each other."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,20 @@ BIN = Path(sys.executable).parent
 def test_a_checker_finds_nothing(command: list[str | Path]) -> None:
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_make_passes_names_and_sources_on_as_they_were_given() -> None:
+    given = {
+        "--data": 'o"x',
+        "--positive": "Pleural effusion",
+        "--name": "a b",
+        "--source": "O'Brien's \"set\", 5 $ `id` \\ #1",
+    }
+    variables = [f"{option.removeprefix('--').upper()}={value}" for option, value in given.items()]
+    printed = subprocess.check_output(["make", "--dry-run", "train", *variables], cwd=ROOT, text=True)
+    command = shlex.split(printed.splitlines()[-1])
+    assert {option: command[command.index(option) + 1] for option in given} == given
+    assert "--weights" not in command
 
 
 def test_workflows_run_commands_that_exist() -> None:

@@ -54,9 +54,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phantoms.write_data_set(folder / "drawn", 20)
     (folder / "drawn/train").rename(folder / "path/to/labelled")
     first, second = sorted((folder / "path/to/labelled/PNEUMONIA").iterdir())[:2]
-    for source, name in [(first, "xray.jpeg"), (second, "another.jpeg"), (first, "a.jpeg")]:
+    for source, name in [(first, "xray.jpeg"), (second, "another.jpeg")]:
         shutil.copy(source, folder / name)
-    Image.open(second).save(folder / "b.png")
     shutil.copytree(folder / "path/to/labelled/NORMAL", folder / "path/to/archive/2024")
     (folder / "path/to/archive/2024/radiograph.dcm").write_bytes(dicom_of(np.asarray(Image.open(first).convert("L"))))
     return folder
@@ -106,11 +105,18 @@ def test_the_curl_commands_print_what_the_readme_shows(clone: Path, service: htt
 
 def test_the_archive_commands_leave_a_row_for_each_file(clone: Path) -> None:
     files = [path for path in (clone / "path/to/archive").rglob("*") if path.is_file()]
-    folder, glob, cluster = (command for command in commands(SERVICE) if "service predict" in command)
+    folder, glob, cluster = (command for command in commands(SERVICE) if "service predict" in command and "--out" in command)
     assert f"{len(files)} rows, 0 of them refused" in run(folder, clone)
     run(glob, clone)
     assert parquet.read_table(clone / "results.parquet")["path"].to_pylist() == ["2024/radiograph.dcm"]
     run(f"{cluster} --help", clone)  # checks the options; test_ray.py runs them on a cluster
+
+
+def test_the_commands_at_the_prompt_print_predictions_and_draw_a_map(clone: Path) -> None:
+    drawn, as_json = (command for command in commands(SERVICE) if "service predict" in command and "--out" not in command)
+    assert "heat-map     map.png: orange" in run(drawn, clone)
+    assert (clone / "map.png").exists()
+    assert [json.loads(line)["path"] for line in run(as_json, clone).splitlines()] == ["xray.jpeg", "another.jpeg"]
 
 
 def test_the_graph_and_tritons_client_give_the_same(
@@ -138,14 +144,14 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
         assert training_main() == 0  # in this process, which has imported torch already
         return capsys.readouterr().out
 
-    draw, predict, compare, recalibrate, audit, *elsewhere = (
-        line for line in commands(TRAINING) if "python -m training " in line
-    )
+    draw, compare, recalibrate, audit, *elsewhere = (line for line in commands(TRAINING) if "python -m training " in line)
     printed_by(f"{draw} --count 60")
     for command in (line for line in MAKE if "make train " in line):
         train = run(command.replace("make", "make --no-print-directory --dry-run", 1), clone).splitlines()[-1]
         assert "nothing was written" in printed_by(f"{train} --dry-run")
-    assert printed_by(predict).splitlines()[1].startswith("b.png")
+    [predict] = (line for line in commands(TRAINING) if "service predict" in line)
+    images = list(Path("data/phantoms/train/NORMAL").iterdir())
+    assert len(run(predict.replace("models/phantom", "models/mine"), clone).splitlines()) == len(images) + 1
     assert "McNemar's exact p" in printed_by(compare)
     printed_by(recalibrate)
     assert (clone / "models/ours/model.onnx").exists()

@@ -13,13 +13,13 @@ from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import phantoms, scan
 from training.stages import fit
-from training.tools import ablation, compare, predict, recalibrate, shortcuts
+from training.tools import ablation, compare, recalibrate, shortcuts
 
 EXAMPLE = """
 example:
   python -m training phantoms data/phantoms --count 300
   python -m training train --data data/phantoms --config phantom --out models/phantom
-  python -m training predict models/phantom data/phantoms/train/NORMAL/*.jpeg
+  MEDXFER_MODEL=models/phantom python -m service predict data/phantoms/train/NORMAL
 
 Exit codes: 0 done, 1 an error that is named in one line, 2 a wrong option, 130 interrupted.
 """
@@ -85,6 +85,7 @@ def _new_config(arguments: argparse.Namespace) -> Config:
     choices = config.with_paths(
         choices, folder=arguments.data, weights=arguments.weights, elsewhere=_elsewhere(arguments.elsewhere)
     )
+    choices = config.with_names(choices, name=arguments.name, positive=arguments.positive, source=arguments.source)
     if not choices.data.folder:
         raise ConfigError("no data: give --data FOLDER, or data.folder in the configuration")
     return choices
@@ -101,8 +102,9 @@ def _elsewhere(given: list[str] | None) -> dict[str, str] | None:
 
 def _resumed_config(arguments: argparse.Namespace) -> Config:
     """The configuration of the run; only the data folder, and other hospitals' images, may have changed."""
-    if arguments.run or arguments.config or arguments.weights:
-        raise ConfigError("--resume keeps the configuration of the run: no --run, --config or --weights")
+    kept = ("run", "config", "weights", "positive", "name", "source")
+    if given := [f"--{option}" for option in kept if getattr(arguments, option)]:
+        raise ConfigError(f"--resume keeps the configuration of the run: without {', '.join(given)}")
     path = arguments.resume / config.SAVED
     choices = config.read_saved(path)
     if arguments.data:
@@ -157,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, help="a folder of labelled images, or a table; see training/README.md")
     train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
     train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
+    train.add_argument("--positive", metavar="LABEL", help="the positive label, instead of the configuration's")
+    train.add_argument("--name", type=_name, help="of the model, likewise")
+    train.add_argument("--source", help="name, licence and citation of the data for the model card, likewise")
     train.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help="measure another hospital's images too")
     train.add_argument("--run", type=Path, help="run folder to make; default: the next of runs/1, runs/2 …")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run from its first unfinished stage")
@@ -174,11 +179,6 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help=help_text)
         if name == "fit":
             stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")
-
-    command = add("predict", predict.__doc__, lambda given: predict.run(given.model, given.images, as_csv=given.csv))
-    command.add_argument("model", type=Path)
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    command.add_argument("--csv", action="store_true", help="as CSV")
 
     command = add("compare", compare.__doc__, lambda given: compare.run(given.first, given.second, given.data))
     command.add_argument("first", type=Path, metavar="MODEL")
@@ -204,6 +204,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--count", type=int, default=300)
     command.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(config.NAME, text):
+        return text
+    allowed = "only letters A to Z, digits, «.», «_» and «-», the first a letter or digit, because it is part of addresses"
+    raise argparse.ArgumentTypeError(f"«{text}»: {allowed}")
 
 
 if __name__ == "__main__":

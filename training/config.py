@@ -1,11 +1,13 @@
 """The configuration of a training run: every key of its TOML file, with type, range and default.
 
-The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`."""
+The resolved configuration is saved with the run. The command line can set `name`, `data.folder`, `data.positive`,
+`data.source`, `data.elsewhere` and `backbone.weights`."""
 
 import os
 import re
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -15,8 +17,10 @@ from service.errors import MedXferError
 
 SAVED = "config.json"  # in a run folder
 PRESETS = Path(__file__).parent / "configs"
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"  # part of addresses
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+Tables: TypeAlias = dict[str, Any]  # Any: as TOML has it
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -125,7 +129,7 @@ class Calibrate(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "medxfer"
+    name: Annotated[str, Meta(pattern=f"^{NAME}$")] = "medxfer"
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
     data: Data = Data()
     backbone: Backbone = Backbone()
@@ -134,17 +138,16 @@ class Config(Section, frozen=True, kw_only=True):
     calibrate: Calibrate = Calibrate()
 
 
+class File(Config, frozen=True, kw_only=True):
+    """A TOML file: keys of a configuration, over those of `base`, a preset's name or a path relative to the file."""
+
+    base: Annotated[str, Meta(min_length=1)] | None = None
+
+
 def load_config(name: Path) -> Config:
-    """Reads a TOML file, or the preset of that name. Raises ConfigError if there is neither, or if it is not TOML, has an
-    unknown key, or has a value out of range."""
-    preset = PRESETS / f"{name}.toml"
-    path = preset if preset.exists() and not name.is_file() else name
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Config)
-    except OSError as error:
-        raise ConfigError(f"configuration {name}: {error.strerror}; the presets are {presets()}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {name}: {error}; training/config.py explains every key") from error
+    """Reads a TOML file, or the preset of that name, over its `base`. Raises ConfigError if there is neither, or if a file is
+    not TOML, has an unknown key, has a value out of range, or is its own base."""
+    return msgspec.convert(_merged([_path_of(name)]), Config)
 
 
 def presets() -> str:
@@ -167,9 +170,56 @@ def data_at(path: Path, data: Data | None = None) -> Data:
     return replace(data, folder=str(path.parent), table=str(path)) if path.is_file() else replace(data, folder=str(path))
 
 
+def with_names(config: Config, *, name: str | None = None, positive: str | None = None, source: str | None = None) -> Config:
+    """The same configuration with another name of the model, positive label or labels, or source of the data."""
+    given = {key: value for key, value in {"positive": positive, "source": source}.items() if value is not None}
+    return replace(config, name=name or config.name, data=replace(config.data, **given))
+
+
 def read_saved(path: Path) -> Config:
     """Reads the configuration of a run. Raises ConfigError if this is no run folder."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Config)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"{path}: not a run folder's configuration ({error})") from error
+
+
+def _path_of(name: Path | str, folder: Path = Path()) -> Path:
+    """The preset of that name, unless the folder has such a file."""
+    preset, path = PRESETS / f"{name}.toml", folder / name
+    return preset if preset.exists() and not path.is_file() else path
+
+
+def _merged(chain: list[Path]) -> Tables:
+    """The tables of the last file, over those of its base. The files before it in `chain` are based on it."""
+    file = chain[-1]
+    values = _read(file, chain[:-1])
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    chain = [*chain, _path_of(base, file.parent)]
+    if chain[-1].resolve() in [path.resolve() for path in chain[:-1]]:
+        raise ConfigError(f"configuration {file}: base = «{base}» leads back: {' → '.join(map(str, chain))}")
+    return _over(_merged(chain), values)
+
+
+def _read(file: Path, based: list[Path]) -> Tables:
+    """The tables of one file, which is valid by itself, so that an error names the file that has it."""
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+        msgspec.convert(values, File)
+    except OSError as error:
+        where = f"{based[-1]}: base = «{file}»" if based else str(file)
+        raise ConfigError(f"configuration {where}: {error.strerror}; the presets are {presets()}") from error
+    except ValueError as error:  # of TOML, UTF-8 and msgspec
+        raise ConfigError(f"configuration {file}: {error}; training/config.py explains every key") from error
+    return values
+
+
+def _over(base: Tables, values: Tables) -> Tables:
+    """`values`, and what they leave out of `base`, table by table."""
+    merged = base | values
+    for name in base.keys() & values.keys():
+        if isinstance(base[name], dict):
+            merged[name] = _over(base[name], values[name])
+    return merged

@@ -44,10 +44,10 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
     artefact = engine.artefact
     entry = Entry(path=name, model=artefact.description.name, variant=artefact.variant, model_sha256=artefact.sha256)
     try:
-        content, mtime_ns = _read(path)
+        content, mtime_ns = read_file(path)
         sha256 = hashlib.sha256(content).hexdigest()
         entry = msgspec.structs.replace(entry, mtime_ns=mtime_ns, bytes=len(content), sha256=sha256)
-        prediction = engine.predict_now(_decode(content))
+        prediction = engine.predict_now(decode(content))
     except RequestError as error:
         if isinstance(error, NotReady):
             entry = msgspec.structs.replace(entry, mtime_ns=None)
@@ -58,7 +58,8 @@ def predict_file(engine: Engine, name: str, path: str) -> Entry:
     return msgspec.structs.replace(entry, **fields)
 
 
-def _decode(content: bytes) -> DecodedImage:
+def decode(content: bytes) -> DecodedImage:
+    """Raises RequestError, and nothing else."""
     try:
         return decode_image(content)
     except RequestError:
@@ -67,7 +68,7 @@ def _decode(content: bytes) -> DecodedImage:
         raise UndecodableImage(f"the image cannot be decoded: {type(error).__name__}") from error
 
 
-def _read(path: str) -> tuple[bytes, int]:
+def read_file(path: str) -> tuple[bytes, int]:
     """The file's content and mtime_ns. Raises UnreadableFile."""
     try:
         # Not Path.open, because it takes no opener: without O_NONBLOCK, opening a pipe waits for its other end.

@@ -6,15 +6,7 @@ from service.engine.engine import TimedPrediction
 from service.http.problems import Problem
 from service.http.record import RequestRecord
 from service.model.artefact import Artefact, Description
-from service.model.prediction import DISCLAIMER, Heatmap, Prediction
-
-SCHEMA_VERSION = 1  # of a prediction
-
-
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    variant: str
-    sha256: str
+from service.model.prediction import DISCLAIMER, SCHEMA_VERSION, Heatmap, Model, Prediction
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +76,7 @@ def respond(artefact: Artefact, timed: TimedPrediction, record: RequestRecord, *
     return PredictionResponse(
         **fields,
         schema_version=SCHEMA_VERSION,
-        model=Model(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256),
+        model=Model.of(artefact),
         request_id=record.request_id,
         timing_ms=Timing(**{name: round(value, 3) for name, value in timing.items()}),
         batch_size=timed.batch_size,

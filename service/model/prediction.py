@@ -8,9 +8,10 @@ import numpy as np
 from service.errors import NoAnswer
 from service.images.decode import DecodedImage
 from service.images.warnings import REASONS
-from service.model.artefact import Description
+from service.model.artefact import Artefact, Description
 from service.model.classifier import Outputs
 
+SCHEMA_VERSION = 1  # of a prediction
 DISCLAIMER = "For education and research only. Not a medical device; never use it to decide about a person."
 
 
@@ -28,6 +29,18 @@ class Heatmap(msgspec.Struct, frozen=True, kw_only=True):
     grid: tuple[int, int]
     scale: float
     values: list[list[float]]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model answered."""
+
+    name: str
+    variant: str
+    sha256: str
+
+    @classmethod
+    def of(cls, artefact: Artefact) -> "Model":
+        return cls(name=artefact.description.name, variant=artefact.variant, sha256=artefact.sha256)
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):

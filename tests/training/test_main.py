@@ -8,12 +8,13 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from tests.conftest import DEFAULT_MODEL
 from training import run_folder
 from training.__main__ import main
-from training.config import Config, Data
+from training.config import Config, Data, load_config
 from training.data import phantoms
 
 MODEL = str(DEFAULT_MODEL)
@@ -38,7 +39,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
         run_folder.create(Config(data=Data(folder="gone")), None)
         Path("run.toml").touch()
-        Path("text.jpeg").write_text("hello")
         yield
 
 
@@ -50,13 +50,17 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["export", "--run", "runs/1"], "manifest.csv cannot be read"),
         (["train", "--from", "export"], "--from needs --resume"),
         (["train", "--resume", "runs/1", "--from", "audit"], "gone: no such folder"),
+        (
+            ["train", "--resume", "runs/1", "--name", "x", "--source", "y"],
+            "keeps the configuration of the run: without --name, --source",
+        ),
         (["train", "--resume", "runs/7"], "runs/7/config.json: not a run folder"),
         (["ablation", "runs/1", "runs/7"], "runs/7/config.json: not a run folder"),
         (["train", "--resume", "runs/1", "--data", "typo"], "typo: no such folder"),
         (["fit", "--run", "runs/1", "--seed", "7"], "--seed 7: the run has 1 seeds"),
         (["phantoms", "new", "--count", "-5"], "--count -5 --seed 0: at least 2 images"),
         (["recalibrate", MODEL, "--data", "twice", "--out", "out"], "has the same bytes as NORMAL/"),
-        (["predict", "nowhere", "text.jpeg"], "nowhere: no such folder"),
+        (["compare", "nowhere", MODEL, "--data", "data/train"], "nowhere: no such folder"),
         (["compare", MODEL, MODEL, "--data", "run.toml"], "run.toml: the table has no line"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "at least 5 of each are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),
@@ -79,8 +83,15 @@ def test_a_dry_run_shows_the_data_and_its_time_and_writes_nothing(folder: Path) 
     assert all(words in output for words in (f"80 images in {folder}", '"image_size": 96', "in all", "nothing was written"))
 
 
-def test_predict_names_images_that_it_cannot_read_and_answers_the_others() -> None:
-    good = next(Path("data/train/NORMAL").iterdir())
-    code, output, errors = run("predict", MODEL, "text.jpeg", "gone.png", str(good))
-    assert code == 1 and output.startswith(str(good))
-    assert all(words in errors for words in ("text.jpeg: the content is neither", "gone.png: ", "2 of 3 images"))
+def test_positive_name_and_source_take_precedence_over_the_configuration(folder: Path) -> None:
+    words = ["--positive", "NORMAL", "--name", "ours", "--source", "O'Brien's \"set\" of 2026"]
+    code, output, _ = run("train", "--data", str(folder), "--config", "phantom", *words, "--dry-run")
+    found = msgspec.json.decode(output[output.index("\n{") : output.rindex("}") + 1], type=Config)
+    assert (code, found.name, found.data.positive, found.data.source) == (0, "ours", "NORMAL", "O'Brien's \"set\" of 2026")
+    assert found.augment == load_config(Path("phantom")).augment
+
+
+def test_a_name_that_no_address_can_hold_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with patch.object(sys, "argv", ["training", "train", "--name", "our clinic"]), pytest.raises(SystemExit, match="2"):
+        main()
+    assert "argument --name: «our clinic»: only letters A to Z" in capsys.readouterr().err

@@ -39,12 +39,45 @@ def test_every_preset_can_be_read(preset: str) -> None:
         ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),
         ("[fit", "run.toml"),
+        ("base = 3", r"run\.toml: .*\$\.base"),
+        ('base = ""', r"run\.toml: .*\$\.base"),
+        ('base = "slow"', r"run\.toml: base = «.*/slow»: No such file.*the presets are balanced"),
+        ('base = "run.toml"', r"run\.toml: base = «run\.toml» leads back: \S*run\.toml → \S*run\.toml"),
         (None, r"run\.toml: No such file.*the presets are balanced, best, fast, phantom"),
     ],
 )
 def test_a_missing_file_or_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str | None, reason: str) -> None:
     if text is not None:
         (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        load_config(tmp_path / "run.toml")
+
+
+def test_a_file_changes_only_its_keys_of_its_base(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "clinic.toml").write_text('base = "balanced"\nname = "clinic"\n[data.elsewhere]\nNIH = "nih"\n')
+    (tmp_path / "sub" / "run.toml").write_text('base = "../clinic.toml"\n[fit]\nepochs = 9\n[data.elsewhere]\nRSNA = "rsna"\n')
+    found, balanced = load_config(tmp_path / "sub" / "run.toml"), load_config(Path("balanced"))
+    assert (found.name, found.fit.epochs, found.data.elsewhere) == ("clinic", 9, {"NIH": "nih", "RSNA": "rsna"})
+    assert found.augment == balanced.augment != Config().augment
+    assert msgspec.structs.replace(found.fit, epochs=balanced.fit.epochs) == balanced.fit
+    run = run_folder.create(found, tmp_path / "run")
+    assert "base" not in msgspec.json.decode((run / config.SAVED).read_bytes())
+    assert config.read_saved(run / config.SAVED) == found
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ("[fit]\nepoch = 3", r"base\.toml: .*unknown field `epoch` - at `\$\.fit`"),
+        ("[fit]\nepochs = -1", r"base\.toml: .*\$\.fit\.epochs"),
+        ('base = "run.toml"', r"base\.toml: base = «run\.toml» leads back: \S*run\.toml → \S*base\.toml → \S*run\.toml"),
+        ('base = "gone.toml"', r"base\.toml: base = «\S*gone\.toml»: No such file"),
+    ],
+)
+def test_an_error_in_a_base_names_the_file_that_has_it(tmp_path: Path, base: str, reason: str) -> None:
+    (tmp_path / "run.toml").write_text('base = "base.toml"\n[fit]\nepochs = 2')
+    (tmp_path / "base.toml").write_text(base)
     with pytest.raises(ConfigError, match=reason):
         load_config(tmp_path / "run.toml")
 

@@ -47,16 +47,23 @@ def answers_of(labels: Collection[str], known: Mapping[str, str]) -> dict[str, s
 
 def _chosen(labels: Collection[str], data: Data) -> dict[str, str]:
     """The positive labels, by `same_word`."""
-    given = [data.positive] if isinstance(data.positive, str) else list(data.positive)
+    known = {same_word(part): part for label in labels for part in (label, *label.split(SEPARATOR))}
+    given = _given(data.positive, known)
     if not given:
         if COMMON not in {same_word(label) for label in labels} or len(labels) != 2:
             line = f'data.positive = ["{sorted(labels)[-1]}"] in the TOML file, or POSITIVE="{sorted(labels)[-1]}" for make'
             raise DataError(f"the labels are {_list(labels)}; say which of them are positive: {line}")
         given = [COMMON]
-    known = {same_word(part): part for label in labels for part in (label, *label.split(SEPARATOR))}
     if unknown := next((label for label in given if same_word(label) not in known), None):
         raise DataError(f"data.positive = «{unknown}» is not a label of this data; the labels are {_list(labels)}")
     return {same_word(label): known[same_word(label)] for label in given}
+
+
+def _given(positive: str | tuple[str, ...], known: Collection[str]) -> list[str]:
+    """A text is one label, or several with commas between them, as POSITIVE=BACTERIA,VIRUS."""
+    if isinstance(positive, str):
+        return [positive] if same_word(positive) in known else positive.split(",")
+    return list(positive)
 
 
 def _cause(label: str, members: Sequence[str]) -> str:

@@ -127,7 +127,7 @@ def of_labels(*folders: str) -> Callable[[Path, list[Drawing]], Path]:
 
 
 NIH_COLUMNS = {"path": "Image Index", "label": "Finding Labels", "patient": "Patient ID"}
-TWO = {"positive": ("BACTERIA", "virus"), "names": ("NORMAL", "PNEUMONIA")}
+TWO = {"positive": "BACTERIA,virus", "names": ("NORMAL", "PNEUMONIA")}
 
 SHAPES = {
     "labels": Shape(of_labels("NORMAL", "PNEUMONIA")),
@@ -151,7 +151,10 @@ SHAPES = {
         of_labels("gesund", "schwer entzündet"), {"positive": "SCHWER ENTZÜNDET"}, ("gesund", "schwer entzündet")
     ),
     "letter case that differs": Shape(
-        lambda folder, drawn: save(folder, drawn, lambda one: in_splits(one).replace("RMAL", ("RMAL", "rmal")[one.patient % 2]))
+        lambda folder, drawn: save(
+            folder, drawn, lambda one: in_splits(one).replace("NORMAL", ("NORMAL", "normal")[one.patient % 2])
+        ),
+        labels=("normal", "PNEUMONIA"),  # as the first of its files has it
     ),
     "no folders": Shape(
         lambda folder, drawn: save(folder, drawn, lambda one: one.name),

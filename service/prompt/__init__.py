@@ -1,0 +1,1 @@
+"""`python -m service predict` without `--out`: predictions of some images, for a person or for a program."""
