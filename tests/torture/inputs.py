@@ -232,7 +232,7 @@ def contents() -> list[Case]:
         case("A36 all black or white", 200, *(post(encode(Image.new("L", (100, 100), level))) for level in (0, 255))),
         case("A36 tiny, colour, noise", 200, post(encode(grey(32, 32))), post(encode(colour, "JPEG")), post(encode(colours))),
         case("batch or tensor of 17", 400, batch(most, mixed[0]), infer(_element(PNG) * 17, shape=[17])),
-        case("batch without images", 400, batch(), batch(part(PNG, "image")), post(PNG, path="/predict/batch")),
+        case("batch without images", 400, batch(), batch(part(PNG, "a"), part(PNG, "b")), post(PNG, path="/predict/batch")),
         case("batch of 16, of good and bad images, of bad ones", 200, batch(most), batch(*mixed), batch(*mixed[1:3])),
         case("V2 an image, and grey pixels", 200, infer(tensor), levels(grey(40, 50).tobytes(), shape=[1, 50, 40])),
         case("V2 no JSON, or malformed JSON", 400, *(post(content, path=INFER) for content in (b"", JPEG, nested, lists))),

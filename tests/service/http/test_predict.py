@@ -44,6 +44,28 @@ def test_a_malformed_form_is_a_problem_and_not_echoed(client: httpx.Client, boun
     assert "secret" not in answer.text
 
 
+def test_the_one_file_of_a_form_is_read_whatever_its_field_is_called(client: httpx.Client) -> None:
+    expected = client.post("/predict", files={"image": PNG}).raise_for_status().json()["probabilities"]
+    for field in ("file", "X-ray", "images"):
+        answer = client.post("/predict", files={field: PNG}, data={"note": "a text is no file"}).raise_for_status()
+        assert answer.json()["probabilities"] == expected
+    [result] = client.post("/predict/batch", files={"file": PNG}).raise_for_status().json()["results"]
+    assert result["prediction"]["probabilities"] == expected
+
+
+def test_of_several_files_only_those_with_the_right_name_are_read(client: httpx.Client) -> None:
+    answer = client.post("/predict", files=[("file", b"no image"), ("image", PNG)])
+    assert answer.status_code == 200
+    words = "the form needs the field «image» once, it has it 0 times"
+    assert_problem(client.post("/predict", files=[("file", PNG), ("scan", PNG)]), 400, words)
+
+
+@pytest.mark.parametrize("count", [17, 19, 20, 300])
+def test_a_batch_of_too_many_images_names_the_limit(client: httpx.Client, count: int) -> None:
+    answer = client.post("/predict/batch", files=[("images", b"x")] * count)
+    assert_problem(answer, 400, "the form needs the field «images» 1 to 16 times, it has it more often")
+
+
 MEANT = {
     b'{"image": "aGVsbG8="}': ("application/json", "JSON goes to /v2"),
     b"data:image/png;base64,aGVsbG8=": ("text/plain", "a data URL is text"),
