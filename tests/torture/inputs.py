@@ -85,6 +85,7 @@ def fault_of(expected: int, content: bytes, answer: Answer) -> str:
         kind, problem = answer.headers.get("content-type"), json.loads(answer.body)
         detail, error = problem.get("detail"), problem.get("error")  # clients of the Open Inference Protocol read `error`
         good = kind == "application/problem+json" and problem.get("status") == answer.status and problem.get("title")
+        good = good and str(problem.get("type")).startswith("urn:medxfer:problem:")
         good = good and isinstance(detail, str) and (error == detail or not content.startswith(b"POST /v2"))
         return "" if good else f"not a problem: {kind}, {problem}"
     document = json.loads(answer.body) if content.startswith(b"POST /predict") else {"results": []}
