@@ -39,7 +39,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
     web, report_files = pages.read_files(pages.WEB), pages.read_files(engine.artefact.folder / pages.REPORT)
     model_info = status.encode_model_info(engine, has_report=pages.INDEX in report_files)
     parts = {"engine": engine, "info": model_info, "lifecycle": lifecycle, "report_files": report_files, "web": web}
-    public = [status.live, status.ready, pages.page, v2.live, v2.ready]
+    public = [status.live, status.ready, pages.page, pages.docs, v2.live, v2.ready]
     guarded = [predict.predict, predict.predict_batch, status.model_info, status.read_metrics, pages.report, pages.report_file]
     guarded += [v2.server_metadata, v2.unknown_model]
     infer_routers = v2.of_model(engine.artefact, v2.model_metadata, v2.infer)
