@@ -68,7 +68,7 @@ async def predict_batch(
 def _hint(body: bytes, content_type: str) -> str:
     """What a client may have meant whose body cannot be read."""
     if body.lstrip()[:1] in (b"{", b"["):
-        return "; /predict takes the bytes of an image. JSON goes to /v2, with the image as base64: /schema/openapi.json"
+        return "; /predict takes the bytes of an image. JSON goes to /v2, with the image as base64: see /docs"
     if body.startswith(b"data:"):
         return "; a data URL is text. Send the bytes of the image"
     if content_type.startswith("application/x-www-form-urlencoded"):
