@@ -97,9 +97,10 @@ lock: .venv/everything
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
 	@touch $@
 
-# CPU builds of torch come from PyTorch's own index. Where it cannot be reached, pip continues without it.
+# CPU builds of torch come from PyTorch's own index. Where it cannot be reached, pip continues without it. It would warn of what
+# Litestar lists and pyproject.toml leaves out; tests/test_packaging.py looks for all other conflicts.
 .venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
 	@echo 'installing what training and tests need into .venv …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
 		-r docker/training.requirements.txt -r tests/requirements.txt
 	@touch $@

@@ -9,6 +9,7 @@ from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, Reference, SecurityScheme
@@ -17,6 +18,7 @@ from service.engine.engine import Engine
 from service.http import auth, pages, predict, status
 from service.http.middleware import Middleware
 from service.http.problems import EXCEPTION_HANDLERS
+from service.http.record import Request
 from service.http.status import Lifecycle
 from service.model.prediction import DISCLAIMER
 from service.open_inference import routes as v2
@@ -25,6 +27,7 @@ from service.settings import Settings
 
 # What is small, requested often, or compressed already.
 NOT_COMPRESSED = ["^/predict", "^/v2", "^/health", "^/metrics", r"\.png$"]
+DOCUMENT = "/schema/openapi.json"
 EXPOSED = ["Retry-After", "X-Request-ID", HEADER_LENGTH]  # headers that pages of another origin may read
 
 logger = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
     web, report_files = pages.read_files(pages.WEB), pages.read_files(engine.artefact.folder / pages.REPORT)
     model_info = status.encode_model_info(engine, has_report=pages.INDEX in report_files)
     parts = {"engine": engine, "info": model_info, "lifecycle": lifecycle, "report_files": report_files, "web": web}
-    public = [status.live, status.ready, pages.page, v2.live, v2.ready]
+    public = [status.live, status.ready, pages.page, pages.docs, v2.live, v2.ready]
     guarded = [predict.predict, predict.predict_batch, status.model_info, status.read_metrics, pages.report, pages.report_file]
     guarded += [v2.server_metadata, v2.unknown_model]
     infer_routers = v2.of_model(engine.artefact, v2.model_metadata, v2.infer)
@@ -64,11 +67,18 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
             license=License("Apache-2.0", identifier="Apache-2.0"),
             components=Components(security_schemes=token if guards else None),
             use_handler_docstrings=True,
+            openapi_router=Router("/schema", route_handlers=[], before_request=_only_the_document, include_in_schema=False),
             render_plugins=[JsonRenderPlugin()],  # not YAML, whose rendering takes 12 ms of the event loop each time
         ),
     )
     paths = {"/predict", "/predict/batch", *(f"{router.path}/infer" for router in infer_routers)}
     return Middleware(app, engine, paths, draining=lambda: lifecycle.state == "draining")
+
+
+async def _only_the_document(request: Request) -> None:
+    """Litestar answers other addresses below `/schema` with a page of its own."""
+    if request.scope["path_template"] != DOCUMENT:
+        raise NotFoundException
 
 
 def _provide(value: Any) -> Provide:  # Any: of whatever type the handler declares

@@ -36,11 +36,20 @@ class RequestError(MedXferError):
 class MalformedRequest(RequestError, problem="malformed-request", status=400, title="Malformed request"): ...
 
 
+class WrongParameter(RequestError, problem="wrong-parameter", status=400, title="Wrong parameter"): ...
+
+
 class Unauthorized(RequestError, problem="unauthorized", status=401, title="Unauthorized"):
     headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012  # likewise
 
 
+class UnknownAddress(RequestError, problem="unknown-address", status=404, title="No such address"): ...
+
+
 class UnknownModel(RequestError, problem="unknown-model", status=404, title="No such model"): ...
+
+
+class WrongMethod(RequestError, problem="wrong-method", status=405, title="Wrong method"): ...
 
 
 class TooSlow(RequestError, problem="too-slow", status=408, title="The request came too slowly"): ...
@@ -75,6 +84,13 @@ class Overloaded(RequestError, problem="overloaded", status=429, title="Overload
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class HeadTooLarge(RequestError, problem="head-too-large", status=431, title="The head is too large"): ...
+
+
+class InternalError(RequestError, problem="internal-error", status=500, title="Internal error"):
+    """What nobody foresaw. The log has its traceback."""
 
 
 class NotReady(RequestError, problem="not-ready", status=503, title="Not ready"): ...

@@ -1,4 +1,4 @@
-"""Writes the log to standard error as JSON, one line per event, without ever blocking the service."""
+"""Writes the log to standard error, one line per event, as JSON or for people, without ever blocking the service."""
 
 import logging
 import os
@@ -10,6 +10,12 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 PIECE_BYTES = 4_096  # a pipe that is ready takes this many at once (PIPE_BUF)
+RESERVED = {*RESERVED_ATTRS, "color_message"}  # uvicorn's message for terminals
+FOR_PEOPLE = {
+    "ready": "{model} is loaded: {variant}, on {cpus} CPUs",
+    "listening": "MedXfer serves {model} on {url} — open it in a browser",
+    "request": "{method} {route} {status}, {ms} ms",
+}
 
 
 class NonBlockingHandler(logging.Handler):
@@ -43,12 +49,36 @@ class NonBlockingHandler(logging.Handler):
         return True
 
 
+class TerminalFormatter(logging.Formatter):
+    """Short lines for people. An event without words of its own is shown with its fields."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in RESERVED}
+        words = FOR_PEOPLE.get(record.message)
+        text = words.format_map(fields) if words else " ".join([record.message, *(f"{name}={fields[name]}" for name in fields)])
+        problem = f": {fields['problem']}" if words and "problem" in fields else ""
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        return f"{record.asctime} {level}{text}{problem}"
+
+
 def configure_logging(level: str) -> None:
-    fields, names = ["levelname", "message"], {"levelname": "level"}
-    reserved = [*RESERVED_ATTRS, "color_message"]  # uvicorn's message for terminals
     handler = NonBlockingHandler(sys.stderr.fileno())
-    handler.setFormatter(MsgspecFormatter(fields, rename_fields=names, timestamp="time", reserved_attrs=reserved))
+    if sys.stderr.isatty():
+        handler.setFormatter(TerminalFormatter())
+        handler.addFilter(_is_for_people)
+    else:
+        fields, names = ["levelname", "message"], {"levelname": "level"}
+        handler.setFormatter(MsgspecFormatter(fields, rename_fields=names, timestamp="time", reserved_attrs=[*RESERVED]))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines quote EXIF, which may name a patient
     logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())  # the client's fault
     warnings.filterwarnings("ignore", module=r"PIL\.")  # one image can cause thousands of warnings
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Whether it is ours, or a warning. Of what uvicorn tells about its steps, only how to end the waiting for clients."""
+    ours = not record.name.startswith("uvicorn")
+    return ours or record.levelno > logging.INFO or "force quit" in record.getMessage()

@@ -19,6 +19,9 @@ from service.http.status import Lifecycle
 from service.log import configure_logging
 from service.settings import read_settings
 
+logger = logging.getLogger(__name__)
+
+LOCAL = ("127.0.0.1", "::1", "0.0.0.0", "::")
 CANNOT_START = 3  # also uvicorn's exit code for it
 KEEP_ALIVE_SECONDS = 5
 MOST_CONNECTIONS = 65_536
@@ -29,9 +32,15 @@ LAST_SECONDS = 5  # a balancer on a busy machine needed three to see two of its 
 class Server(uvicorn.Server):
     """Marks the service as draining as soon as a signal comes, before uvicorn begins to close."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, model: str) -> None:
         super().__init__(config)
         self.lifecycle = lifecycle
+        self.model = model
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            logger.info("listening", extra={"model": self.model, "url": browser_url(self.config.host, self.config.port)})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.lifecycle.state = "draining"
@@ -76,7 +85,7 @@ def serve() -> int:
         lifespan="on",
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    server = Server(config, lifecycle)
+    server = Server(config, lifecycle, settings.model)
     # uvicorn raises Ctrl-C again after it has drained, and exits by itself if it cannot listen.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
@@ -85,6 +94,13 @@ def serve() -> int:
         return CANNOT_START
     logging.shutdown()
     os._exit(0)  # a normal end would wait for decoder threads whose clients have left
+
+
+def browser_url(host: str, port: int) -> str:
+    """The address for a browser on this machine."""
+    if host in LOCAL:
+        host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _allow_connections() -> None:

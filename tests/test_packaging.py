@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def test_workflows_run_commands_that_exist() -> None:
     for command in re.findall(r"^ +- run: (.*)", "".join(path.read_text() for path in WORKFLOWS), flags=re.MULTILINE):
         first, *rest = command.split()
         assert (first == "make" and rest[0] in targets) or (ROOT / first).is_file(), command
+
+
+def test_installed_packages_fit_together_but_for_those_that_pyproject_leaves_out() -> None:
+    left_out = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["exclude-dependencies"]
+    found = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False).stdout
+    expected = [rf"litestar \S+ requires {name}, which is not installed\." for name in left_out]
+    assert [
+        line for line in found.splitlines() if not re.fullmatch("|".join([*expected, "No broken requirements found."]), line)
+    ] == []
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)

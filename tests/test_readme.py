@@ -1,6 +1,7 @@
 """The documents do what they say: commands run, settings exist, links lead somewhere, figures are those that were measured."""
 
 import contextlib
+import html
 import json
 import os
 import re
@@ -101,6 +102,14 @@ def test_the_curl_commands_print_what_the_readme_shows(clone: Path, service: htt
     assert "heatmap" in raw
     assert [list(result) for result in batch["results"]] == [["prediction"], ["prediction"]]
     assert health == {"status": "ready"}
+
+
+def test_the_commands_of_the_page_of_the_api_are_answered(clone: Path, service: httpx.Client) -> None:
+    info, page = service.get("/model-info").json(), service.get("/docs").text
+    for command in re.findall(r"<pre>((?:curl|printf) .*?)</pre>", page, flags=re.DOTALL):
+        line = html.unescape(command).replace("localhost:8000", service.base_url.netloc.decode()).replace("NAME", info["name"])
+        answer = run(line.replace("curl ", "curl --fail-with-body -sS "), clone)
+        assert answer and "urn:medxfer:problem" not in answer, command
 
 
 def test_the_archive_commands_leave_a_row_for_each_file(clone: Path) -> None:

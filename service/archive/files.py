@@ -17,7 +17,7 @@ from service.images import limits
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".dcm", ".dicom"}
 DICOMDIR = "DICOMDIR"  # in any case: the table of contents of a medium, which is DICOM, but not an image
 PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip"}  # the suffix before it is named too
-MAX_KINDS = 5  # that are named
+MAX_KINDS = 12  # that are named
 START_BYTES = 256  # by which JPEG, PNG and DICOM are told
 ANY_DEPTH = "**"
 

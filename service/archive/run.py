@@ -46,8 +46,6 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
         remaining = {name: path for name, path in paths.items() if not journal.has(name, path)}
         finished = len(paths) - len(remaining)
         print(f"{len(paths):,} files, {finished:,} answered before; model {header['model']}, variant {header['variant']}")
-        if passed_over:
-            print(files.passed(passed_over).removeprefix("; "))
         print(DISCLAIMER)
         start = time.monotonic()
         with closing(predict_files(model, remaining, workers)) as entries:
@@ -62,6 +60,8 @@ def run(images: str, out: Path, *, engine: str, workers: int | None) -> int:
     print(f"{out}: {len(paths):,} rows, {problems.total():,} of them refused; {rate:.1f} images/s")
     for problem, count in problems.most_common():
         print(f"  {count:,} × {problem}")
+    if passed_over:
+        print(files.passed(passed_over).removeprefix("; "))
     return int(problems.total() > 0)
 
 

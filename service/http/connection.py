@@ -10,7 +10,8 @@ import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.http.problems import Problem
+from service.errors import HeadTooLarge, MalformedRequest, RequestError, TooSlow
+from service.http.problems import problem_of
 
 HEAD_SECONDS = 5.0  # from the connection, or the first byte of a later request, to the end of its head
 GRACE_SECONDS = 1.0  # for the app to answer 408 itself; for the last bytes after a close
@@ -23,10 +24,10 @@ MIN_CHUNK_BYTES = 256
 MAX_PIPELINED = 16  # requests that a client may send ahead of the first answer
 CLIENT_LEFT = "the client left"  # the argument of the CancelledError
 
-MALFORMED = (400, "Malformed request", "this is not HTTP/1.1")
-TOO_MANY = (400, "Malformed request", f"the body comes in over {MAX_CHUNKS:,} tiny chunks")
-TOO_SLOW = (408, "The request came too slowly", f"its head was not complete after {HEAD_SECONDS:g} s")
-TOO_LARGE = (431, "The head is too large", f"a request's head may have {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers")
+MALFORMED = MalformedRequest("this is not HTTP/1.1")
+TOO_MANY = MalformedRequest(f"the body comes in over {MAX_CHUNKS:,} tiny chunks")
+TOO_SLOW = TooSlow(f"its head was not complete after {HEAD_SECONDS:g} s")
+TOO_LARGE = HeadTooLarge(f"a request's head may have {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers")
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -47,7 +48,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._body_is_due = False
         self._head_bytes = 0
         self._silent_bytes = 0  # since the last event of the parser
-        self._refusal = MALFORMED
+        self._refusal: RequestError = MALFORMED
         self._refused = False
         self._allow(HEAD_SECONDS)
         self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
@@ -188,18 +189,17 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._refusal = TOO_LARGE
             raise httptools.HttpParserError
 
-    def _refuse(self, refusal: tuple[int, str, str]) -> None:
+    def _refuse(self, refusal: RequestError) -> None:
         """Answers what never reaches the app. Sends nothing while an earlier request on the connection awaits its response."""
         self._refused = True
         if self._is_working() and (self._in_head or self.pipeline or self.cycle.response_started):
             self.cycle.keep_alive = False
             return
         self._cancel()  # the app may already run for a request whose body is malformed
-        status, title, detail = refusal
-        request_id = self.note_refusal(status)
-        body = msgspec.json.encode(Problem(title=title, status=status, detail=detail, request_id=request_id))
+        request_id = self.note_refusal(refusal.status)
+        body = msgspec.json.encode(problem_of(refusal, request_id))
         head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
-        self.transport.write(STATUS_LINE[status] + head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.write(STATUS_LINE[refusal.status] + head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.write_eof()
         self._allow(GRACE_SECONDS)
         self._look_after(GRACE_SECONDS)

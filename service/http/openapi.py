@@ -58,7 +58,7 @@ PROBLEMS = problems(
 )
 
 PredictOperation = operation(
-    f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or the bytes as they are",
+    f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or with one file under any name; or the bytes as they are",
     bodies={"multipart/form-data": json_object(IMAGE_FIELD, **{IMAGE_FIELD: BINARY}), "image/*": BINARY},
 )
 _IMAGES = {"type": "array", "items": BINARY, "minItems": 1}

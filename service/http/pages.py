@@ -1,4 +1,4 @@
-"""Serves the page at `/`, its files below `/web`, and the model's report below `/report`, all from memory."""
+"""Serves the page at `/`, that of the API at `/docs`, their files below `/web`, and the model's report, all from memory."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from service.http.status import PROBE_METHODS
 WEB = Path(__file__).parent.parent / "web"
 REPORT = "report"
 INDEX = "index.html"
+DOCS = "docs.html"
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml"}
 
@@ -43,6 +44,11 @@ def read_files(folder: Path) -> Files:
 @route(["/", "/web/{name:str}"], http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
 def page(request: Request, web: NamedDependency[Files], name: FromPath[str] = INDEX) -> Response[bytes]:
     return _answer(request, web, name)
+
+
+@route("/docs", http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
+def docs(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
+    return _answer(request, web, DOCS)
 
 
 @get("/report", sync_to_thread=False, include_in_schema=False)

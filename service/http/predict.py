@@ -13,6 +13,7 @@ from service.errors import RequestError, UndecodableImage, UnsupportedImage
 from service.http.body import TimeoutMs, check_wait, images_of_form, is_form, read_body
 from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
 from service.http.problems import problem_of
+from service.http.query import only
 from service.http.record import Request, RequestRecord, record_of
 from service.http.schemas import BatchEntry, BatchResponse, PredictionResponse, respond
 from service.images.decode import DecodedImage, decode_or_defer
@@ -20,7 +21,7 @@ from service.images.decode import DecodedImage, decode_or_defer
 T = TypeVar("T")
 
 
-@post("/predict", status_code=200, operation_class=PredictOperation, responses=PROBLEMS)
+@post("/predict", status_code=200, operation_class=PredictOperation, responses=PROBLEMS, before_request=only("heatmap"))
 async def predict(
     request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> PredictionResponse:
@@ -41,7 +42,7 @@ async def predict(
         return respond(engine.artefact, timed, record, with_heatmap=heatmap)
 
 
-@post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS)
+@post("/predict/batch", status_code=200, operation_class=BatchOperation, responses=PROBLEMS, before_request=only("heatmap"))
 async def predict_batch(
     request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> BatchResponse:
@@ -67,7 +68,7 @@ async def predict_batch(
 def _hint(body: bytes, content_type: str) -> str:
     """What a client may have meant whose body cannot be read."""
     if body.lstrip()[:1] in (b"{", b"["):
-        return "; /predict takes the bytes of an image. JSON goes to /v2, with the image as base64: /schema/openapi.json"
+        return "; /predict takes the bytes of an image. JSON goes to /v2, with the image as base64: see /docs"
     if body.startswith(b"data:"):
         return "; a data URL is text. Send the bytes of the image"
     if content_type.startswith("application/x-www-form-urlencoded"):

@@ -1,6 +1,5 @@
 """Errors as problem details (RFC 9457): the one place where an exception becomes an HTTP answer."""
 
-import http
 import logging
 
 import msgspec
@@ -8,20 +7,22 @@ from litestar import Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope, Send
 
-from service.errors import RequestError
+from service.errors import InternalError, MalformedRequest, RequestError, UnknownAddress, WrongMethod, WrongParameter
 from service.http.record import Request, record_of
 
 CONTENT_TYPE = "application/problem+json"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
+MAX_HOST = 100  # characters
+HOW_TO_ASK = {"/predict": "-F image=@xray.jpeg", "/predict/batch": "-F images=@xray.jpeg -F images=@another.jpeg"}  # by curl
 
 logger = logging.getLogger(__name__)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """RFC 9457, `application/problem+json`. `type` tells problems of one status apart; with `about:blank` the status says it
-    all. Below `/v2`, `error` repeats the detail, as clients of that protocol look for it there."""
+    """RFC 9457, `application/problem+json`. `type` tells problems of one status apart. Below `/v2`, `error` repeats the detail,
+    as clients of that protocol look for it there."""
 
-    type: str = "about:blank"
+    type: str
     title: str
     status: int
     detail: str
@@ -44,43 +45,48 @@ async def send_problem(scope: HTTPScope, send: Send, error: RequestError) -> Non
 
 
 def _refuse(request: Request, error: RequestError) -> Response[Problem]:
-    return _response(request, problem_of(error, ""), error.headers)
+    record = record_of(request.scope)
+    record.problem = error.title
+    problem = _for_path(problem_of(error, record.request_id), request.scope["path"])
+    return Response(problem, status_code=problem.status, media_type=CONTENT_TYPE, headers=error.headers)
 
 
 def _refuse_for_litestar(request: Request, error: HTTPException) -> Response[Problem]:
     """Answers what Litestar refuses by itself: unknown addresses, methods and parameters."""
-    title = http.HTTPStatus(error.status_code).phrase
-    return _response(request, Problem(title=title, status=error.status_code, detail=_detail(request, error)), error.headers)
+    if error.status_code >= 500:
+        return _fail(request, error)
+    refusal = _refusal(request, error)
+    refusal.headers = error.headers or {}
+    return _refuse(request, refusal)
 
 
 def _fail(request: Request, error: Exception) -> Response[Problem]:
     logger.error("failed", exc_info=error, extra={"request_id": record_of(request.scope).request_id})
-    detail = "the service failed; its log has the reason under this request_id"
-    return _response(request, Problem(title="Internal error", status=500, detail=detail))
+    return _refuse(request, InternalError("the service failed; its log has the reason under this request_id"))
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {RequestError: _refuse, HTTPException: _refuse_for_litestar, Exception: _fail}
 
 
-def _detail(request: Request, error: HTTPException) -> str:
+def _refusal(request: Request, error: HTTPException) -> RequestError:
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
-        return "there is no such address; /schema/openapi.json lists them"
+        return UnknownAddress("there is no such address; /docs and /schema/openapi.json list them")
     if error.status_code == 405:
-        return f"not by {request.method[:10]}; this address takes {headers.get('allow', 'other methods')}"
+        takes = headers.get("allow", "other methods")
+        return WrongMethod(f"not by {request.method[:10]}; this address takes {takes}{_example(request)}")
     if isinstance(error.extra, list) and error.extra and isinstance(wrong := error.extra[0], dict):
         name, in_header = str(wrong.get("key")), wrong.get("source") == "header"
         name = name.replace("_", "-") if in_header else name
         value = request.headers.get(name) if in_header else request.query_params.get(name)
-        return f"{name} is {str(value)[:40]!r}: {wrong['message']}"
-    return error.detail[:MAX_DETAIL]
+        return WrongParameter(f"{name} is {str(value)[:40]!r}: {wrong['message']}")
+    return MalformedRequest(error.detail[:MAX_DETAIL])
 
 
-def _response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
-    record = record_of(request.scope)
-    record.problem = problem.title
-    problem = _for_path(msgspec.structs.replace(problem, request_id=record.request_id), request.scope["path"])
-    return Response(problem, status_code=problem.status, media_type=CONTENT_TYPE, headers=headers)
+def _example(request: Request) -> str:
+    """For people who open the address in a browser."""
+    path, host = request.scope["path"].rstrip("/"), request.headers.get("host", "localhost:8000")[:MAX_HOST]
+    return f": curl {HOW_TO_ASK[path]} {host}{path}" if path in HOW_TO_ASK else ""
 
 
 def _for_path(problem: Problem, path: str) -> Problem:

@@ -15,6 +15,7 @@ from service.errors import ImageError, NotReady, Unauthorized, UnknownModel
 from service.http.body import TimeoutMs, check_wait, read_body
 from service.http.openapi import PROBLEMS, problems
 from service.http.predict import gather, note_timing
+from service.http.query import only
 from service.http.record import Request, record_of
 from service.http.status import PROBE_METHODS, Lifecycle
 from service.model.artefact import Artefact
@@ -82,7 +83,7 @@ def model_metadata(engine: NamedDependency[Engine]) -> ModelMetadata:
     return response.model_metadata(engine.artefact)
 
 
-@post("/infer", status_code=200, operation_class=InferOperation, responses=PROBLEMS)
+@post("/infer", status_code=200, operation_class=InferOperation, responses=PROBLEMS, before_request=only())
 async def infer(
     request: Request,
     engine: NamedDependency[Engine],

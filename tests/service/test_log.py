@@ -1,12 +1,20 @@
 import json
 import logging
 import os
+import pty
+import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
 
-from service.log import NonBlockingHandler
+from service.log import NonBlockingHandler, TerminalFormatter
+from service.server import browser_url
+from tests.conftest import DEFAULT_MODEL
+from tests.service.http.helpers import PNG
+from tests.torture.process import serving
+from tests.torture.wire import exchange, get, post
 
 Log: TypeAlias = tuple[Callable[[str], None], Callable[[], list[str]]]
 
@@ -45,3 +53,41 @@ def test_a_long_line_comes_whole_or_breaks_off_without_tearing_the_next(log: Log
     emit("again")
     rest, lost, last = read()
     assert (rest, json.loads(lost)["count"] > 0, last) == ("", True, "again")
+
+
+def test_on_a_terminal_the_log_is_short_lines_for_people_with_the_address_to_open() -> None:
+    reader, writer = pty.openpty()
+    with serving(stderr=writer) as service:
+        for request in (post(PNG), post(b"no image"), get("/health")):
+            exchange(service.port, request)
+        service.process.send_signal(signal.SIGINT)
+        service.process.wait(30)
+    lines = os.read(reader, 1_000_000).decode().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), lines
+    loaded, listening, predicted, refused, stopped = (line[9:] for line in lines)
+    assert loaded.startswith(f"{DEFAULT_MODEL} is loaded: ")
+    assert listening == f"MedXfer serves {DEFAULT_MODEL} on http://localhost:{service.port} — open it in a browser"
+    assert re.fullmatch(r"POST /predict 200, [\d.]+ ms", predicted)
+    assert re.fullmatch(r"POST /predict 415, [\d.]+ ms: Unsupported image type", refused)
+    assert stopped == "stopped"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_warning_on_a_terminal_has_its_level_and_its_fields() -> None:
+    record = logging.makeLogRecord({"msg": "stuck", "levelno": logging.CRITICAL, "levelname": "CRITICAL", "what": "lane 1"})
+    assert TerminalFormatter().format(record)[9:] == "CRITICAL stuck what=lane 1"
+
+
+URLS = {
+    "127.0.0.1": "http://localhost:80",
+    "0.0.0.0": "http://localhost:80",
+    "::": "http://localhost:80",
+    "10.0.0.7": "http://10.0.0.7:80",
+    "fe80::1": "http://[fe80::1]:80",
+    "xray.lan": "http://xray.lan:80",
+}
+
+
+def test_the_address_to_open_is_one_that_a_browser_understands() -> None:
+    assert {host: browser_url(host, 80) for host in URLS} == URLS

@@ -85,6 +85,7 @@ def fault_of(expected: int, content: bytes, answer: Answer) -> str:
         kind, problem = answer.headers.get("content-type"), json.loads(answer.body)
         detail, error = problem.get("detail"), problem.get("error")  # clients of the Open Inference Protocol read `error`
         good = kind == "application/problem+json" and problem.get("status") == answer.status and problem.get("title")
+        good = good and str(problem.get("type")).startswith("urn:medxfer:problem:")
         good = good and isinstance(detail, str) and (error == detail or not content.startswith(b"POST /v2"))
         return "" if good else f"not a problem: {kind}, {problem}"
     document = json.loads(answer.body) if content.startswith(b"POST /predict") else {"results": []}
@@ -232,7 +233,7 @@ def contents() -> list[Case]:
         case("A36 all black or white", 200, *(post(encode(Image.new("L", (100, 100), level))) for level in (0, 255))),
         case("A36 tiny, colour, noise", 200, post(encode(grey(32, 32))), post(encode(colour, "JPEG")), post(encode(colours))),
         case("batch or tensor of 17", 400, batch(most, mixed[0]), infer(_element(PNG) * 17, shape=[17])),
-        case("batch without images", 400, batch(), batch(part(PNG, "image")), post(PNG, path="/predict/batch")),
+        case("batch without images", 400, batch(), batch(part(PNG, "a"), part(PNG, "b")), post(PNG, path="/predict/batch")),
         case("batch of 16, of good and bad images, of bad ones", 200, batch(most), batch(*mixed), batch(*mixed[1:3])),
         case("V2 an image, and grey pixels", 200, infer(tensor), levels(grey(40, 50).tobytes(), shape=[1, 50, 40])),
         case("V2 no JSON, or malformed JSON", 400, *(post(content, path=INFER) for content in (b"", JPEG, nested, lists))),

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.conftest import dicom_of, grey
-from tests.web.conftest import OpenPage, WriteImages, expect_batch, expect_state, fits, predict, settle, upload
+from tests.web.conftest import SIZES, OpenPage, WriteImages, expect_batch, expect_state, fits, predict, settle, upload
 
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -143,6 +143,19 @@ def test_axe_finds_nothing_on_the_page_nor_in_the_report(open_page: OpenPage, fi
     page = open_page(url=str(client.base_url))
     page.goto(f"{client.base_url}/report/index.html")
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_of_the_api_satisfies_axe_and_has_this_services_address(open_page: OpenPage, size: str) -> None:
+    page = open_page(size, reduced_motion="reduce")
+    page.goto(f"{page.url}docs")
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert violations(page) == []
+    assert fits(page)
+    assert overflowing(page) == []
+    expect(page.locator("pre").first).to_have_text(f"curl -F image=@xray.jpeg {page.url.removesuffix('/docs')}/predict")
+    expect(page.locator("pre", has_text="/infer")).not_to_contain_text("NAME")
 
 
 def test_the_keyboard_alone_reaches_every_control_in_sight(open_page: OpenPage) -> None:

@@ -122,3 +122,12 @@ def test_a_log_gets_progress_and_few_names(predict: Predict, folder: Path, out: 
     assert "39 of 40 files, 39 refused, " in done.stderr
     assert len(done.stderr.splitlines()) == run.MAX_NAMED + 1 + 40
     assert "40 × urn:medxfer:problem:unsupported-image" in done.stdout
+
+
+def test_the_last_line_counts_what_was_passed_over_by_suffix(predict: Predict, tmp_path: Path, out: Path) -> None:
+    rest = ["a.tif", "sub/b.TIF", *(f"c.{suffix}" for suffix in ("pdf", "xml", "csv", "json", "db", "webp"))]
+    folder = fill(tmp_path / "in", {"a.png": IMAGES["d.png"]} | dict.fromkeys([*rest, "c.txt", "d.txt", "e.txt"], b"x"))
+    *_, row, last = predict(folder, out).stdout.splitlines()
+    assert ": 1 rows, 0 of them refused" in row
+    assert last.startswith("11 files were passed over: 3 × .txt, 2 × .tif, 1 × .")
+    assert all(f"1 × .{suffix}" in last for suffix in ("csv", "db", "json", "pdf", "webp", "xml"))

@@ -9,7 +9,16 @@ from tests.conftest import running_service
 from tests.service.http.helpers import INFER, MODEL, PNG, assert_problem, infer_body
 
 GUARDED = ("/metrics", "/model-info", "/report/index.html", "/v2", f"/v2/models/{MODEL}")
-PUBLIC = ("/", "/web/main.js", "/health", "/health/live", "/v2/health/live", "/v2/health/ready", f"/v2/models/{MODEL}/ready")
+PUBLIC = (
+    "/",
+    "/docs",
+    "/web/main.js",
+    "/health",
+    "/health/live",
+    "/v2/health/live",
+    "/v2/health/ready",
+    f"/v2/models/{MODEL}/ready",
+)
 
 
 @pytest.fixture(scope="module")

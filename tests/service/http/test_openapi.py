@@ -13,8 +13,11 @@ from tests.conftest import running_service
 # Clients match on the `type` of a problem: it stays when a class is renamed.
 PROBLEMS = {
     "MalformedRequest": (400, "malformed-request"),
+    "WrongParameter": (400, "wrong-parameter"),
     "Unauthorized": (401, "unauthorized"),
+    "UnknownAddress": (404, "unknown-address"),
     "UnknownModel": (404, "unknown-model"),
+    "WrongMethod": (405, "wrong-method"),
     "TooSlow": (408, "too-slow"),
     "BodyTooLarge": (413, "body-too-large"),
     "UnsupportedEncoding": (415, "unsupported-encoding"),
@@ -24,6 +27,8 @@ PROBLEMS = {
     "UnreadableFile": (422, "unreadable-file"),
     "ImageOutOfRange": (422, "image-out-of-range"),
     "Overloaded": (429, "overloaded"),
+    "HeadTooLarge": (431, "head-too-large"),
+    "InternalError": (500, "internal-error"),
     "NotReady": (503, "not-ready"),
     "NoAnswer": (503, "no-answer"),
     "DeadlineExceeded": (504, "deadline-exceeded"),

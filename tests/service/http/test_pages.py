@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 from service.http.pages import WEB, read_files
-from tests.service.http.helpers import PNG
+from tests.service.http.helpers import MODEL, PNG
 
 FILES = sorted(path.name for path in WEB.iterdir())
-MAX_BYTES = 150_000
+MAX_BYTES = 160_000
 MEDIA_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "png": "image/png", "svg": "image/svg+xml"}
-PATHS = ["/", *(f"/web/{name}" for name in FILES)]
+PATHS = ["/", "/docs", *(f"/web/{name}" for name in FILES)]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/report/report.css", "/report/roc.png"])
@@ -23,6 +23,19 @@ def test_a_file_has_its_type_its_tag_and_the_content_policy(client: httpx.Client
     assert answer.headers["content-type"].startswith(MEDIA_TYPES[path.partition(".")[2] or "html"])
     again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_page_of_the_api_shows_a_command_for_each_address_and_links_openapi(client: httpx.Client) -> None:
+    page = client.get("/docs").raise_for_status().text
+    described = client.get("/schema/openapi.json").json()["paths"]
+    addresses = {path.replace(MODEL, "NAME"): [*methods] for path, methods in described.items()}
+    listed = re.findall(r"<h3><code>(GET|POST) (.*)</h3>", page)
+    assert set(addresses) < {path for _, line in listed for path in re.findall(r"/[\w/.-]+(?=</code>)", line)}
+    for method, line in listed:
+        for path in set(re.findall(r"/[\w/.-]+(?=</code>)", line)) & set(addresses):
+            assert method.lower() in addresses[path]
+    assert page.count("<pre>curl") + page.count("  curl") > len(listed)
+    assert 'href="/schema/openapi.json"' in page
 
 
 def test_report_redirects_to_its_page(client: httpx.Client) -> None:

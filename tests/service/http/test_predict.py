@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey
-from tests.service.http.helpers import PIXELS, PNG, assert_problem, metric
+from tests.service.http.helpers import INFER, PIXELS, PNG, assert_problem, metric
 
 ALIKE = ("label", "probabilities", "heatmap", "novelty", "warnings")
 
@@ -44,6 +44,28 @@ def test_a_malformed_form_is_a_problem_and_not_echoed(client: httpx.Client, boun
     assert "secret" not in answer.text
 
 
+def test_the_one_file_of_a_form_is_read_whatever_its_field_is_called(client: httpx.Client) -> None:
+    expected = client.post("/predict", files={"image": PNG}).raise_for_status().json()["probabilities"]
+    for field in ("file", "X-ray", "images"):
+        answer = client.post("/predict", files={field: PNG}, data={"note": "a text is no file"}).raise_for_status()
+        assert answer.json()["probabilities"] == expected
+    [result] = client.post("/predict/batch", files={"file": PNG}).raise_for_status().json()["results"]
+    assert result["prediction"]["probabilities"] == expected
+
+
+def test_of_several_files_only_those_with_the_right_name_are_read(client: httpx.Client) -> None:
+    answer = client.post("/predict", files=[("file", b"no image"), ("image", PNG)])
+    assert answer.status_code == 200
+    words = "the form needs the field «image» once, it has it 0 times"
+    assert_problem(client.post("/predict", files=[("file", PNG), ("scan", PNG)]), 400, words)
+
+
+@pytest.mark.parametrize("count", [17, 19, 20, 300])
+def test_a_batch_of_too_many_images_names_the_limit(client: httpx.Client, count: int) -> None:
+    answer = client.post("/predict/batch", files=[("images", b"x")] * count)
+    assert_problem(answer, 400, "the form needs the field «images» 1 to 16 times, it has it more often")
+
+
 MEANT = {
     b'{"image": "aGVsbG8="}': ("application/json", "JSON goes to /v2"),
     b"data:image/png;base64,aGVsbG8=": ("text/plain", "a data URL is text"),
@@ -62,17 +84,40 @@ def test_a_body_that_is_no_image_is_told_what_may_have_been_meant(client: httpx.
 
 
 WRONG_ADDRESSES = [
-    ("GET", "/nowhere", 404, "/schema/openapi.json"),
-    ("GET", "/predict", 405, "not by GET; this address takes "),
-    ("POST", "/predict?heatmap=perhaps", 400, "heatmap is 'perhaps': Expected `bool`"),
+    ("GET", "/nowhere", 404, "unknown-address", "/docs and /schema/openapi.json list them"),
+    ("GET", "/schema", 404, "unknown-address", "/docs and /schema/openapi.json list them"),
+    ("GET", "/schema/nowhere", 404, "unknown-address", "/docs and /schema/openapi.json list them"),
+    ("GET", "/schema/nowhere.json", 404, "unknown-address", "/docs and /schema/openapi.json list them"),
+    ("PUT", "/health", 405, "wrong-method", "not by PUT; this address takes "),
+    ("POST", "/predict?heatmap=perhaps", 400, "wrong-parameter", "heatmap is 'perhaps': Expected `bool`"),
+    ("POST", "/predict?Heatmap=true", 400, "wrong-parameter", "'Heatmap' is no parameter of this address; it takes heatmap"),
+    ("POST", "/predict/batch?heatmap=true&x=", 400, "wrong-parameter", "'x' is no parameter of this address; it takes heatmap"),
+    ("POST", f"{INFER}?heatmap=true", 400, "wrong-parameter", "'heatmap' is no parameter of this address; it takes none"),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "status", "words"), WRONG_ADDRESSES)
-def test_a_wrong_address_is_a_problem(client: httpx.Client, method: str, path: str, status: int, words: str) -> None:
+@pytest.mark.parametrize(("method", "path", "status", "kind", "words"), WRONG_ADDRESSES)
+def test_a_wrong_address_method_or_parameter_is_a_problem(
+    client: httpx.Client, method: str, path: str, status: int, kind: str, words: str
+) -> None:
     answer = client.request(method, path)
     assert_problem(answer, status, words)
-    assert "type" not in answer.json()  # RFC 9457: about:blank, the status says it all
+    assert answer.json()["type"] == f"urn:medxfer:problem:{kind}"
+
+
+@pytest.mark.parametrize(("path", "field"), [("/predict", "image"), ("/predict/batch", "images")])
+def test_an_address_of_predictions_says_to_a_browser_how_to_ask(client: httpx.Client, path: str, field: str) -> None:
+    answer = client.get(path)
+    assert_problem(answer, 405, f": curl -F {field}=@xray.jpeg ")
+    assert answer.json()["detail"].endswith(f" {client.base_url.netloc.decode()}{path}")
+    assert "POST" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/metrics", "/", "/web/main.js", "/model-info", "/v2/health/ready"]
+)
+def test_probes_and_pages_may_add_parameters(client: httpx.Client, path: str) -> None:
+    assert client.get(f"{path}?version=3&Heatmap=true").status_code == 200
 
 
 def test_a_valid_request_id_or_trace_is_returned_and_an_invalid_one_is_not(client: httpx.Client) -> None:
