@@ -75,7 +75,7 @@ def test_the_model_has_learned_and_its_folder_holds_what_its_sums_and_variants_n
     description = description_of(trained / "model")
     assert all(description["metrics"][split]["auroc"]["value"] > 0.8 for split in ("test", "shifted"))
     variants = description["variants"].values()  # int8 is among them if it passed its gate
-    names = ["README.md", "SHA256SUMS", "model.json", "report", *(variant["file"] for variant in variants)]
+    names = ["README.md", "SHA256SUMS", "model.json", "report", "seen.txt", *(variant["file"] for variant in variants)]
     assert sorted(path.name for path in (trained / "model").iterdir()) == sorted(names)
     for line in (trained / "model/SHA256SUMS").read_text().splitlines():
         digest, name = line.split()

@@ -13,7 +13,7 @@ from training import allocator, config, files, pipeline, progress, run_folder
 from training.config import Config, ConfigError
 from training.data import phantoms, scan
 from training.stages import fit
-from training.tools import ablation, compare, recalibrate, shortcuts
+from training.tools import ablation, compare, evaluate, recalibrate, shortcuts
 
 EXAMPLE = """
 example:
@@ -126,6 +126,17 @@ def _stage(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--seed {arguments.seed}: the run has {choices.fit.seeds} seeds, counted from 0")
 
 
+def _evaluate(arguments: argparse.Namespace) -> None:
+    """The stage of a run, or a finished model on somebody's images."""
+    of_model = [arguments.model, arguments.images]
+    if arguments.run and not any([*of_model, arguments.csv]):
+        _stage(arguments)
+    elif all(of_model) and not arguments.run and not arguments.elsewhere:
+        evaluate.run(arguments.model, arguments.images, arguments.csv)
+    else:
+        raise ConfigError("evaluate needs either --run RUN, or --model MODEL and a folder of labelled images")
+
+
 def _phantoms(arguments: argparse.Namespace) -> None:
     if arguments.count < 2 or arguments.seed < 0:
         raise ConfigError(f"--count {arguments.count} --seed {arguments.seed}: at least 2 images, and no seed below 0")
@@ -173,8 +184,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, module in pipeline.STAGES.items():
         stage = add(name, f"{module.__doc__}\n\n  python -m training {name} --run runs/1", _stage)
         stage.set_defaults(stage=name, seed=None, elsewhere=None)
-        stage.add_argument("--run", type=Path, required=True, help="a run folder")
+        stage.add_argument("--run", type=Path, required=name != "evaluate", help="a run folder")
         if name == "evaluate":
+            stage.description = f"{module.__doc__}\n\n  python -m training evaluate --run runs/1\n\nOr: {evaluate.__doc__}"
+            stage.set_defaults(command=_evaluate)
+            stage.add_argument("--model", type=Path, help="a finished model, instead of --run")
+            stage.add_argument("images", type=Path, nargs="?", help="with --model: labelled images, a folder or a table")
+            stage.add_argument("--csv", type=Path, help="with --model: write a line for each image")
             help_text = "measure another hospital's images too, in FOLDER/LABEL/; may be repeated"
             stage.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help=help_text)
         if name == "fit":

@@ -1,5 +1,6 @@
 """The command line: an error gets one line that names it."""
 
+import hashlib
 import io
 import shutil
 import sys
@@ -16,6 +17,7 @@ from training import run_folder
 from training.__main__ import main
 from training.config import Config, Data, load_config
 from training.data import phantoms
+from training.graph import seen
 
 MODEL = str(DEFAULT_MODEL)
 TRAIN = ["train", "--data", "data", "--config", "run.toml"]
@@ -95,3 +97,23 @@ def test_a_name_that_no_address_can_hold_is_a_wrong_option(capsys: pytest.Captur
     with patch.object(sys, "argv", ["training", "train", "--name", "our clinic"]), pytest.raises(SystemExit, match="2"):
         main()
     assert "argument --name: «our clinic»: only letters A to Z" in capsys.readouterr().err
+
+
+def test_a_finished_model_is_measured_on_anybodys_images_and_says_which_of_them_it_has_seen(folder: Path) -> None:
+    code, output, _ = run("evaluate", "--model", MODEL, str(folder), "--csv", "answers.csv")
+    assert (code, len(Path("answers.csv").read_text().splitlines())) == (0, 81)
+    assert all(words in output for words in ("AUROC", "called uncertain", "answers.csv")) and "WARNING" not in output
+    shutil.copytree(MODEL, "known")
+    some = sorted(folder.rglob("*.jpeg"))[:3]
+    seen.write(Path("known"), [hashlib.sha256(path.read_bytes()).hexdigest() for path in some])
+    _, output, _ = run("compare", MODEL, "known", "--data", str(folder))
+    assert "WARNING: known was fitted or calibrated on 3 of these 80 images" in output
+    Path("known/seen.txt").unlink()
+    _, output, _ = run("evaluate", "--model", "known", str(folder))
+    assert "note: known does not say which images it has seen" in output
+
+
+def test_evaluate_takes_a_run_or_a_model_with_images() -> None:
+    for arguments in (["--model", MODEL], ["--run", "runs/1", "--model", MODEL, "data"], ["--run", "runs/1", "--csv", "x.csv"]):
+        code, _, errors = run("evaluate", *arguments)
+        assert (code, "evaluate needs either --run RUN, or --model MODEL and a folder" in errors) == (1, True)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from service.model.artefact import Description
 from training.config import Config
+from training.data import manifest, splits
 from training.data.manifest import DataError
-from training.graph import model_folder
+from training.graph import model_folder, seen
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
@@ -57,6 +58,8 @@ def run(config: Config, run_dir: Path) -> None:
     if "test" not in model_folder.description_of(run_dir / "model").metrics:
         raise DataError(f"{run_dir}: the model is not measured; run the stage «evaluate» first")
     write(run_dir / "model")
+    records = manifest.read_manifest(run_dir / manifest.MANIFEST)
+    seen.write(run_dir / "model", [r.sha256 for r in manifest.of_split(records, splits.TRAIN, splits.VAL, splits.SHIFTED)])
 
 
 def write(folder: Path) -> None:

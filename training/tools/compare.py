@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from training.config import data_at
 from training.data import scan
 from training.data.manifest import DataError
-from training.graph import inference, model_folder
+from training.graph import inference, model_folder, seen
 from training.report import heatmaps
 from training.report.bootstrap import Bools, Floats, bootstrap, interval
 
@@ -34,6 +34,9 @@ def run(first: Path, second: Path, images: Path) -> None:
     one, other = (found.probabilities[:, column].astype(np.float64) for found in outputs)
     show((str(first), str(second)), paired(truth, one, other, patients), len(records))
     show_evidence([found.heatmaps for found in outputs])
+    for folder in (first, second):
+        if warning := seen.warning(folder, records):
+            print(warning)
 
 
 def paired(truth: Bools, first: Floats, second: Floats, patients: list[str]) -> dict[str, Comparison]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.config import Calibrate, data_at
 from training.data import scan
-from training.graph import model_folder
+from training.graph import model_folder, seen
 from training.report import int8_gate
 from training.stages import calibrate, card
 
@@ -23,3 +23,4 @@ def run(folder: Path, images: Path, out: Path) -> None:
     calibrate.show(description)
     int8_gate.check(out, Path(data.folder), {"labelled": records})
     card.write_recalibrated(out)
+    seen.write(out, [*seen.read(folder), *(record.sha256 for record in records)])
