@@ -162,7 +162,7 @@ def test_the_test_split_is_read_once_for_a_model(trained: Path) -> None:
     assert [reading["variant"] for reading in json.loads(readings)] in (["fp32"] * 2, ["fp32", "fp32", "int8"])
 
 
-def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> None:
+def test_another_hospital_recalibrates_and_compares(trained: Path) -> None:
     phantoms.write_data_set(trained / "elsewhere", 60, seed=5)
     elsewhere = trained / "elsewhere/train"
     output = run(trained, "recalibrate", "model", "--data", str(elsewhere), "--out", "ours")
@@ -178,9 +178,7 @@ def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> N
     assert re.search(r"auroc +0\.\d{4} +0\.\d{4}   \+0\.0000", output)  # calibration keeps the order
     assert re.search(r"evidence on the border +(\d\.\d{4}) +\1   [+-]0\.0000", output)  # and the places of the evidence
 
-    paths = [str(path) for path in sorted(elsewhere.glob("*/*"))[:3]]
-    output = run(trained, "predict", "ours", "--csv", *paths)
-    assert [row["image"] for row in csv.DictReader(output.splitlines())] == paths
+    assert "WARNING: ours was fitted or calibrated on 60 of these 60 images" in output
 
 
 def test_images_of_another_hospital_are_measured_once_and_stand_on_the_card(trained: Path) -> None:

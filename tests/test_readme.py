@@ -153,7 +153,9 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
         assert training_main() == 0  # in this process, which has imported torch already
         return capsys.readouterr().out
 
-    draw, compare, recalibrate, audit, *elsewhere = (line for line in commands(TRAINING) if "python -m training " in line)
+    draw, evaluate, compare, recalibrate, audit, *elsewhere = (
+        line for line in commands(TRAINING) if "python -m training " in line
+    )
     printed_by(f"{draw} --count 60")
     for command in (line for line in MAKE if "make train " in line):
         train = run(command.replace("make", "make --no-print-directory --dry-run", 1), clone).splitlines()[-1]
@@ -161,6 +163,7 @@ def test_the_commands_of_training_run(clone: Path, monkeypatch: pytest.MonkeyPat
     [predict] = (line for line in commands(TRAINING) if "service predict" in line)
     images = list(Path("data/phantoms/train/NORMAL").iterdir())
     assert len(run(predict.replace("models/phantom", "models/mine"), clone).splitlines()) == len(images) + 1
+    assert "AUROC" in printed_by(evaluate) and Path("answers.csv").exists()
     assert "McNemar's exact p" in printed_by(compare)
     printed_by(recalibrate)
     assert (clone / "models/ours/model.onnx").exists()
