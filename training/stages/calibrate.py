@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read_artefact
+from service.model.artefact import Description, NoveltyCutoffs, read_artefact
 from service.model.classifier import Classifier
 from training.config import Config
 from training.data import manifest, splits
@@ -25,13 +25,12 @@ from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
 from training.graph import assembly, inference, model_folder
 from training.graph.model_folder import FP32
-from training.report import int8_gate, metrics
+from training.report import int8_gate, metrics, zone
 from training.report.bootstrap import Bools, Floats
 
 # Quantiles of the validation images' novelty. A lower one for `foreign` marked too many good X-rays of patients that it was not
 # fitted on.
 UNUSUAL, FOREIGN = 0.98, 0.998
-ROUNDING = 1e-6  # keeps the image at an edge on its side of it in the graph's float32
 FULL_STRENGTH = 0.99  # quantile of |evidence| at which the heat-map's colours saturate
 
 
@@ -78,7 +77,7 @@ def calibrate(
         variants[name] = msgspec.structs.replace(variant, temperature=temperature, bias=bias, gate={})
 
     plain, fp32, logit = description.variants[FP32], variants[FP32], evidence[FP32].mean((1, 2))
-    thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
+    thresholds, found = zone.find(truth, expit(logit / fp32.temperature + fp32.bias), target)
     earlier = uncalibrated or {"temperature": plain.temperature, "bias": plain.bias}
     before = metrics.calibration(truth, expit(logit / earlier["temperature"] + earlier["bias"]))
     held_out = cross_fitted(logits[FP32], np.tile(truth, views), [record.patient for record in records] * views)
@@ -86,6 +85,8 @@ def calibrate(
     unusual, foreign = (float(np.quantile(novelty[FP32], quantile)) for quantile in (UNUSUAL, FOREIGN))
     scale = float(np.quantile(np.abs(evidence[FP32]), FULL_STRENGTH) / fp32.temperature)
     labels = dict(Counter(record.label for record in records))
+    calibration = {"images": len(records), "labels": labels, "before": before, "after": after}
+    names = sorted(description.labels, key=lambda label: label == description.positive)
     return models, msgspec.structs.replace(
         description,
         variants=variants,
@@ -94,24 +95,35 @@ def calibrate(
         heatmap=msgspec.structs.replace(description.heatmap, scale=scale),
         metrics={
             **model_folder.network_metrics(description),
-            "zone": zone,
-            "calibration": {"images": len(records), "labels": labels, "before": before, "after": after},
+            "zone": found,
+            "calibration": {**calibration, "warnings": [*zone.warnings(found, thresholds, *names), *warnings(calibration)]},
         },
     )
 
 
 def show(description: Description) -> None:
     variant, thresholds = description.variants[FP32], description.thresholds
-    zone, calibration = description.metrics["zone"], description.metrics["calibration"]
+    calibration = description.metrics["calibration"]
     print(f"temperature {variant.temperature:.3f}, bias {variant.bias:+.3f}, on {calibration['images']:,} images")
     print(f"{'':12}     ECE    Brier      NLL")
     for when in ("before", "after"):
         print(f"{when:12}{calibration[when]['ece']:8.4f} {calibration[when]['brier']:8.4f} {calibration[when]['nll']:8.4f}")
     print(f"uncertain between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}")
-    for rate in ("sensitivity", "specificity"):
-        edge = zone[rate]
-        if not edge["reached"]:
-            print(f"  {rate}: {edge['images']} images are too few to show {zone['target']}: {edge['lower_bound']:.4f} is shown")
+    for warning in calibration["warnings"]:
+        print(f"warning: {warning}")
+
+
+def warnings(calibration: Mapping[str, Any]) -> list[str]:
+    """A sentence if the calibration made ECE worse on its own images.
+
+    Such a calibration is kept and said, not undone. It is fitted to the log loss, on altered images too, and Platt's targets
+    keep it from being surer than its images allow. ECE is a noisy judge of few images: to choose by it would often take the
+    surer network by chance. That few images make answers uncertain is the work of `report/zone.py`."""
+    before, after = calibration["before"]["ece"], calibration["after"]["ece"]
+    if after <= before:
+        return []
+    worse = f"on its own {calibration['images']:,} images the calibration made the expected calibration error worse"
+    return [f"{worse}, from {before:.4f} to {after:.4f}. Its probabilities may be no better than those before."]
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
@@ -144,27 +156,3 @@ def fit_logistic(evidence: Floats, truth: Bools) -> tuple[float, float]:
     log_slope, offset = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}).x
     slope = np.exp(log_slope) / spread
     return float(1 / slope), float(offset - slope * center)
-
-
-def find_zone(truth: Bools, probability: Floats, target: float) -> tuple[Thresholds, dict[str, Any]]:
-    """The zone of uncertainty, and how it was found.
-
-    `screening` is the largest threshold ≤ 0.5 whose one-sided 95 % lower bound of sensitivity is at least `target`; `rule_in`
-    is the smallest ≥ 0.5 with the same for specificity. If the images are too few to show `target` even without an error, the
-    edge without an error is taken and `reached` is false."""
-    screening, sensitivity = _edge(probability[truth], target)
-    below, specificity = _edge(1 - probability[~truth], target)
-    zone = {"target": target, "sensitivity": sensitivity, "specificity": specificity}
-    return Thresholds(screening=screening, balanced=0.5, rule_in=1 - below), zone
-
-
-def _edge(confidence: Floats, target: float) -> tuple[float, dict[str, Any]]:
-    """The largest edge ≤ 0.5 with few enough errors below it. `confidence` [N]: probability of the true label."""
-    images = len(confidence)
-    allowed = sum(metrics.lower_bound(images - errors, images) >= target for errors in range(images))
-    errors_at_half = int((confidence < 0.5).sum())
-    tolerated = max(allowed - 1, 0)
-    edge = 0.5 if errors_at_half <= tolerated else max(0.0, float(np.sort(confidence)[tolerated]) - ROUNDING)
-    errors = int((confidence < edge).sum())
-    bound = metrics.lower_bound(images - errors, images)
-    return edge, {"images": images, "errors": errors, "lower_bound": bound, "reached": bound >= target}

@@ -126,6 +126,19 @@ def test_changed_images_are_calibrated_on_beside_those_as_they_are(folder: Path,
     assert alone[2] == twice[2] == inverted[2] == len(some)
 
 
+def test_a_calibration_on_few_images_makes_every_answer_uncertain_and_says_so(folder: Path, records: list[Record]) -> None:
+    few = [record for label in ("NORMAL", "PNEUMONIA") for record in [r for r in records if r.label == label][:12]]
+    _, description = calibrate.calibrate(DEFAULT_MODEL, folder, few, 0.97)
+    assert description.thresholds == Thresholds(screening=0, balanced=0.5, rule_in=1)
+    calibration = description.metrics["calibration"]
+    assert [warning.split(" are ")[0] for warning in calibration["warnings"][:2]] == [
+        "12 images of PNEUMONIA",
+        "12 images of NORMAL",
+    ]
+    is_worse = calibration["after"]["ece"] > calibration["before"]["ece"]
+    assert len(calibration["warnings"]) == 2 + is_worse
+
+
 def test_a_variant_that_passes_is_confirmed_once_on_the_test_fold(tmp_path: Path, folder: Path, records: list[Record]) -> None:
     model = with_variant(tmp_path / "model", temperature=1)
     int8_gate.check(model, folder, {"some": records[::8]})
