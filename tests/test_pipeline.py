@@ -172,7 +172,8 @@ def test_another_hospital_recalibrates_compares_and_predicts(trained: Path) -> N
     assert after["metrics"]["fit"] == before["metrics"]["fit"]
     assert "test" not in after["metrics"]  # figures of the other calibration
     assert after["metrics"]["calibration"]["before"] != before["metrics"]["calibration"]["before"]  # other images
-    assert "30 NORMAL, 30 PNEUMONIA" in (trained / "ours/README.md").read_text()
+    card, few = (trained / "ours/README.md").read_text(), "30 images of PNEUMONIA are too few to show 0.97"
+    assert "30 NORMAL, 30 PNEUMONIA" in card and f"Warning: {few}" in card and f"warning: {few}" in output
 
     output = run(trained, "compare", "model", "ours", "--data", str(elsewhere))
     assert re.search(r"auroc +0\.\d{4} +0\.\d{4}   \+0\.0000", output)  # calibration keeps the order

@@ -40,6 +40,7 @@ class Data(Section, frozen=True, kw_only=True):
     properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
     elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder with LABEL/*.jpeg and, for patients, labels.csv
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
+    limits: tuple[str, ...] = ()  # what is known of the data that limits the model's use: a sentence each, for the model card
     positive: str = "PNEUMONIA"  # the positive label
     # Number of parts that the patients are cut into. One is validation; without a `test` folder, another one is test.
     folds: Annotated[int, Meta(ge=3)] = 10

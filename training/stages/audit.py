@@ -97,8 +97,8 @@ def show(records: Sequence[Record], summary: dict[str, Any], labels: list[str], 
     if others := layouts.count_other_files(folder):
         print("note: ignored, not JPEG, PNG or DICOM: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()))
     if unknown := summary["without_patient"]:
-        print(f"note: {unknown:,} file names do not identify a patient (as IM-0115-0001 and person1_virus_6 do):")
-        print("      each of these images counts as a patient of its own")
+        print(f"warning: {unknown:,} of {len(records):,} file names tell no patient, as IM-0115-0001 and person1_virus_6 do:")
+        print("         images of one person may stand in several splits, and all figures may flatter the model")
     if shared := splits.official_overlap(records):
         print(f"note: {len(shared)} patient names, such as {shared[0]}, occur both in the official test split and outside it;")
         print(f"      the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»")
