@@ -68,7 +68,8 @@ function errorsBetween(test) {
   if (!test?.at || !Number.isFinite(test.uncertain)) return "";
   const outside = test.at.screening.fn + test.at.rule_in.fp;
   const between = test.at.balanced.fn + test.at.balanced.fp - outside;
-  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
+  const others = test.images - test.uncertain;
+  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label${others ? `; of the other ${others}, ${outside}` : ""}.`;
 }
 
 // No doubt: its features are typical, and the decoder has no warning.

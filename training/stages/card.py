@@ -113,7 +113,8 @@ def describe(description: Description) -> dict[str, Any]:
         "worth": worth(measured["test"]),
         "ablation": ablation() if limits.is_kermany(description) else [],
         "limits": limits.find(description),
-        "warnings": measured["calibration"].get("warnings", []),  # models of earlier versions lack it
+        "warnings": measured["calibration"].get("warnings", []),  # models of earlier versions lack them
+        "taken": measured["calibration"].get("choice", {"taken": True})["taken"],
         "text": metrics.text,
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
         "span": lambda interval: f"{interval[0]:.3f}–{interval[1]:.3f}",

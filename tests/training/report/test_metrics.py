@@ -198,9 +198,14 @@ def test_fifty_images_of_a_label_let_only_an_answer_be_certain_that_has_the_targ
 
 
 def test_a_calibration_that_makes_its_own_ece_worse_is_said() -> None:
-    said = warnings({"images": 24, "before": {"ece": 0.087}, "after": {"ece": 0.118}})
-    assert "on its own 24 images" in said[0] and "worse, from 0.0870 to 0.1180" in said[0]
-    assert warnings({"images": 24, "before": {"ece": 0.118}, "after": {"ece": 0.087}}) == []
+    def said(before: float, after: float, taken: bool) -> list[str]:
+        choice = {"before": 0.2, "after": 0.1 if taken else 0.3, "taken": taken}
+        return warnings({"images": 24, "before": {"ece": before}, "after": {"ece": after}, "choice": choice})
+
+    worse = "on its own 24 images the calibration made the expected calibration error worse, from"
+    assert said(0.087, 0.118, taken=True) == [f"{worse} 0.0870 to 0.1180. It was taken because it is better with altered ones."]
+    assert said(0.087, 0.087, taken=False)[0].startswith(f"{worse} 0.2000 to 0.3000. It was not taken")
+    assert said(0.118, 0.087, taken=True) == []
 
 
 def test_the_calibration_that_is_reported_did_not_see_the_patients_that_it_is_measured_on() -> None:
