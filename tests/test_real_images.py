@@ -4,6 +4,7 @@ import httpx
 import numpy as np
 import onnxruntime
 import pytest
+from msgspec.structs import asdict
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -13,7 +14,7 @@ from training import config
 from training.data import manifest, scan, splits
 from training.data.manifest import Record
 from training.graph import inference, model_folder
-from training.report import int8_gate
+from training.report import int8_gate, zone
 from training.stages import audit
 
 CHEST_XRAY = ROOT.parent / "shared/data/chest_xray"
@@ -41,6 +42,9 @@ def test_both_variants_do_on_validation_what_the_card_says(records: list[Record]
     images = manifest.of_split(records, split)
     truth = np.array([record.label == description.positive for record in images])
     fp32, int8 = (inference.classify(model_folder.load(DEFAULT_MODEL, name), CHEST_XRAY, images) for name in ("fp32", "int8"))
+    if split == "shifted":  # with as many images, the zone is as near to 0.5 as they allow
+        thresholds, _ = zone.find(truth, fp32.probabilities[:, 1].astype(np.float64), description.metrics["zone"]["target"])
+        assert asdict(thresholds) == pytest.approx(asdict(description.thresholds), abs=0.003)
     auroc = roc_auc_score(truth, fp32.probabilities[:, 1])
     assert auroc == pytest.approx(description.metrics[split]["auroc"]["value"], abs=0.001)
     figures = int8_gate.compare(truth, fp32, int8, 1, [record.patient for record in images])

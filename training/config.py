@@ -45,6 +45,7 @@ class Data(Section, frozen=True, kw_only=True):
     properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
     elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder with LABEL/*.jpeg and, for patients, labels.csv
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
+    limits: tuple[str, ...] = ()  # what is known of the data that limits the model's use: a sentence each, for the model card
     # A CSV or Parquet file that says of each image its label, patient or split, instead of folders and names. Empty:
     # `labels.csv` in the folder, if there is one. `columns`: their names in it, as {label = "Finding"}. See `data/tables.py`.
     table: str = ""

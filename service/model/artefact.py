@@ -37,14 +37,15 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """Thresholds of the positive label's probability. Between `screening` and `rule_in` an answer is `uncertain`."""
+    """Thresholds of the positive label's probability. Between `screening` and `rule_in` an answer is `uncertain`:
+    every one with 0 and 1, where too few images were seen to tell when the model is right."""
 
     screening: Annotated[float, Meta(ge=0, le=0.5)]
     balanced: Probability
     rule_in: Annotated[float, Meta(ge=0.5, le=1)]
 
     def is_uncertain(self, probability: float) -> bool:
-        return self.screening <= probability < self.rule_in
+        return self.screening <= probability and (probability < self.rule_in or self.rule_in == 1)  # float32 rounds up to 1
 
 
 class NoveltyCutoffs(msgspec.Struct, frozen=True, kw_only=True):

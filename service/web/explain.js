@@ -2,7 +2,7 @@
 
 import * as plots from "./plots.js";
 import { signed } from "./stage.js";
-import { ages, lower, percent, title, unbroken } from "./words.js";
+import { ages, lower, percent, sentence, title, unbroken } from "./words.js";
 
 const BACKBONES = { tf_efficientnet_lite0: "EfficientNet-Lite0", mobilenetv2_100: "MobileNetV2", mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
 const SMALL = 512; // px; radiographs have more
@@ -16,11 +16,13 @@ export const backboneName = (known) => BACKBONES[known.backbone] ?? known.backbo
 export function explain(known) {
   info = known;
   const borrowed = !/^(none|random)/.test(info.weights);
-  fillWords(words(borrowed));
-  document.querySelectorAll("[data-if]").forEach((p) => (p.hidden = (p.dataset.if === "borrowed") !== borrowed));
+  const tuned = wasTuned();
+  const holds = { borrowed, scratch: !borrowed, tuned: borrowed && tuned, alone: borrowed && !tuned };
+  fillWords(words(borrowed, tuned));
+  document.querySelectorAll("[data-if]").forEach((p) => (p.hidden = !holds[p.dataset.if]));
   const { anatomy, test } = info.metrics;
-  part("figure-filters", anatomy?.filters, () => plots.filters(anatomy.filters, borrowed));
-  part("figure-stages", anatomy?.stages?.length, () => plots.stages(anatomy));
+  part("figure-filters", anatomy?.filters, () => plots.filters(anatomy.filters, borrowed, tuned));
+  part("figure-stages", anatomy?.stages?.length && tuned, () => plots.stages(anatomy));
   part("figure-data", info.data?.splits, () => plots.data(info));
   part("figure-reliability", test?.reliability, () => plots.reliability(info, null));
   part("figure-scores", test?.histogram, () => plots.scores(info));
@@ -39,6 +41,12 @@ export function showInFigures(prediction) {
   plots.decision(info, prediction?.heatmap ?? example(), !prediction);
 }
 
+// Whether anything but the head moved. It did not with `fit.epochs = 0`, or where the head alone was the best.
+function wasTuned() {
+  const { anatomy, fit } = info.metrics;
+  return anatomy?.stages?.length ? anatomy.stages.some(({ change }) => change > 0) : fit?.epochs !== 0;
+}
+
 function part(id, known, draw) {
   $(id).closest("figure, table").hidden = !known;
   if (known) draw();
@@ -51,7 +59,7 @@ function fillWords(found) {
   }
 }
 
-function words(borrowed) {
+function words(borrowed, tuned) {
   const variant = info.variants[info.running.variant];
   const negative = info.labels.find((label) => label !== info.positive);
   const { anatomy, test, heatmaps } = info.metrics;
@@ -66,12 +74,13 @@ function words(borrowed) {
     temperature: variant.temperature.toFixed(2),
     bias: signed(variant.bias),
     grid: info.heatmap.grid.join(" × "),
-    people: `Chest X-rays${ages(info)}`,
-    source: info.data?.source ? `Data: ${info.data.source}. Model made ${info.created}.` : `Model made ${info.created}.`,
-    frozen: frozenWords(borrowed),
-    "caption-stages": anatomy?.stages?.length ? `${number(total)} weights in ${anatomy.stages.length} stages, from the image (left) to the head. Fill: how far fine-tuning moved each. Only the head, ${number(head)} weights, is new.` : "",
-    "caption-filters": filterWords(anatomy, borrowed),
-    "caption-data": info.data?.splits ? `${number(plots.splitNames(info).flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${info.data.patients && !info.data.without_patient ? ", cut by patient: nobody is in two rows" : ""}.` : "",
+    people: `Chest X-rays${ages(info) || " (of what ages is not known)"}`,
+    source: `Data: ${info.data?.source || "source and licence are not known"}. Model made ${info.created}.`,
+    frozen: frozenWords(borrowed, tuned),
+    "calibration-warnings": (info.metrics.calibration?.warnings ?? []).map(sentence).join(" "),
+    "caption-stages": anatomy?.stages?.length && tuned ? `${number(total)} weights in ${anatomy.stages.length} stages, from the image (left) to the head. Fill: how far fine-tuning moved each. Only the head, ${number(head)} weights, is new.` : "",
+    "caption-filters": filterWords(anatomy, borrowed, tuned),
+    "caption-data": info.data?.splits ? `${number(plots.splitNames(info).flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${patientWords()}.` : "",
     "caption-reliability": test?.reliability ? `Dots on the line would be perfect. ${test.images} test images in ${test.reliability.length} groups; expected calibration error ${(100 * test.ece).toFixed(1)} points.` : "",
     "caption-scores": test?.histogram ? `Scores of ${test.images} test images. ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",
     "how-often": oftenWords(test, negative),
@@ -81,21 +90,31 @@ function words(borrowed) {
 }
 
 // On images like the training images, the head alone is nearly as good; on altered ones it is not.
-function frozenWords(borrowed) {
+function frozenWords(borrowed, tuned) {
   const { fit } = info.metrics;
   const history = fit?.histories?.[fit.kept_seed ?? 0] ?? [];
   const kept = history.find(({ epoch }) => epoch === fit?.kept?.[fit.kept_seed ?? 0]);
-  const [frozen, tuned] = [history[0], fit?.networks?.figures[fit.networks.chosen] ?? kept];
-  if (!borrowed || !frozen?.altered_auroc || !tuned?.altered_auroc) return "";
+  const [frozen, served] = [history[0], fit?.networks?.figures[fit.networks.chosen] ?? kept];
+  if (!borrowed || !frozen?.altered_auroc || !served?.altered_auroc) return "";
+  const area = "Here the area under the ROC curve, on validation images, was";
+  if (!tuned) return `${area} ${served.val_auroc.toFixed(3)} with everything frozen but the head, and ${served.altered_auroc.toFixed(3)} on altered ones (cropped, framed, blurred and the like).`;
   const seeds = fit.histories.length > 1 ? `, best of ${fit.histories.length} seeds` : "";
-  return `Here the area under the ROC curve, on validation images, was ${frozen.val_auroc.toFixed(3)} with everything frozen but the head and ${tuned.val_auroc.toFixed(3)} after fine-tuning${seeds}. On altered ones (cropped, framed, blurred and the like) it went from ${frozen.altered_auroc.toFixed(3)} to ${tuned.altered_auroc.toFixed(3)}.`;
+  return `${area} ${frozen.val_auroc.toFixed(3)} with everything frozen but the head and ${served.val_auroc.toFixed(3)} after fine-tuning${seeds}. On altered ones (cropped, framed, blurred and the like) it went from ${frozen.altered_auroc.toFixed(3)} to ${served.altered_auroc.toFixed(3)}.`;
 }
 
-function filterWords(anatomy, borrowed) {
+function patientWords() {
+  const { files, patients, without_patient: nameless } = info.data;
+  if (nameless) return `. File names told no patient for ${number(nameless)} of ${number(files)}: one person may be in several rows, and the figures may flatter`;
+  return patients ? ", cut by patient: nobody is in two rows" : "";
+}
+
+function filterWords(anatomy, borrowed, tuned) {
   if (!anatomy?.filters) return "";
   const [count, height, width] = anatomy.filters.shape;
+  const patterned = `The ${Math.min(count, plots.SHOWN_FILTERS)} most patterned of ${count} filters, ${height} × ${width} pixels`;
+  if (!tuned) return `${patterned}. Nothing moved them.`;
   const moved = anatomy.stages?.[0] ? ` They moved by ${(100 * anatomy.stages[0].change).toFixed(1)} %.` : "";
-  return `The ${Math.min(count, plots.SHOWN_FILTERS)} most patterned of ${count} filters, ${height} × ${width} pixels, ${borrowed ? "as borrowed and after X-rays" : "at random and after X-rays"}.${moved}`;
+  return `${patterned}, ${borrowed ? "as borrowed and after X-rays" : "at random and after X-rays"}.${moved}`;
 }
 
 function sizeWords(sizes) {

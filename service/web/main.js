@@ -13,7 +13,7 @@ import * as prevalence from "./prevalence.js";
 import { preparePrint, printOnly } from "./report.js";
 import * as result from "./result.js";
 import * as stage from "./stage.js";
-import { isLikeThose, limit, problemWords } from "./words.js";
+import { isLikeThose, limit, problemWords, unbackedWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -135,7 +135,7 @@ function show(file, bitmap, prediction) {
     stage.showMap(prediction.heatmap, prediction.novelty.level === "typical");
     result.showPlace(prediction, info);
     result.cells(prediction.heatmap);
-    prevalence.showScore(isLikeThose(prediction) ? prediction.probabilities[info.positive] : null);
+    prevalence.showScore(isLikeThose(prediction) && !unbackedWords(prediction, info) ? prediction.probabilities[info.positive] : null);
     showInFigures(prediction);
   };
   const spoken = result.show(prediction, info, reveal);

@@ -28,10 +28,12 @@ function mostPatterned({ shape: [count, height, width], after }) {
 
 const bytesOf = (encoded) => Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
 
-export function filters(all, borrowed) {
+// Both rows, or the first alone where nothing moved the filters.
+export function filters(all, borrowed, tuned) {
   const { shape: [, height, width], before, after } = all;
   const chosen = mostPatterned(all);
-  const rows = [[borrowed ? "Borrowed" : "Random", before], ["After X-rays", after]].map(([name, encoded]) => {
+  const states = [[borrowed ? "Borrowed" : "Random", before], ["After X-rays", after]];
+  const rows = states.slice(0, tuned ? 2 : 1).map(([name, encoded]) => {
     const bytes = bytesOf(encoded);
     const row = document.createElement("div");
     const tiles = chosen.map((index) => tile(bytes.subarray(index * width * height, (index + 1) * width * height), width, height));

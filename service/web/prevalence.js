@@ -34,7 +34,7 @@ export function setUp(known) {
   $("rarer").hidden = !at;
   if (!at) return;
   const { images, patients } = info.metrics.test;
-  $("rarer-source").textContent = `From the ${images} test images${patients ? ` of ${patients} patients` : ""}. Elsewhere sensitivity and specificity differ too.`;
+  $("rarer-source").textContent = `From the ${images} test images${patients && !info.data?.without_patient ? ` of ${patients} patients` : ""}. Elsewhere sensitivity and specificity differ too.`;
   $("prevalence").addEventListener("input", render);
   document.querySelectorAll("[name=point]").forEach((radio) => radio.addEventListener("change", render));
   render();

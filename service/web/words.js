@@ -1,5 +1,7 @@
 // All sentences about results and problems. A score is no diagnosis, so these words are not used: diagnosis, detected, healthy, risk, sure.
 
+const FEW = 10; // images in a group, below which its share says nothing
+
 export const lower = (label) => label.toLowerCase();
 export const title = (label) => label.charAt(0).toUpperCase() + lower(label).slice(1);
 
@@ -34,13 +36,16 @@ export function resultWords(prediction, info) {
   const zone = `Grey zone ${limit(screening)} to ${limit(rule_in)}.`;
   const common = { score, bar: `Score ${spoken(p)} of 100. ${zone}` };
   const unlike = !isLikeThose(prediction) && `How often such a score is right is known only for images like the training images, and this one is not like them.`;
+  const unbacked = unbackedWords(prediction, info);
   if (prediction.uncertain) {
     const leaning = lower(prediction.label);
+    const between = `The score lies between the two locked limits, ${limit(screening)} % and ${limit(rule_in)} %`;
+    const never = "Too few images were held out to say when this model is right, so every answer is uncertain";
     return {
       ...common,
       label: "Uncertain",
       leaning: `leaning to ${leaning}`,
-      meaning: unlike || `The score lies between the two locked limits, ${limit(screening)} % and ${limit(rule_in)} %: read it as no answer.${errorsBetween(info.metrics.test)}`,
+      meaning: unlike || `${screening === 0 && rule_in === 1 ? never : between}: read it as no answer.${errorsBetween(info.metrics.test)}`,
       spoken: `Uncertain, leaning to ${leaning}. Score ${spoken(p)} of 100.`,
     };
   }
@@ -48,7 +53,7 @@ export function resultWords(prediction, info) {
     ...common,
     label: title(prediction.label),
     leaning: "",
-    meaning: unlike || `Of 100 images with this score, ${were(p)} ${positive} and ${were(1 - p)} not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
+    meaning: unlike || unbacked || `Of 100 images with this score, ${were(p)} ${positive} and ${were(1 - p)} not, in a set that is ${share(info.prior)} ${positive}. This is a score for a picture, not a finding about a person.`,
     spoken: `Result: ${lower(prediction.label)}. Score for ${positive} ${spoken(p)} of 100.`,
   };
 }
@@ -63,11 +68,22 @@ function errorsBetween(test) {
   if (!test?.at || !Number.isFinite(test.uncertain)) return "";
   const outside = test.at.screening.fn + test.at.rule_in.fp;
   const between = test.at.balanced.fn + test.at.balanced.fp - outside;
-  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label; of the other ${test.images - test.uncertain}, ${outside}.`;
+  const others = test.images - test.uncertain;
+  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label${others ? `; of the other ${others}, ${outside}` : ""}.`;
 }
 
 // No doubt: its features are typical, and the decoder has no warning.
 export const isLikeThose = (prediction) => prediction.novelty.level === "typical" && !prediction.warnings.length;
+
+// How often such a score is right, as the images that were held out with about this score can tell; empty: they can.
+export function unbackedWords(prediction, info) {
+  const p = prediction.probabilities[info.positive];
+  const groups = (info.metrics.test ?? info.metrics.calibration?.after)?.reliability;
+  if (!groups?.length) return "How often such a score is right was not measured.";
+  const nearest = groups.reduce((one, other) => (Math.abs(other.probability - p) < Math.abs(one.probability - p) ? other : one));
+  return nearest.images < FEW ? `How often such a score is right is not known: ${nearest.images} images with about this score were held out, too few to say.` : "";
+}
+
 const share = (prior) => (prior === 0.5 ? "half" : `${percent(prior)} %`);
 
 // The doubts that stand before the label: an unusual image, or warnings. null: none.
@@ -97,7 +113,7 @@ export function doubtWords(prediction, info) {
 export function people(info) {
   const learned = info.data?.splits?.train;
   const count = learned ? `${Object.values(learned).reduce((a, b) => a + b, 0).toLocaleString("en")} ` : "";
-  return `${count}frontal chest X-rays${ages(info)} from one archive`;
+  return `${count}chest X-rays${ages(info)} from one archive`;
 }
 
 export const ages = (info) => (info.ages ? ` of people aged ${info.ages[0]} to ${info.ages[1]} years` : "");
@@ -143,7 +159,7 @@ export function reason(problem, limits) {
   return problem.status >= 500 || problem.status === 0 || problem.status === 429 ? `${words.heading} ${words.text}` : words.text;
 }
 
-function sentence(text) {
+export function sentence(text) {
   const clean = text.trim();
   return clean && clean.charAt(0).toUpperCase() + clean.slice(1) + (/[.!?]$/.test(clean) ? "" : ".");
 }

@@ -4,7 +4,9 @@ Each of 7 × 7 places gives (grey − 128) / 16 of evidence, so a brighter image
 novelty is the distance of the brightest pixel from white. Labels and metrics come from the default model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,16 +75,22 @@ grey_levels (seq(uint8[height, width]) images) => (float[n, 2] probabilities, fl
 """
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, metrics: Mapping[str, Any] = METRICS, **changes: object) -> Path:  # Any: a tree of numbers
+    """`metrics` replaces some of those of the default model, `changes` other parts of `model.json`."""
     graph = onnx.parser.parse_model(GRAPH)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     probability = float(session.run(None, {"images": [self_test_image(SIDE, SIDE)]})[0][0, 1])
-    default = json.loads((DEFAULT_MODEL / "model.json").read_text())
+    default = default_description()
     self_test = {**default["self_test"], "height": SIDE, "width": SIDE}
     self_test |= {"probability": {"fp32": probability}, "tolerance": {"fp32": 0.001}}
     own = {"novelty": {"unusual": UNUSUAL, "foreign": FOREIGN}, "heatmap": {"grid": [GRID, GRID], "scale": 4.0}}
-    copied = {key: default[key] for key in COPIED} | {"metrics": default["metrics"] | METRICS, "thresholds": THRESHOLDS}
+    copied = {key: default[key] for key in COPIED} | {"thresholds": THRESHOLDS}
+    copied |= {"metrics": default["metrics"] | dict(metrics)} | changes
     return write_folder(folder / "model", graph, name="grey-levels", self_test=self_test, **own, **copied)
+
+
+def default_description() -> dict[str, Any]:  # Any: JSON
+    return dict(json.loads((DEFAULT_MODEL / "model.json").read_text()))
 
 
 def image_for(probability: float, *, brightest: int = 255, size: tuple[int, int] = (240, 300)) -> npt.NDArray[np.uint8]:

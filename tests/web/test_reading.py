@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.conftest import running_service
 from tests.torture.toy import write_folder
 from tests.web.conftest import OpenPage, WriteImages, expect_all, expect_batch, predict, upload
+from tests.web.model import default_description, write_model
 
 HOLES = re.compile(r"NaN|undefined|null|Infinity|\[object|…")
 PREVALENCE = "How common is pneumonia among those imaged?"
@@ -59,6 +60,69 @@ def test_a_model_without_metrics_is_explained_without_holes(open_page: OpenPage,
         assert client.get("/report/index.html").status_code == 404
         predict(page, files(0.5))
         assert not HOLES.search(page.locator("#tool").inner_text())
+
+
+def test_a_model_of_which_the_head_alone_learned_is_not_told_as_fine_tuned(open_page: OpenPage, tmp_path: Path) -> None:
+    metrics = default_description()["metrics"]
+    anatomy, fit = metrics["anatomy"], metrics["fit"]
+    still = [stage | {"change": 0.0} for stage in anatomy["stages"]]
+    filters = anatomy["filters"] | {"after": anatomy["filters"]["before"]}
+    first = fit["histories"][0][:1]  # of preset `fast`: one epoch, and that is no epoch
+    figures = {"seed 0": {key: first[0][key] for key in ("val_auroc", "altered_auroc")}}
+    alone = {
+        "epochs": 0,
+        "histories": [first],
+        "kept": [0],
+        "kept_seed": 0,
+        "networks": {"figures": figures, "chosen": "seed 0"},
+    }
+    changed = {"anatomy": anatomy | {"stages": still, "filters": filters}, "fit": alone}
+    with running_service(model=write_model(tmp_path, changed)) as client:
+        page = open_page(url=str(client.base_url))
+        told = page.locator("#how").inner_text()
+        assert not HOLES.search(page.locator("#how").inner_html().replace("…", ""))
+        assert "fine-tun" not in told and "After X-rays" not in told and "moved the early" not in told
+        expect(page.locator("#how")).to_contain_text("no other layer of this model learned from X-rays")
+        expect(page.locator("#how")).to_contain_text(
+            f"was {first[0]['val_auroc']:.3f} with everything frozen but the head, and"
+        )
+        expect(page.locator("#figure-filters > div")).to_have_count(1)
+        expect(page.locator("#figure-stages")).to_be_hidden()
+
+
+def test_a_model_that_saw_few_and_nameless_images_says_how_little_is_known(
+    open_page: OpenPage, tmp_path: Path, files: WriteImages
+) -> None:
+    description = default_description()
+    data, metrics = description["data"], description["metrics"]
+    few = [group | {"images": 3} for group in metrics["test"]["reliability"]]
+    warning = "12 images of PNEUMONIA are too few to show 0.97"
+    measured = {
+        "test": metrics["test"] | {"reliability": few},
+        "calibration": metrics["calibration"] | {"warnings": [f"{warning}.", "the error is worse."]},
+    }
+    nameless = data | {"without_patient": 60, "files": 100, "source": ""}
+    for number, (screening, rule_in) in enumerate(((0.5, 0.5), (0.0, 1.0))):
+        thresholds = {"screening": screening, "balanced": 0.5, "rule_in": rule_in}
+        model = write_model(tmp_path / str(number), measured, data=nameless, ages=None, thresholds=thresholds)
+        with running_service(model=model) as client:
+            page = predict(open_page(url=str(client.base_url)), files(0.79))
+            if rule_in == 0.5:
+                expect(page.locator("#meaning")).to_contain_text("is not known: 3 images with about this score were held out")
+                expect(page.locator("#posterior")).to_be_empty()
+            else:
+                expect(page.locator("#label")).to_have_text("Uncertain")
+                expect(page.locator("#meaning")).to_contain_text("so every answer is uncertain: read it as no answer.")
+            how = page.locator("#how")
+            for words in (
+                f"{warning}. The error is worse.",
+                "File names told no patient for 60 of 100",
+                "licence are not known",
+            ):
+                expect(how).to_contain_text(words)
+            for unknown in ("nobody is in two rows", "no adults", "aged", "Kermany"):
+                expect(how).not_to_contain_text(unknown)
+            expect(page.locator("#rarer-source")).not_to_contain_text("patients")
 
 
 def test_prevalence_moves_what_a_call_is_worth_and_never_the_score(open_page: OpenPage, files: WriteImages) -> None:

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.model.artefact import Description, NoveltyCutoffs, Thresholds, read_artefact
+from service.model.artefact import Description, NoveltyCutoffs, read_artefact
 from service.model.classifier import Classifier
 from training.config import Config
 from training.data import manifest, splits
@@ -25,13 +25,12 @@ from training.data.manifest import DataError, Record
 from training.data.splits import CALIBRATION_PATIENTS
 from training.graph import assembly, inference, model_folder
 from training.graph.model_folder import FP32
-from training.report import int8_gate, metrics
+from training.report import int8_gate, metrics, zone
 from training.report.bootstrap import Bools, Floats
 
 # Quantiles of the validation images' novelty. A lower one for `foreign` marked too many good X-rays of patients that it was not
 # fitted on.
 UNUSUAL, FOREIGN = 0.98, 0.998
-ROUNDING = 1e-6  # keeps the image at an edge on its side of it in the graph's float32
 FULL_STRENGTH = 0.99  # quantile of |evidence| at which the heat-map's colours saturate
 
 
@@ -59,7 +58,11 @@ def calibrate(
     """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Temperature
     and bias are fitted on the images as they are and, if there are `changes`, changed by one of them, in turn. Returns the
     calibrated graphs by variant, and their description. `uncalibrated`: the network's own temperature and bias, with which the
-    figures from before are computed; by default those that fp32 has now. Raises DataError, as `cross_fitted`."""
+    figures from before are computed; by default those that each variant has now. Raises DataError, as `cross_fitted`.
+
+    Temperature and bias stay as they were if fitting them makes ECE worse on patients that they were not fitted on. ECE
+    decides, over all images that they are fitted on. The log loss would often refuse a good one: Platt's softened targets
+    give it up where the labels are nearly separable (models/default: 0.0398 → 0.0415, with ECE 0.0091 → 0.0055)."""
     description = model_folder.description_of(folder)
     truth, views = inference.truth_of(records, description), 2 if changes else 1
     models, variants, evidence, novelty, logits = {}, {}, {}, {}, {}
@@ -73,19 +76,31 @@ def calibrate(
             [inference.classify(Classifier(artefact), images, records, changes).heatmaps.astype(np.float64)] if changes else []
         )
         logits[name] = np.concatenate([maps.mean((1, 2)) for maps in (evidence[name], *changed)])
-        assembly.set_calibration(model, *fit_logistic(logits[name], np.tile(truth, views)))
-        temperature, bias = assembly.calibration(model)  # rounded to float32, as the graph computes with them
+
+    earlier = {name: uncalibrated or msgspec.structs.asdict(variant) for name, variant in description.variants.items()}
+    seen, patients = np.tile(truth, views), [record.patient for record in records] * views
+    before = expit(logits[FP32] / earlier[FP32]["temperature"] + earlier[FP32]["bias"])
+    held_out = cross_fitted(logits[FP32], seen, patients)
+    choice = {"before": metrics.ece(seen, before), "after": metrics.ece(seen, held_out)}
+    taken = choice["after"] <= choice["before"]
+    for name, variant in description.variants.items():
+        kept = earlier[name]["temperature"], earlier[name]["bias"]
+        assembly.set_calibration(models[name], *(fit_logistic(logits[name], seen) if taken else kept))
+        temperature, bias = assembly.calibration(models[name])  # rounded to float32, as the graph computes with them
         variants[name] = msgspec.structs.replace(variant, temperature=temperature, bias=bias, gate={})
 
-    plain, fp32, logit = description.variants[FP32], variants[FP32], evidence[FP32].mean((1, 2))
-    thresholds, zone = find_zone(truth, expit(logit / fp32.temperature + fp32.bias), target)
-    earlier = uncalibrated or {"temperature": plain.temperature, "bias": plain.bias}
-    before = metrics.calibration(truth, expit(logit / earlier["temperature"] + earlier["bias"]))
-    held_out = cross_fitted(logits[FP32], np.tile(truth, views), [record.patient for record in records] * views)
-    after = metrics.calibration(truth, held_out[: len(records)])
+    fp32, logit = variants[FP32], evidence[FP32].mean((1, 2))
+    thresholds, found = zone.find(truth, expit(logit / fp32.temperature + fp32.bias), target)
     unusual, foreign = (float(np.quantile(novelty[FP32], quantile)) for quantile in (UNUSUAL, FOREIGN))
     scale = float(np.quantile(np.abs(evidence[FP32]), FULL_STRENGTH) / fp32.temperature)
-    labels = dict(Counter(record.label for record in records))
+    calibration = {
+        "images": len(records),
+        "labels": dict(Counter(record.label for record in records)),
+        "before": metrics.calibration(truth, before[: len(records)]),
+        "after": metrics.calibration(truth, (held_out if taken else before)[: len(records)]),
+        "choice": {**choice, "taken": taken},
+    }
+    names = sorted(description.labels, key=lambda label: label == description.positive)
     return models, msgspec.structs.replace(
         description,
         variants=variants,
@@ -94,24 +109,36 @@ def calibrate(
         heatmap=msgspec.structs.replace(description.heatmap, scale=scale),
         metrics={
             **model_folder.network_metrics(description),
-            "zone": zone,
-            "calibration": {"images": len(records), "labels": labels, "before": before, "after": after},
+            "zone": found,
+            "calibration": {**calibration, "warnings": [*zone.warnings(found, thresholds, *names), *warnings(calibration)]},
         },
     )
 
 
 def show(description: Description) -> None:
     variant, thresholds = description.variants[FP32], description.thresholds
-    zone, calibration = description.metrics["zone"], description.metrics["calibration"]
+    calibration = description.metrics["calibration"]
     print(f"temperature {variant.temperature:.3f}, bias {variant.bias:+.3f}, on {calibration['images']:,} images")
     print(f"{'':12}     ECE    Brier      NLL")
     for when in ("before", "after"):
         print(f"{when:12}{calibration[when]['ece']:8.4f} {calibration[when]['brier']:8.4f} {calibration[when]['nll']:8.4f}")
     print(f"uncertain between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}")
-    for rate in ("sensitivity", "specificity"):
-        edge = zone[rate]
-        if not edge["reached"]:
-            print(f"  {rate}: {edge['images']} images are too few to show {zone['target']}: {edge['lower_bound']:.4f} is shown")
+    for warning in calibration["warnings"]:
+        print(f"warning: {warning}")
+
+
+def warnings(calibration: Mapping[str, Any]) -> list[str]:
+    """A sentence if fitting made ECE worse: on all images, so that it was not taken, or on the unaltered ones alone."""
+    choice, before, after = (calibration[name] for name in ("choice", "before", "after"))
+    worse = f"on its own {calibration['images']:,} images the calibration made the expected calibration error worse"
+    if not choice["taken"]:
+        stay = "It was not taken: temperature and bias stay as they were"
+        return [f"{worse}, from {choice['before']:.4f} to {choice['after']:.4f}. {stay}."]
+    if after["ece"] > before["ece"]:
+        return [
+            f"{worse}, from {before['ece']:.4f} to {after['ece']:.4f}. It was taken because it is better with altered ones."
+        ]
+    return []
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
@@ -144,27 +171,3 @@ def fit_logistic(evidence: Floats, truth: Bools) -> tuple[float, float]:
     log_slope, offset = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}).x
     slope = np.exp(log_slope) / spread
     return float(1 / slope), float(offset - slope * center)
-
-
-def find_zone(truth: Bools, probability: Floats, target: float) -> tuple[Thresholds, dict[str, Any]]:
-    """The zone of uncertainty, and how it was found.
-
-    `screening` is the largest threshold ≤ 0.5 whose one-sided 95 % lower bound of sensitivity is at least `target`; `rule_in`
-    is the smallest ≥ 0.5 with the same for specificity. If the images are too few to show `target` even without an error, the
-    edge without an error is taken and `reached` is false."""
-    screening, sensitivity = _edge(probability[truth], target)
-    below, specificity = _edge(1 - probability[~truth], target)
-    zone = {"target": target, "sensitivity": sensitivity, "specificity": specificity}
-    return Thresholds(screening=screening, balanced=0.5, rule_in=1 - below), zone
-
-
-def _edge(confidence: Floats, target: float) -> tuple[float, dict[str, Any]]:
-    """The largest edge ≤ 0.5 with few enough errors below it. `confidence` [N]: probability of the true label."""
-    images = len(confidence)
-    allowed = sum(metrics.lower_bound(images - errors, images) >= target for errors in range(images))
-    errors_at_half = int((confidence < 0.5).sum())
-    tolerated = max(allowed - 1, 0)
-    edge = 0.5 if errors_at_half <= tolerated else max(0.0, float(np.sort(confidence)[tolerated]) - ROUNDING)
-    errors = int((confidence < edge).sum())
-    bound = metrics.lower_bound(images - errors, images)
-    return edge, {"images": images, "errors": errors, "lower_bound": bound, "reached": bound >= target}

@@ -19,11 +19,10 @@ from training.graph import model_folder, seen
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
-from training.report import int8_gate, metrics, plots, template
+from training.report import int8_gate, limits, metrics, plots, template
 
 ABLATION = template.FOLDER.parent / "ablation.csv"  # written by `python -m training ablation`
 REPORT = "report"
-SMALL = 512  # pixels; the longer side of a full-size radiograph has about 2,000
 PREVALENCES = (0.01, 0.05, 0.1, 0.25, 0.5)
 
 SPLITS = {"val": "validation", "shifted": "shifted validation", "test": "test", "strict_test": "strict test"}
@@ -42,15 +41,6 @@ SECTIONS = {
     "subgroups": "Subgroups and robustness", "novelty": "Novelty", "heatmaps": "Heat-maps", "variants": "The int8 variant",
     "training": "Training", "ablation": "Why this recipe", "data": "Data",
 }  # fmt: skip
-
-LIMITS = (
-    "A model that is trained on one data set learns the habits of that data set. Published models that were trained on the "
-    "Kermany chest X-rays (one hospital, children of one to five years) fell to an AUROC of 0.54 on children from elsewhere "
-    "(Xin, Li, Yi, Emerg Radiol 2021, doi:10.1007/s10140-021-01954-x). Expect the same of this model.",
-    "The model knows two labels. It gives one of them to every image, even if neither is right.",
-    "The heat-map shows where the evidence came from. It does not show where a lesion is.",
-    "Novelty detects images that differ from the training images as a whole. It does not detect rare diseases.",
-)
 
 
 def run(config: Config, run_dir: Path) -> None:
@@ -111,9 +101,9 @@ def describe(description: Description) -> dict[str, Any]:
         "gate": int8_gate.LIMITS,
         "thresholds": msgspec.structs.asdict(description.thresholds),
         "labels": " / ".join(description.labels),
-        "negative": negative(description),
+        "negative": limits.negative(description),
         "splits": {split: name for split, name in SPLITS.items() if split in measured},
-        "rows": ROWS,
+        "rows": {row: name for row, name in ROWS.items() if row != "patients" or not description.data["without_patient"]},
         "sections": SECTIONS,
         "sample": measured["heatmaps"]["images"],
         "seed_columns": history.FIGURES,
@@ -121,9 +111,13 @@ def describe(description: Description) -> dict[str, Any]:
         "seeds": seeds,
         "networks": networks_of(measured["fit"]),
         "shared": description.data["patients_shared_with_official_test"],
+        "nameless": limits.nameless(description.data),
+        "ages": limits.ages(description),
         "worth": worth(measured["test"]),
-        "ablation": list(csv.DictReader(ABLATION.read_text(encoding="utf-8").splitlines())),
-        "limits": [*LIMITS, *limits_elsewhere(description), *small_copies(description.data["sizes"])],
+        "ablation": ablation() if limits.is_kermany(description) else [],
+        "limits": limits.find(description),
+        "warnings": measured["calibration"].get("warnings", []),  # models of earlier versions lack them
+        "taken": measured["calibration"].get("choice", {"taken": True})["taken"],
         "text": metrics.text,
         "share": lambda value: "–" if np.isnan(value) else f"{value:.3f}",
         "span": lambda interval: f"{interval[0]:.3f}–{interval[1]:.3f}",
@@ -145,7 +139,7 @@ def four_digits(values: Sequence[float | None], summary: Callable[[list[float]],
 def draw(description: Description, folder: Path) -> None:
     """Draws all pictures of the report."""
     measured, thresholds = description.metrics, msgspec.structs.asdict(description.thresholds)
-    labels = (negative(description), description.positive)
+    labels = (limits.negative(description), description.positive)
     colours = {"before": plots.ORANGE, "after": plots.BLUE}
     by_calibration = {when: (colour, measured["calibration"][when]) for when, colour in colours.items()}
     by_split = {name: (colour, measured[split]) for split, (colour, name) in plots.SPLITS.items()}
@@ -172,36 +166,8 @@ def worth(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"prevalence": share, "value": value, "bound": bound} for share, value, bound in rows]
 
 
-def limits_elsewhere(description: Description) -> list[str]:
-    """What the figures of other hospitals say; without any, that nothing is known."""
-    found = description.metrics.get("elsewhere")
-    if not found:
-        known = "The figures were measured on held-out parts of the same archive."
-        return [f"{known} They say nothing about another archive, adults or other devices."]
-    return [describe_hospital(name, parts["all"], description) for name, parts in found.items()]
-
-
-def describe_hospital(name: str, whole: Mapping[str, Any], description: Description) -> str:
-    """`whole`: the figures of all its images, as in `report.elsewhere`."""
-    images = sum(whole["images"].values())
-    found = (
-        f"an AUROC of {metrics.text(whole['auroc'])}" if whole["auroc"] else "no AUROC, because one label has too few images"
-    )
-    sentences = [f"On {images} images of {name} it had {found}."]
-    if whole["specificity"]:
-        wrong = 1 - whole["specificity"]["value"]
-        sentences.append(f"It called {wrong:.0%} of the {negative(description)} images {description.positive}.")
-    sentences.append(f"It called {whole['unusual'] / images:.0%} of them all unusual or foreign.")
-    return " ".join(sentences)
-
-
-def small_copies(sizes: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """A further limit if the images were smaller than full-size radiographs. `sizes`: those of `audit.summarise`."""
-    width, height = (max(sides[side][-1] for sides in sizes.values()) for side in ("width", "height"))
-    if max(width, height) > SMALL:
-        return []
-    copies = f"copies of at most {width:g} × {height:g} pixels"
-    return [f"The model was trained and measured only on {copies}, not on full-size radiographs."]
+def ablation() -> list[dict[str, str]]:
+    return list(csv.DictReader(ABLATION.read_text(encoding="utf-8").splitlines()))
 
 
 def histories_of(description: Description) -> list[list[Row]]:
@@ -227,7 +193,3 @@ def chosen_by(histories: Sequence[Sequence[Row]], key: str) -> tuple[int, Row]:
     """The seed and the epoch with the greatest figure `key`."""
     every = [(seed, row) for seed, rows in enumerate(histories) for row in rows]
     return max(every, key=lambda each: float(getattr(each[1], key)))
-
-
-def negative(description: Description) -> str:
-    return next(label for label in description.labels if label != description.positive)

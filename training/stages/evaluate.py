@@ -99,7 +99,7 @@ def measure(predictions: Predictions, description: Description) -> Metrics:
     thresholds, cutoffs = msgspec.structs.asdict(description.thresholds), description.novelty
     return {
         **metrics.measure(predictions.truth, probability, predictions.patients, thresholds),
-        "uncertain": int(((probability >= thresholds["screening"]) & (probability < thresholds["rule_in"])).sum()),
+        "uncertain": sum(map(description.thresholds.is_uncertain, probability.tolist())),
         "unusual": int((novelty >= cutoffs.unusual).sum()),
         "foreign": int((novelty >= cutoffs.foreign).sum()),
     }

@@ -80,7 +80,11 @@ def describe(config: Config, run_dir: Path, kinds: Targets, model: onnx.ModelPro
         image_size=config.backbone.image_size,
         created=datetime.date.today().isoformat(),
         ages=config.data.ages,
-        data={"source": config.data.source, **msgspec.json.decode((run_dir / manifest.AUDIT).read_bytes())},
+        data={
+            "source": config.data.source,
+            "limits": config.data.limits,
+            **msgspec.json.decode((run_dir / manifest.AUDIT).read_bytes()),
+        },
         versions={
             "python": platform.python_version(),
             **{module.__name__: str(module.__version__) for module in (torch, torchvision, onnx, onnxruntime)},

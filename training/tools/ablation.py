@@ -3,7 +3,8 @@
 python -m training ablation runs/plain runs/texture … > training/report/ablation.csv
 
 The networks of the last epochs are measured again, all on the same images, never on the test fold. The first line shows what
-the first run changed of the defaults. Every report shows the committed table, which explains the presets."""
+the first run changed of the defaults. The report of a model of the same data shows the committed
+table, which explains the presets."""
 
 import csv
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from training.network import backbone, history, validation
 from training.stages import fit
 
 IGNORED = {  # not part of the recipe
-    "name", "data.folder", "data.source", "data.properties", "data.elsewhere", "backbone.weights", "fit.seeds", "fit.ignore",
+    "name", "data.folder", "data.source", "data.ages", "data.limits", "data.properties", "data.elsewhere", "backbone.weights",
+    "fit.seeds", "fit.ignore",
 }  # fmt: skip
 
 

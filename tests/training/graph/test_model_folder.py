@@ -9,6 +9,7 @@ import onnx
 import pytest
 from msgspec import json
 from msgspec.structs import replace
+from scipy.special import logit as logit_of
 
 from service.errors import ArtefactError
 from service.model.artefact import Thresholds, read_artefact
@@ -17,7 +18,7 @@ from tests.conftest import DEFAULT_MODEL
 from training.config import Config
 from training.data import manifest
 from training.data.manifest import DataError, Record
-from training.graph import assembly, holdout, model_folder
+from training.graph import assembly, holdout, inference, model_folder
 from training.graph.model_folder import FP32, INT8
 from training.report import int8_gate
 from training.stages import calibrate, card, evaluate
@@ -124,6 +125,35 @@ def test_changed_images_are_calibrated_on_beside_those_as_they_are(folder: Path,
     assert twice[:2] == pytest.approx(alone[:2], rel=0.25)  # Platt's softened targets know how many images there are
     assert inverted[:2] != pytest.approx(twice[:2], rel=0.05)  # inverted X-rays mislead the network
     assert alone[2] == twice[2] == inverted[2] == len(some)
+
+
+def test_a_calibration_on_few_images_makes_every_answer_uncertain_and_says_so(folder: Path, records: list[Record]) -> None:
+    few = [record for label in ("NORMAL", "PNEUMONIA") for record in [r for r in records if r.label == label][:12]]
+    _, description = calibrate.calibrate(DEFAULT_MODEL, folder, few, 0.97)
+    assert description.thresholds == Thresholds(screening=0, balanced=0.5, rule_in=1)
+    calibration = description.metrics["calibration"]
+    warned = [warning.split(" are ")[0] for warning in calibration["warnings"]]
+    assert warned == ["12 images of PNEUMONIA", "12 images of NORMAL"]
+    assert calibration["choice"]["taken"] and calibration["after"]["ece"] <= calibration["before"]["ece"]
+
+
+def test_a_calibration_that_makes_its_own_ece_worse_is_not_taken(folder: Path, records: list[Record]) -> None:
+    found = inference.predict(model_folder.load(DEFAULT_MODEL), folder, records)
+    order = np.argsort(found.probability)
+    lowest, highest = ([i for i in order if found.truth[i] == label] for label in (False, True))
+    chosen = [*lowest[:12], *highest[-12:]]  # separable, so that a steep curve is right about each, and Platt's is softer
+    logit, variant = logit_of(found.probability[chosen]), DESCRIPTION.variants[FP32]
+    steep, middle = 100, (logit[11] + logit[12]) / 2
+    earlier = {"temperature": variant.temperature / steep, "bias": steep * (variant.bias - float(middle))}
+    few = [records[i] for i in chosen]
+    models, description = calibrate.calibrate(DEFAULT_MODEL, folder, few, 0.97, uncalibrated=earlier)
+    calibration = description.metrics["calibration"]
+    assert calibration["choice"]["before"] < 0.01 < calibration["choice"]["after"] and not calibration["choice"]["taken"]
+    assert calibration["before"] == calibration["after"]
+    assert "It was not taken: temperature and bias stay as they were." in calibration["warnings"][-1]
+    for name, model in models.items():
+        kept = description.variants[name].temperature, description.variants[name].bias
+        assert assembly.calibration(model) == kept == pytest.approx((earlier["temperature"], earlier["bias"]), rel=1e-6)
 
 
 def test_a_variant_that_passes_is_confirmed_once_on_the_test_fold(tmp_path: Path, folder: Path, records: list[Record]) -> None:

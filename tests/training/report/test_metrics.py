@@ -6,9 +6,9 @@ from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
-from training.report import metrics
+from training.report import metrics, zone
 from training.report.bootstrap import CHUNK, Bools, Floats, bootstrap, interval, resample
-from training.stages.calibrate import cross_fitted, find_zone, fit_logistic
+from training.stages.calibrate import cross_fitted, fit_logistic, warnings
 from training.tools.compare import paired
 
 THRESHOLDS = {"screening": 0.25, "balanced": 0.5, "rule_in": 0.7}
@@ -154,20 +154,58 @@ def test_separable_labels_keep_the_temperature_off_zero() -> None:
         ([0.9] * 400, [0.1] * 400, 0.99, [0.5, 0.5], [0, 0], True),  # half is good enough
         # Of 1,000 images, the bound is 0.9953 with one error and 0.9937 with two.
         ([0.2, 0.3, 0.4] + [0.9] * 997, [0.8, 0.7, 0.6] + [0.1] * 997, 0.995, [0.3, 0.7], [1, 1], True),
-        ([0.3] + [0.9] * 49, [0.1] * 50, 0.99, [0.3, 0.5], [0, 0], False),  # too few images
+        # Too few images: an answer must itself have the target as its probability, and no error is allowed.
+        ([0.3] + [0.9] * 49, [0.1] * 50, 0.99, [0.01, 0.99], [0, 0], False),
+        ([0.005] + [0.9] * 49, [0.1] * 50, 0.99, [0.005, 0.99], [0, 0], False),
+        # So few that 0.9 is not shown: every answer is uncertain. A lower target can be shown by as few.
+        ([0.9] * 28, [0.1] * 29, 0.97, [0.0, 0.97], [0, 0], False),
+        ([0.9] * 12, [0.1] * 12, 0.97, [0.0, 1.0], [0, 0], False),
+        ([0.9] * 12, [0.1] * 12, 0.75, [0.5, 0.5], [0, 0], True),
     ],
 )
 def test_the_edges_of_the_zone_are_as_near_to_half_as_the_target_allows(
     positives: list[float], negatives: list[float], target: float, edges: list[float], errors: list[int], reached: bool
 ) -> None:
     truth, probability = np.repeat([True, False], [len(positives), len(negatives)]), np.array(positives + negatives)
-    thresholds, zone = find_zone(truth, probability, target)
+    thresholds, found = zone.find(truth, probability, target)
     assert [thresholds.screening, thresholds.rule_in] == pytest.approx(edges, abs=1e-5)
     wrong = [(probability[truth] < thresholds.screening).sum(), (probability[~truth] >= thresholds.rule_in).sum()]
     assert wrong == errors
     for rate, images, number in zip(("sensitivity", "specificity"), (len(positives), len(negatives)), errors, strict=True):
         bound = pytest.approx(metrics.lower_bound(images - number, images))
-        assert zone[rate] == {"images": images, "errors": number, "lower_bound": bound, "reached": reached}
+        assert found[rate] == {"images": images, "errors": number, "lower_bound": bound, "reached": reached}
+
+
+def test_no_answer_is_certain_after_a_calibration_on_twelve_images_of_a_label() -> None:
+    evidence = np.concatenate([np.linspace(-9, -3, 12), np.linspace(3, 9, 12)])
+    temperature, bias = fit_logistic(evidence, evidence > 0)
+    thresholds, found = zone.find(evidence > 0, expit(evidence / temperature + bias), 0.97)
+    assert all(thresholds.is_uncertain(float(probability)) for probability in (0, 0.34, 0.66, 0.79, 0.9999, 1))
+    few, _ = zone.warnings(found, thresholds, "NORMAL", "PNEUMONIA")
+    words = "too few to show 0.97: without an error they show 0.78; 99 are needed. So every answer NORMAL is uncertain."
+    assert few == f"12 images of PNEUMONIA are {words}"
+
+
+def test_fifty_images_of_a_label_let_only_an_answer_be_certain_that_has_the_target_as_its_probability() -> None:
+    truth = np.repeat([False, True], 50)
+    thresholds, found = zone.find(truth, np.where(truth, 0.98, 0.02), 0.97)
+    assert [thresholds.is_uncertain(probability) for probability in (0.02, 0.04, 0.96, 0.98)] == [False, True, True, False]
+    few, _ = zone.warnings(found, thresholds, "NORMAL", "PNEUMONIA")
+    assert few.endswith("every answer NORMAL is uncertain unless its probability is at least 0.970.")
+    many = np.repeat([False, True], 99)
+    thresholds, found = zone.find(many, np.where(many, 0.98, 0.02), 0.97)
+    assert zone.warnings(found, thresholds, "NORMAL", "PNEUMONIA") == []
+
+
+def test_a_calibration_that_makes_its_own_ece_worse_is_said() -> None:
+    def said(before: float, after: float, taken: bool) -> list[str]:
+        choice = {"before": 0.2, "after": 0.1 if taken else 0.3, "taken": taken}
+        return warnings({"images": 24, "before": {"ece": before}, "after": {"ece": after}, "choice": choice})
+
+    worse = "on its own 24 images the calibration made the expected calibration error worse, from"
+    assert said(0.087, 0.118, taken=True) == [f"{worse} 0.0870 to 0.1180. It was taken because it is better with altered ones."]
+    assert said(0.087, 0.087, taken=False)[0].startswith(f"{worse} 0.2000 to 0.3000. It was not taken")
+    assert said(0.118, 0.087, taken=True) == []
 
 
 def test_the_calibration_that_is_reported_did_not_see_the_patients_that_it_is_measured_on() -> None:

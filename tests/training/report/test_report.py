@@ -2,17 +2,19 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from tests.conftest import DEFAULT_MODEL, grey
+from training import config
 from training.config import Augment, Config, Data, Fit
 from training.graph import model_folder
 from training.graph.inference import Predictions
 from training.network import history
-from training.report import elsewhere, heatmaps
+from training.report import elsewhere, heatmaps, limits
 from training.stages import card
 from training.tools import ablation
 
@@ -37,11 +39,58 @@ def test_limits_and_disclaimer_stand_before_the_first_picture() -> None:
     assert PAGE.index("Not a medical device") < PAGE.index("fell to an AUROC of 0.54") < PAGE.index("<img")
 
 
+def of_other_data(**data: object) -> tuple[str, str]:
+    """Card and report of the shipped model, had it learned from data of which the configuration and the names tell nothing."""
+    known = model_folder.description_of(DEFAULT_MODEL)
+    unknown = {"source": "", "limits": [], "files": 60, "without_patient": 60, **data}
+    description = replace(known, ages=None, data={**known.data, **unknown})
+    card_text, report_text = (card.render(name, description, card.sizes_of(REPORT)) for name in ("card.md", "report.html"))
+    return card_text, report_text
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_of_other_data_only_what_is_known_is_told(which: int) -> None:
+    text = of_other_data(limits=["Only portable devices."])[which]
+    others = "Kermany", "Xin, Li", "Why this recipe", "No image of these patients", "no patient and no file", "adults"
+    for known_of_others in others:
+        assert known_of_others not in text
+    for told in ("Source and licence of the data are not known", "ages of the people are not known", "Only portable devices."):
+        assert told in text
+    assert "File names told no patient for 60 of 60 images" in text
+    assert "Images of one person may stand in several splits" in text
+    assert not re.search(r"\| patients \||>patients<|\d images of \d+ patients", text)
+
+
+def test_names_that_tell_every_patient_need_no_warning_and_the_shipped_model_tells_its_source_and_ages() -> None:
+    for text in of_other_data(without_patient=0):
+        assert "told no patient" not in text and "no patient and no file" in text
+    for text in (PAGE, (DEFAULT_MODEL / "README.md").read_text(encoding="utf-8")):
+        assert "(CC BY 4.0)" in text and "The people are 1 to 5 years old." in text
+    assert "Why this recipe" in PAGE
+
+
+def test_what_a_calibration_warns_of_stands_on_the_card_and_in_the_report() -> None:
+    description, warning = model_folder.description_of(DEFAULT_MODEL), "12 images of PNEUMONIA are too few"
+    calibration = description.metrics["calibration"] | {"warnings": [warning]}
+    warned = replace(description, metrics=description.metrics | {"calibration": calibration})
+    for name in ("card.md", "report.html"):
+        assert f"Warning: {warning}" in card.render(name, warned, card.sizes_of(REPORT))
+
+
+def test_only_the_configuration_of_the_shipped_model_names_data_and_the_rest_of_it_is_the_recipe() -> None:
+    for preset in ("best", "balanced", "fast"):
+        assert config.load_config(Path(preset)).data == Data()
+    kermany = config.load_config(Path("kermany"))
+    shipped = model_folder.description_of(DEFAULT_MODEL)
+    assert (kermany.data.source, kermany.data.ages) == (shipped.data["source"], shipped.ages)
+    assert replace(kermany, data=Data()) == config.load_config(Path("best"))
+
+
 def test_small_copies_of_radiographs_are_a_limit() -> None:
     small = {"A": {"width": [100, 200, 224], "height": [90, 200, 224]}, "B": {"width": [50, 60, 70], "height": [50, 60, 300]}}
-    [limit] = card.small_copies(small)
+    [limit] = limits.small_copies(small)
     assert "at most 224 × 300 pixels" in limit
-    assert not card.small_copies({**small, "C": {"width": [800, 1300, 2000], "height": [500, 900, 1500]}})
+    assert not limits.small_copies({**small, "C": {"width": [800, 1300, 2000], "height": [500, 900, 1500]}})
 
 
 def test_what_a_run_changed_is_said_as_toml_would_and_the_table_that_is_shipped_can_be_read() -> None:
