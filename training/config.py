@@ -11,6 +11,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from service.errors import MedXferError
+from service.images import limits
 
 SAVED = "config.json"  # in a run folder
 PRESETS = Path(__file__).parent / "configs"
@@ -52,7 +53,12 @@ class Data(Section, frozen=True, kw_only=True):
 class Backbone(Section, frozen=True, kw_only=True):
     name: str = "tf_efficientnet_lite0"  # in timm: a convolutional network; see `network/backbone.py`
     weights: str = "imagenet"  # which timm downloads; or `none`, or a .safetensors file in its names
-    image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224  # side of the square that images are resized to
+    image_size: Annotated[int, Meta(ge=64, multiple_of=32)] = 224  # side of the square that images are resized to; at most 448
+
+    def __post_init__(self) -> None:
+        if self.image_size > limits.ENOUGH:
+            why = "to which large images are shrunk while they are decoded: a larger square would only be blown up"
+            raise ValueError(f"image_size = {self.image_size}: at most {limits.ENOUGH}, the short side {why}")
 
 
 class Augment(Section, frozen=True, kw_only=True):

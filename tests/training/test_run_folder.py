@@ -36,6 +36,7 @@ def test_every_preset_can_be_read(preset: str) -> None:
         ("[fit]\nepochs = -1", r"fit\.epochs"),
         ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
         ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
+        ("[backbone]\nimage_size = 480", "image_size = 480: at most 448, the short side to which large images are shrunk"),
         ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),
         ("[fit", "run.toml"),
