@@ -10,7 +10,7 @@
 # make soak      mixed traffic for MINUTES=30: do memory, descriptors and threads stay flat? writes tests/torture/README.md
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
 # make screenshots   the page's main states at three widths, with a model of phantoms, in tests/web/screenshots (needs Chromium)
-# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…]
+# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…] [DEVICE=cpu]
 # make lock    compile docker/serving.requirements.txt from pyproject.toml
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -69,8 +69,9 @@ lint: .venv/everything
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+train: export TRAINING_WEIGHTS = WEIGHTS=
 train: data-is-named .venv/everything
-	$(BIN)/python -m training train --data "$(DATA)" --config "$(CONFIG)" --out "$(OUT)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/python -m training train --data "$(DATA)" --config "$(CONFIG)" --out "$(OUT)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DEVICE),--device "$(DEVICE)")
 
 data-is-named:
 	@test -n "$(DATA)" || { echo 'make train DATA=path/to/chest_xray: the folder with train/NORMAL and train/PNEUMONIA'; exit 2; }
@@ -89,9 +90,12 @@ lock: .venv/everything
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
 	@touch $@
 
-# CPU builds of torch come from PyTorch's own index. Where it cannot be reached, pip continues without it.
+# The torch for NVIDIA's GPUs is pip's own choice on Linux. Without a driver, and with DEVICE=cpu, the smaller build for CPUs comes
+# from PyTorch's index, whose version counts as newer. Where it cannot be reached, pip continues without it.
+TORCH_FOR = $(or $(DEVICE),$(shell nvidia-smi >/dev/null 2>&1 || test -e /proc/driver/nvidia || echo cpu))
+CPU_INDEX = $(if $(filter cpu,$(TORCH_FOR)),--extra-index-url https://download.pytorch.org/whl/cpu)
 .venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
 	@echo 'installing what training and tests need into .venv …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 $(CPU_INDEX) \
 		-r docker/training.requirements.txt -r tests/requirements.txt
 	@touch $@

@@ -1,6 +1,8 @@
 """The files that Docker, GitHub and shells read follow their schemas, and fit each other."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +59,25 @@ def test_a_container_gets_longer_to_stop_than_the_service_takes_to_drain(drain: 
     for service in ("serving", "replica", "balancer"):
         assert found[service]["stop_grace_period"] == f"{int(drain) + 10}s"
         assert service == "balancer" or found[service]["environment"]["MEDXFER_DRAIN_SECONDS"] == drain
+
+
+@pytest.mark.parametrize(
+    ("driver", "variables", "cpu"),
+    [("exit 0", {}, False), ("exit 9", {}, True), ("exit 0", {"DEVICE": "cpu"}, True), ("exit 9", {"DEVICE": "cuda"}, False)],
+)
+def test_make_installs_torch_for_a_gpu_where_there_is_a_driver(
+    tmp_path: Path, driver: str, variables: dict[str, str], cpu: bool
+) -> None:
+    if driver == "exit 9" and Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has a driver")
+    for name in ("Makefile", "docker/serving.requirements.txt", "docker/training.requirements.txt", "tests/requirements.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{driver}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "DEVICE"} | variables
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    command = ["make", "--dry-run", "train", "DATA=path"]
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert ("https://download.pytorch.org/whl/cpu" in printed) == cpu
+    assert ('--device "' in printed.splitlines()[-1]) == bool(variables)

@@ -1,6 +1,7 @@
 """The configuration of a training run: every key of its TOML file, with type, range and default.
 
-The resolved configuration is saved with the run. The command line can set its paths: `data.folder`, `backbone.weights`."""
+The resolved configuration is saved with the run. The command line can set its paths, `data.folder` and
+`backbone.weights`, and `fit.device`."""
 
 import os
 from pathlib import Path
@@ -22,6 +23,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Aspect = Annotated[float, Meta(ge=0.25, le=4)]
 Count = Annotated[int, Meta(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
 # Properties of an image file that reach the network, though they are no anatomy; see `data/properties.py`. All others are
 # removed where every image is compressed again, and what a file says of itself never reaches the network.
 Property = Literal[
@@ -52,7 +54,7 @@ class Data(Section, frozen=True, kw_only=True):
 
 class Backbone(Section, frozen=True, kw_only=True):
     name: str = "tf_efficientnet_lite0"  # in timm: a convolutional network; see `network/backbone.py`
-    weights: str = "imagenet"  # which timm downloads; or `none`, or a .safetensors file in its names
+    weights: str = "imagenet"  # which timm downloads; or `none`, or a file of timm's or torchvision's; see `network/weights.py`
     image_size: Annotated[int, Meta(ge=64, multiple_of=32)] = 224  # side of the square that images are resized to; at most 448
 
     def __post_init__(self) -> None:
@@ -103,6 +105,7 @@ class Fit(Section, frozen=True, kw_only=True):
     # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more
     # are better. The random augmentation depends on their number, so the run's configuration keeps it.
     workers: Annotated[int, Meta(ge=0, le=256)] = CPUS // 4
+    device: Device = "auto"  # a GPU if there is one; `cpu` and `cuda` insist on theirs
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
@@ -145,6 +148,11 @@ def with_paths(
     data = data if elsewhere is None else replace(data, elsewhere=elsewhere)
     backbone = config.backbone if weights is None else replace(config.backbone, weights=weights)
     return replace(config, data=data, backbone=backbone)
+
+
+def with_device(config: Config, device: Device | None) -> Config:
+    """The same configuration on another device, or on its own."""
+    return replace(config, fit=replace(config.fit, device=device)) if device else config
 
 
 def read_saved(path: Path) -> Config:

@@ -9,8 +9,9 @@ import msgspec
 from service.model import artefact
 from training import run_folder
 from training.config import Config, ConfigError
-from training.data import splits
+from training.data import layouts, splits
 from training.graph import model_folder
+from training.network import backbone, device, weights
 from training.report import shortcuts
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
@@ -20,6 +21,7 @@ ORDER = list(STAGES)
 
 def run(choices: Config, run_dir: Path, start: str) -> None:
     """Runs the stage `start` and all after it."""
+    print(device.describe(choices.fit.device))
     for name in ORDER[ORDER.index(start) :]:
         print(f"— {name}", flush=True)
         run_stage(choices, run_dir, name)
@@ -30,8 +32,24 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
         STAGES[name].run(choices, run_dir)
 
 
+def check(choices: Config, *, download: bool = True) -> None:
+    """Checks what a run begins with, before its folder is made and every image is read: folders, device, starting weights.
+    Raises DataError or ConfigError. Without `download`, ImageNet weights are taken for granted."""
+    layouts.check_layout(Path(choices.data.folder))
+    for name, folder in choices.data.elsewhere.items():
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--elsewhere {name}={folder}: no such folder")
+    device.choose(choices.fit.device)
+    is_granted = choices.backbone.weights == "imagenet" and not download
+    backbone.build(msgspec.structs.replace(choices.backbone, weights="none") if is_granted else choices.backbone)
+    if choices.backbone.weights == "none":
+        print(weights.FROM_NOTHING)
+
+
 def dry_run(choices: Config) -> None:
     """Prints what a run would read and do, and writes nothing."""
+    check(choices, download=False)
+    print(device.describe(choices.fit.device))
     records = audit.cut(choices)
     shortcuts.show(audit.find_shortcuts(choices, records))
     images = sum(record.split == splits.TRAIN for record in records)
