@@ -62,6 +62,16 @@ def test_a_container_gets_longer_to_stop_than_the_service_takes_to_drain(drain: 
 
 
 @pytest.mark.parametrize(
+    ("weights", "options"), [("", []), ("none", ["--weights", "none"]), ("models/a b.pth", ["--weights", "models/a b.pth"])]
+)
+def test_compose_trains_with_starting_weights_and_a_configuration_of_ones_own(weights: str, options: list[str]) -> None:
+    need(["docker", "compose", "version"])
+    compose = Compose("medxfer-test", {"WEIGHTS": weights, "CONFIG": "models/mine.toml"})
+    found = yaml.safe_load(compose.run("config"))["services"]["training"]["command"]
+    assert found == ["train", "--data", "/data", "--config", "models/mine.toml", *options, "--out", "/models/mine"]
+
+
+@pytest.mark.parametrize(
     ("driver", "variables", "cpu"),
     [("exit 0", {}, False), ("exit 9", {}, True), ("exit 0", {"DEVICE": "cpu"}, True), ("exit 9", {"DEVICE": "cuda"}, False)],
 )
