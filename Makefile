@@ -10,7 +10,7 @@
 # make soak      mixed traffic for MINUTES=30: do memory, descriptors and threads stay flat? writes tests/torture/README.md
 # make torture-training   a run that is killed at ten random moments ends with the same weights (minutes)
 # make screenshots   the page's main states at three widths, with a model of phantoms, in tests/web/screenshots (needs Chromium)
-# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…] [POSITIVE=LABEL] [NAME=…] [SOURCE=…]
+# make train DATA=path/to/chest_xray [CONFIG=fast|balanced|best|…] [OUT=models/mine] [WEIGHTS=…] [DEVICE=cpu] [POSITIVE=LABEL] [NAME=…] [SOURCE=…]
 # make lock    compile docker/serving.requirements.txt from pyproject.toml
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -75,8 +75,9 @@ lint: .venv/everything
 # $(call option,name,VARIABLE): the option with the variable's value, unless that is empty, quoted for the shell as it was given.
 option = $(if $(value $2),--$1 '$(subst ','\'',$(value $2))')
 
-given = $(call option,weights,WEIGHTS) $(call option,positive,POSITIVE) $(call option,name,NAME) $(call option,source,SOURCE)
+given = $(call option,weights,WEIGHTS) $(call option,device,DEVICE) $(call option,positive,POSITIVE) $(call option,name,NAME) $(call option,source,SOURCE)
 
+train: export TRAINING_WEIGHTS = WEIGHTS=
 train: data-is-named .venv/everything
 	$(BIN)/python -m training train $(call option,data,DATA) $(call option,config,CONFIG) $(call option,out,OUT) $(given)
 
@@ -97,10 +98,13 @@ lock: .venv/everything
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/serving.requirements.txt
 	@touch $@
 
-# CPU builds of torch come from PyTorch's own index. Where it cannot be reached, pip continues without it. It would warn of what
+# The torch for NVIDIA's GPUs is pip's own choice on Linux. Without a driver, and with DEVICE=cpu, the smaller build for CPUs comes
+# from PyTorch's index, whose version counts as newer. Where it cannot be reached, pip continues without it. It would warn of what
 # Litestar lists and pyproject.toml leaves out; tests/test_packaging.py looks for all other conflicts.
+TORCH_FOR = $(or $(DEVICE),$(shell nvidia-smi >/dev/null 2>&1 || test -e /proc/driver/nvidia || echo cpu))
+CPU_INDEX = $(if $(filter cpu,$(TORCH_FOR)),--extra-index-url https://download.pytorch.org/whl/cpu)
 .venv/everything: .venv/serving docker/training.requirements.txt tests/requirements.txt
 	@echo 'installing what training and tests need into .venv …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --retries 1 $(CPU_INDEX) \
 		-r docker/training.requirements.txt -r tests/requirements.txt
 	@touch $@

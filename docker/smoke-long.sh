@@ -4,7 +4,7 @@
 #   docker/smoke-long.sh   needs what docker/smoke.sh needs; trains on drawings, or on the images of DATA=path/to/chest_xray
 # shellcheck source=docker/steps.sh
 source "$(dirname "$0")/steps.sh"
-trap 'docker rm --force "$small" >/dev/null 2>&1; docker compose --profile "*" down --volumes --timeout 5 >/dev/null 2>&1; rm -rf "$work" models/smoke' EXIT
+trap 'docker rm --force "$small" >/dev/null 2>&1; docker compose --profile "*" down --volumes --timeout 5 >/dev/null 2>&1; rm -rf "$work" models/smoke models/smoke.toml' EXIT
 export SCALE_PORT=$((PORT + 2)) PROMETHEUS_PORT=$((PORT + 3)) GRAFANA_PORT=$((PORT + 4))
 small=$COMPOSE_PROJECT_NAME-small
 
@@ -50,7 +50,8 @@ step train
 images=${DATA:-$work/phantoms}
 [[ -n ${DATA:-} ]] ||
   DATA=$work docker compose run --rm --user "$(id -u):$(id -g)" --volume "$PWD/$work:/smoke" training phantoms /smoke/phantoms --count 200
-DATA=$images MODEL=smoke CONFIG=phantom docker compose run --rm --user "$(id -u):$(id -g)" training
+cp training/configs/phantom.toml models/smoke.toml # as a TOML of one's own
+DATA=$images MODEL=smoke CONFIG=models/smoke.toml WEIGHTS=none docker compose run --rm --user "$(id -u):$(id -g)" training
 ls -l models/smoke
 
 step "serve the trained model"

@@ -23,8 +23,9 @@ RUN python -m compileall -q service training \
     # /runs holds run folders and downloaded weights. Any user may write there, so that `--user` can be yours.
     && mkdir -m 1777 /runs
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app HF_HOME=/runs/huggingface HOME=/tmp \
-    TRAINING_COMMAND="DATA=… MODEL=… docker compose run --rm --user \$(id -u):\$(id -g) training"
-WORKDIR /runs
+    TRAINING_COMMAND="DATA=… MODEL=… docker compose run --rm --user \$(id -u):\$(id -g) training" TRAINING_WEIGHTS="WEIGHTS="
+# Here, so that runs/1 and models/mine mean the same inside and outside.
+WORKDIR /
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]

@@ -1,7 +1,9 @@
 """The files that Docker, GitHub and shells read follow their schemas, and fit each other."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -82,3 +84,35 @@ def test_a_container_gets_longer_to_stop_than_the_service_takes_to_drain(drain: 
     for service in ("serving", "replica", "balancer"):
         assert found[service]["stop_grace_period"] == f"{int(drain) + 10}s"
         assert service == "balancer" or found[service]["environment"]["MEDXFER_DRAIN_SECONDS"] == drain
+
+
+@pytest.mark.parametrize(
+    ("weights", "options"), [("", []), ("none", ["--weights", "none"]), ("models/a b.pth", ["--weights", "models/a b.pth"])]
+)
+def test_compose_trains_with_starting_weights_and_a_configuration_of_ones_own(weights: str, options: list[str]) -> None:
+    need(["docker", "compose", "version"])
+    compose = Compose("medxfer-test", {"WEIGHTS": weights, "CONFIG": "models/mine.toml"})
+    found = yaml.safe_load(compose.run("config"))["services"]["training"]["command"]
+    assert found == ["train", "--data", "/data", "--config", "models/mine.toml", *options, "--out", "/models/mine"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "variables", "cpu"),
+    [("exit 0", {}, False), ("exit 9", {}, True), ("exit 0", {"DEVICE": "cpu"}, True), ("exit 9", {"DEVICE": "cuda"}, False)],
+)
+def test_make_installs_torch_for_a_gpu_where_there_is_a_driver(
+    tmp_path: Path, driver: str, variables: dict[str, str], cpu: bool
+) -> None:
+    if driver == "exit 9" and Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has a driver")
+    for name in ("Makefile", "docker/serving.requirements.txt", "docker/training.requirements.txt", "tests/requirements.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{driver}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "DEVICE"} | variables
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    command = ["make", "--dry-run", "train", "DATA=path"]
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert ("https://download.pytorch.org/whl/cpu" in printed) == cpu
+    assert ("--device '" in printed.splitlines()[-1]) == bool(variables)

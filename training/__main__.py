@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from service.errors import MedXferError
 from training import allocator, config, files, pipeline, progress, run_folder
@@ -52,17 +53,18 @@ def main() -> int:
 
 def _train(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
-        pipeline.dry_run(_new_config(arguments), arguments.minutes)
+        pipeline.dry_run(config.with_device(_new_config(arguments), arguments.device), arguments.minutes)
         return
     if arguments.out:
         pipeline.check_out(arguments.out)
     if arguments.resume:
-        choices, run_dir = _resumed_config(arguments), arguments.resume
+        choices, run_dir = config.with_device(_resumed_config(arguments), arguments.device), arguments.resume
         start = arguments.start or run_folder.first_unfinished(run_dir, pipeline.ORDER)
     elif arguments.start:
         raise ConfigError("--from needs --resume, the folder of the run to continue")
     else:
-        choices = _new_config(arguments)
+        choices = config.with_device(_new_config(arguments), arguments.device)
+        pipeline.check(choices)
         if arguments.minutes is not None:
             choices = pipeline.fit_into(arguments.minutes, choices)
         run_dir, start = run_folder.create(choices, arguments.run), pipeline.ORDER[0]
@@ -75,6 +77,10 @@ def _train(arguments: argparse.Namespace) -> None:
         program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # the container image sets its own
         command = ["train", "--resume", str(run_dir), *(["--out", str(arguments.out)] if arguments.out else [])]
         print(f"\nstopped in {stage}; to go on: {program} {shlex.join(command)}", file=sys.stderr)
+        raise
+    except (MedXferError, OSError):
+        if not arguments.resume:
+            run_folder.remove_if_unbegun(run_dir)
         raise
     if arguments.out:
         pipeline.install(run_dir, arguments.out)
@@ -169,7 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", "all stages: " + ", ".join(pipeline.ORDER) + "\n" + TRAIN_EXAMPLE, _train)
     train.add_argument("--data", type=Path, help="a folder of labelled images, or a table; see training/README.md")
     train.add_argument("--config", type=Path, help=f"a TOML file or a preset: {config.presets()} (default: balanced)")
-    train.add_argument("--weights", help="imagenet, none, or a .safetensors file, instead of the configuration's")
+    train.add_argument("--weights", help="imagenet, none, or a .safetensors, .pth or .pt file, instead of the configuration's")
+    train.add_argument("--device", choices=get_args(config.Device), help="auto: a GPU if there is one (the default)")
     train.add_argument("--positive", metavar="LABEL", help="the positive label, instead of the configuration's")
     train.add_argument("--name", type=_name, help="of the model, likewise")
     train.add_argument("--source", help="name, licence and citation of the data for the model card, likewise")

@@ -1,7 +1,7 @@
 """The configuration of a training run: every key of its TOML file, with type, range and default.
 
 The resolved configuration is saved with the run. The command line can set `name`, `data.folder`, `data.positive`,
-`data.source`, `data.elsewhere` and `backbone.weights`."""
+`data.source`, `data.elsewhere`, `backbone.weights` and `fit.device`."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from service.errors import MedXferError
+from service.images import limits
 
 SAVED = "config.json"  # in a run folder
 PRESETS = Path(__file__).parent / "configs"
@@ -26,6 +27,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Aspect = Annotated[float, Meta(ge=0.25, le=4)]
 Count = Annotated[int, Meta(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
 # Properties of an image file that reach the network, though they are no anatomy; see `data/properties.py`. All others are
 # removed where every image is compressed again, and what a file says of itself never reaches the network.
 Property = Literal[
@@ -76,8 +78,13 @@ class Data(Section, frozen=True, kw_only=True):
 
 class Backbone(Section, frozen=True, kw_only=True):
     name: str = "tf_efficientnet_lite0"  # in timm: a convolutional network; see `network/backbone.py`
-    weights: str = "imagenet"  # which timm downloads; or `none`, or a .safetensors file in its names
-    image_size: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 224  # side of the square that images are resized to
+    weights: str = "imagenet"  # which timm downloads; or `none`, or a file of timm's or torchvision's; see `network/weights.py`
+    image_size: Annotated[int, Meta(ge=64, multiple_of=32)] = 224  # side of the square that images are resized to; at most 448
+
+    def __post_init__(self) -> None:
+        if self.image_size > limits.ENOUGH:
+            why = "to which large images are shrunk while they are decoded: a larger square would only be blown up"
+            raise ValueError(f"image_size = {self.image_size}: at most {limits.ENOUGH}, the short side {why}")
 
 
 class Augment(Section, frozen=True, kw_only=True):
@@ -122,6 +129,7 @@ class Fit(Section, frozen=True, kw_only=True):
     # Processes that decode and augment; by default a quarter of the CPUs, since the network uses all of them. With a GPU, more
     # are better. The random augmentation depends on their number, so the run's configuration keeps it.
     workers: Annotated[int, Meta(ge=0, le=256)] = CPUS // 4
+    device: Device = "auto"  # a GPU if there is one; `cpu` and `cuda` insist on theirs
 
 
 class Calibrate(Section, frozen=True, kw_only=True):
@@ -175,6 +183,11 @@ def with_names(config: Config, *, name: str | None = None, positive: str | None 
     """The same configuration with another name of the model, positive label or labels, or source of the data."""
     given = {key: value for key, value in {"positive": positive, "source": source}.items() if value is not None}
     return replace(config, name=name or config.name, data=replace(config.data, **given))
+
+
+def with_device(config: Config, device: Device | None) -> Config:
+    """The same configuration on another device, or on its own."""
+    return replace(config, fit=replace(config.fit, device=device)) if device else config
 
 
 def read_saved(path: Path) -> Config:

@@ -29,7 +29,7 @@ class Pace(NamedTuple):
 def measure(config: Config, records: Sequence[Record]) -> Pace:
     """Raises ConfigError if timm has no such network, or if it cannot be used."""
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
-    network = backbone.move_to_device(backbone.build(replace(config.backbone, weights="none")))
+    network = backbone.move_to_device(backbone.build(replace(config.backbone, weights="none")), config.fit.device)
     tuning = FineTuning(network, config, STEPS, kinds.label_of_class)
     plain, crops = batches.plain(config.backbone.image_size), batches.augmented(config)
 

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from service.model import artefact
 from training import estimate, run_folder
 from training.config import Config, ConfigError
-from training.data import scan, splits
+from training.data import labels, scan, splits
 from training.graph import model_folder
+from training.network import backbone, device, weights
 from training.report import shortcuts
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
@@ -23,6 +24,7 @@ AUDIT = 3  # an audit takes so many times as long as its first reading of the im
 
 def run(choices: Config, run_dir: Path, start: str) -> None:
     """Runs the stage `start` and all after it."""
+    print(device.describe(choices.fit.device))
     for name in ORDER[ORDER.index(start) :]:
         print(f"— {name}", flush=True)
         run_stage(choices, run_dir, name)
@@ -33,8 +35,24 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
         STAGES[name].run(choices, run_dir)
 
 
+def check(choices: Config, *, download: bool = True) -> None:
+    """Checks what a run begins with, before its folder is made and every image is read: the data's layout and labels, device,
+    starting weights. Raises DataError or ConfigError. Without `download`, ImageNet weights are taken for granted."""
+    labels.group({file.label for file in scan.find(choices.data).files}, choices.data)
+    for name, folder in choices.data.elsewhere.items():
+        if not Path(folder).exists():
+            raise ConfigError(f"--elsewhere {name}={folder}: no such folder")
+    device.choose(choices.fit.device)
+    is_granted = choices.backbone.weights == "imagenet" and not download
+    backbone.build(msgspec.structs.replace(choices.backbone, weights="none") if is_granted else choices.backbone)
+    if choices.backbone.weights == "none":
+        print(weights.FROM_NOTHING)
+
+
 def dry_run(choices: Config, minutes: float | None = None) -> None:
     """Prints what a run would read and do, and how long it would take, and writes nothing."""
+    check(choices, download=False)
+    print(device.describe(choices.fit.device))
     begin = time.monotonic()
     records = audit.cut(choices)
     shortcuts.show(audit.find_shortcuts(choices, records))

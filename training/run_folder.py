@@ -6,6 +6,7 @@ stages.jsonl         one line for each finished stage, with its seconds"""
 
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,12 @@ def create(choices: Config, folder: Path | None) -> Path:
     except FileExistsError as error:
         raise ConfigError(f"{folder} exists; runs are not overwritten (to continue it: train --resume {folder})") from error
     return folder
+
+
+def remove_if_unbegun(folder: Path) -> None:
+    """Removes a folder that `create` made, if none of its stages has finished."""
+    if not _finished(folder):
+        shutil.rmtree(folder)
 
 
 def environment() -> dict[str, object]:

@@ -46,7 +46,7 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
     choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
     records = scan.scan(choices.data).records
     kinds = Targets(records)
-    network = backbone.move_to_device(backbone.build(choices.backbone))
+    network = backbone.move_to_device(backbone.build(choices.backbone), choices.fit.device)
     crops = batches.loader(Images(choices, records, kinds, batches.augmented(choices)), batches.balanced_sampler(records))
     plain = batches.loader(Images(choices, records, kinds, batches.plain(choices.backbone.image_size)))
     tuning = FineTuning(network, choices, len(crops), kinds.label_of_class)

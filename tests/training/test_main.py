@@ -40,7 +40,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shutil.copytree("data/train", "twice")
         shutil.copy(next(Path("twice/NORMAL").iterdir()), "twice/PNEUMONIA/again.jpeg")
         run_folder.create(Config(data=Data(folder="gone")), None)
-        Path("run.toml").touch()
+        Path("run.toml").write_text('backbone = {weights = "none"}')
+        Path("text.jpeg").write_text("hello")
         yield
 
 
@@ -58,6 +59,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ),
         (["train", "--resume", "runs/7"], "runs/7/config.json: not a run folder"),
         (["ablation", "runs/1", "runs/7"], "runs/7/config.json: not a run folder"),
+        ([*TRAIN[:2], "gone", *TRAIN[3:]], "gone: no such folder"),
+        ([*TRAIN, "--weights", "gone.pth"], "gone.pth»: No such file or directory; it is «imagenet»"),
+        ([*TRAIN, "--elsewhere", "North=gone"], "--elsewhere North=gone: no such folder"),
         (["train", "--resume", "runs/1", "--data", "typo"], "typo: no such folder"),
         (["fit", "--run", "runs/1", "--seed", "7"], "--seed 7: the run has 1 seeds"),
         (["phantoms", "new", "--count", "-5"], "--count -5 --seed 0: at least 2 images"),
@@ -76,6 +80,27 @@ def test_an_error_gets_one_line(arguments: list[str], words: str) -> None:
     code, _, errors = run(*arguments)
     [line] = errors.splitlines()
     assert (code, line[:9]) == (1, "medxfer: ") and words in line
+
+
+@pytest.mark.parametrize("options", [[], ["--weights", "gone.pth"], ["--elsewhere", "North=gone"], ["--run", "mine"]])
+def test_a_run_that_cannot_begin_leaves_no_folder(options: list[str]) -> None:
+    before = sorted(Path().rglob("*"))
+    assert run(*TRAIN, *options)[0] == 1  # without options: the data are too few, which is found once all are read
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_run_that_fails_when_it_is_resumed_keeps_its_folder() -> None:
+    assert run("train", "--resume", "runs/1")[0] == 1
+    assert Path("runs/1/config.json").exists()
+
+
+def test_the_device_is_told_and_what_to_expect_of_a_network_that_begins_from_nothing(folder: Path) -> None:
+    dry = ("train", "--data", str(folder), "--config", "phantom", "--dry-run", "--device", "cpu")
+    _, from_nothing, _ = run(*dry)
+    _, from_imagenet, _ = run(*dry, "--weights", "imagenet")
+    expected = "needs many thousands of X-rays"
+    assert (expected in from_nothing, expected in from_imagenet) == (True, False)
+    assert "device: CPU, " in from_nothing and '"device": "cpu"' in from_nothing
 
 
 def test_a_dry_run_shows_the_data_and_its_time_and_writes_nothing(folder: Path) -> None:

@@ -36,6 +36,7 @@ def test_every_preset_can_be_read(preset: str) -> None:
         ("[fit]\nepochs = -1", r"fit\.epochs"),
         ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
         ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
+        ("[backbone]\nimage_size = 480", "image_size = 480: at most 448, the short side to which large images are shrunk"),
         ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),
         ("[fit", "run.toml"),
@@ -43,7 +44,7 @@ def test_every_preset_can_be_read(preset: str) -> None:
         ('base = ""', r"run\.toml: .*\$\.base"),
         ('base = "slow"', r"run\.toml: base = «.*/slow»: No such file.*the presets are balanced"),
         ('base = "run.toml"', r"run\.toml: base = «run\.toml» leads back: \S*run\.toml → \S*run\.toml"),
-        (None, r"run\.toml: No such file.*the presets are balanced, best, fast, phantom"),
+        (None, r"run\.toml: No such file.*the presets are balanced, best, fast, kermany, phantom"),
     ],
 )
 def test_a_missing_file_or_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str | None, reason: str) -> None:

@@ -17,6 +17,8 @@ from torch import nn
 from training import config, files
 from training.config import ConfigError
 from training.data.batches import MEAN, STD
+from training.network import device as devices
+from training.network import weights
 from training.vision import timm
 
 # In a run folder: the pretrained network with its fitted head, and the network to export. In a seed's folder: its last epoch.
@@ -69,14 +71,12 @@ def build(choices: config.Backbone) -> Network:
     if not timm.is_model(choices.name):
         close = difflib.get_close_matches(choices.name, timm.list_models(), 5, cutoff=0.3)
         raise ConfigError(f"backbone.name = «{choices.name}» is no network of timm; similar names are {', '.join(close)}")
-    try:
-        features = timm.create_model(choices.name, pretrained=choices.weights == "imagenet", num_classes=0)
-        check_usable(choices.name, features)
-        if choices.weights not in ("imagenet", "none"):
-            load_backbone(features, Path(choices.weights))
-    except (OSError, SafetensorError, RuntimeError) as error:  # the last: there are no weights to download
-        known = "«imagenet» (a download), «none», or a .safetensors file"
-        raise ConfigError(f"backbone.weights = «{choices.weights}»: {error}; it is {known}") from error
+    features = timm.create_model(choices.name, num_classes=0)
+    check_usable(choices.name, features)
+    if choices.weights == "imagenet":
+        features = weights.download(choices.name, features)
+    elif choices.weights != "none":
+        weights.load(features, choices.name, Path(choices.weights))
     if choices.weights == "none":  # timm lets each block of a ResNet begin with nothing, which is for long training alone
         for module in features.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -101,17 +101,6 @@ def stem_of(features: nn.Module) -> tuple[nn.Conv2d | None, nn.Module | None]:
     """The first convolution, and the layer behind it."""
     layers = iter(features.modules())
     return next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None), next(layers, None)
-
-
-def load_backbone(features: nn.Module, path: Path) -> None:
-    """Loads a .safetensors file in timm's names, except for its classifier. Raises ConfigError if names or shapes differ."""
-    classifier = features.pretrained_cfg["classifier"]  # type: ignore[index]  # a dict
-    found = {name: value for name, value in load_file(path).items() if not name.startswith(f"{classifier}.")}
-    shapes, known = ({name: value.shape for name, value in tensors.items()} for tensors in (found, features.state_dict()))
-    wrong = sorted(name for name in shapes | known if shapes.get(name) != known.get(name) and "num_batches" not in name)
-    if wrong:
-        raise ConfigError(f"backbone.weights = «{path}» is for another network: {len(wrong)} tensors differ, as {wrong[0]}")
-    features.load_state_dict(found, strict=False)  # it may lack the number of batches, which nothing uses
 
 
 def name_weights(weights: str) -> str:
@@ -157,9 +146,9 @@ def parameter_groups(network: Network, rate: float, lowest_layer_rate: float) ->
     return [*rated, {"params": list(network.head.parameters()), "lr": rate}]
 
 
-def move_to_device(network: Network) -> Network:
-    """To the GPU if there is one. Channels last, since CPUs compute depthwise convolutions faster in this memory format."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def move_to_device(network: Network, wanted: config.Device) -> Network:
+    """Channels last, since CPUs compute depthwise convolutions faster in this memory format."""
+    device = devices.choose(wanted)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]  # torch's stub
 
 

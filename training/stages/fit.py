@@ -76,7 +76,9 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
 def choose(config: Config, run_dir: Path) -> tuple[Network, Networks]:
     """The best seed's network, its head turned away from `fit.ignore`, and the figures of both."""
     best = history.best_seed(histories := [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
-    network = backbone.move_to_device(backbone.load(config.backbone, history.folder(run_dir, best) / backbone.BEST))
+    network = backbone.move_to_device(
+        backbone.load(config.backbone, history.folder(run_dir, best) / backbone.BEST), config.fit.device
+    )
     found = Networks(figures={f"seed {best}": history.figures_of(history.best(histories[best]))}, chosen=f"seed {best}")
     if not config.fit.ignore:
         return network, found
@@ -115,9 +117,9 @@ def with_head(config: Config, run_dir: Path, train: Sequence[Record], kinds: Tar
     """The pretrained network with its head fitted, once for all seeds. A random backbone has no features to fit a head on."""
     path = run_dir / backbone.HEAD
     if path.exists():
-        return backbone.move_to_device(backbone.load(config.backbone, path))
+        return backbone.move_to_device(backbone.load(config.backbone, path), config.fit.device)
     torch.manual_seed(config.seed)
-    network = backbone.move_to_device(backbone.build(config.backbone))
+    network = backbone.move_to_device(backbone.build(config.backbone), config.fit.device)
     transforms = [batches.plain(config.backbone.image_size), *(batches.augmented(config) for _ in range(config.fit.views))]
     if config.backbone.weights != "none":
         probe.fit_head(network, [batches.loader(Images(config, train, kinds, transform)) for transform in transforms], kinds)

@@ -22,7 +22,7 @@ from training.stages import fit
 
 IGNORED = {  # not part of the recipe
     "name", "data.folder", "data.source", "data.ages", "data.limits", "data.properties", "data.elsewhere", "backbone.weights",
-    "fit.seeds", "fit.ignore",
+    "fit.seeds", "fit.ignore", "fit.device",
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def write(runs: Sequence[Path], file: TextIO) -> None:
         kinds = Targets(records)
         loaders, matching = batches.validation(choices, records, kinds), fit.validation_weights(choices, records)
         for folder in sorted(run.glob("seed-*")):
-            network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST))
+            network = backbone.move_to_device(backbone.load(choices.backbone, folder / backbone.LAST), choices.fit.device)
             figures = validation.validate(network, loaders, kinds, matching)
             change = difference(Config() if run == runs[0] else configs[0], choices)
             texts = [f"{figures[name]:.4f}" if name in figures else "" for name in history.FIGURES]

@@ -54,23 +54,20 @@ def test_a_network_that_cannot_be_used_is_refused_with_the_reason(name: str, why
         backbone.build(Backbone(name=name, weights="none"))
 
 
-def test_weights_come_from_a_file_without_its_classifier_and_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_weights_come_from_a_file_without_its_classifier(tmp_path: Path) -> None:
     donor: Any = timm.create_model("mobilenetv2_100", num_classes=7)
     path = tmp_path / "weights.safetensors"
-    content = safetensors.torch.save(donor.state_dict())
-    path.write_bytes(content)
+    path.write_bytes(safetensors.torch.save(donor.state_dict()))
     network = backbone.build(Backbone(name="mobilenetv2_100", weights=str(path)))
     assert torch.equal(network.features.get_parameter("conv_head.weight"), donor.conv_head.weight)
-    for unusable, reason in ((b"", "header"), (b"hello", "header"), (content, "for another network")):
-        path.write_bytes(unusable)
-        with pytest.raises(ConfigError, match=rf"weights\.safetensors».*{reason}"):
-            backbone.build(Backbone(name="resnet18", weights=str(path)))
-    with pytest.raises(ConfigError, match=r"nothing\.safetensors».*No such file"):
-        backbone.build(Backbone(weights="nothing.safetensors"))
-    backbone.save(network, path)
+
+
+def test_a_networks_own_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    backbone.save(small_network(), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigError, match=r"weights\.safetensors cannot be read"):
-        backbone.load(Backbone(name="mobilenetv2_100"), path)
+        backbone.load(Backbone(), path)
 
 
 def test_lower_layers_learn_more_slowly() -> None:
