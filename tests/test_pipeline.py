@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, running_service
+from tests.documents import TRAINING, block
 from tests.training import test_main
 from training.config import PRESETS
 from training.data import alterations, manifest, phantoms, splits
@@ -196,6 +198,28 @@ def test_images_of_another_hospital_are_measured_once_and_stand_on_the_card(trai
     assert low <= figures["all"]["auroc"]["value"] <= high
     assert "| North | all | 30 / 30 |" in (trained / "model/README.md").read_text()
     assert "expected NAME=FOLDER" in run(trained, "evaluate", "--run", "runs/1", "--elsewhere", "North", code=1)
+
+
+def test_an_afternoon_goes_as_the_readme_says(trained: Path) -> None:
+    """All but make: test_readme.py has `make train`, and the model serves above."""
+    places = {"path/to/chest_xray": "data", "path/to/labelled": "another/train", "--config fast": "--config run.toml"}
+    phantoms.write_data_set(trained / "another", 60, seed=7)
+    shutil.copytree(trained / "model", trained / "models/mine")
+    printed = ""
+    for line in block(TRAINING, "sh", "models/theirs").splitlines():
+        for name, place in places.items():
+            line = line.replace(name, place)
+        if "make " not in line:
+            command = line.replace(".venv/bin/python", shlex.quote(sys.executable))
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            done = subprocess.run(
+                command, shell=True, cwd=trained, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            printed += done.stdout
+    assert all(words in printed for words in ("minutes in all", "nothing was written", "AUROC", "temperature"))
+    assert printed.count("IM-") >= 30  # a line for each of the images that are predicted
+    assert description_of(trained / "models/theirs")["metrics"]["calibration"]["images"] == 60
 
 
 def assert_same_fit(one: Path, other: Path) -> None:

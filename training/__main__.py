@@ -1,6 +1,7 @@
 """python -m training: from a folder of labelled images to a model folder that `python -m service` serves."""
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ from typing import get_args
 
 from service.errors import MedXferError
 from training import allocator, config, files, pipeline, progress, run_folder
-from training.config import Config, ConfigError
+from training.config import Config, ConfigError, Data
 from training.data import phantoms, scan
 from training.stages import fit
 from training.tools import ablation, compare, evaluate, recalibrate, shortcuts
@@ -24,6 +25,7 @@ example:
 
 Exit codes: 0 done, 1 an error that is named in one line, 2 a wrong option, 130 interrupted.
 """
+OF_DATA = "a TOML file whose [data] tells columns, patient and positive"
 TRAIN_EXAMPLE = """
 examples:
   python -m training train --data chest_xray --dry-run              show the images and their splits
@@ -74,9 +76,8 @@ def _train(arguments: argparse.Namespace) -> None:
             pipeline.run(choices, run_dir, start)
     except KeyboardInterrupt:
         stage = run_folder.first_unfinished(run_dir, pipeline.ORDER)
-        program = os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")  # the container image sets its own
         command = ["train", "--resume", str(run_dir), *(["--out", str(arguments.out)] if arguments.out else [])]
-        print(f"\nstopped in {stage}; to go on: {program} {shlex.join(command)}", file=sys.stderr)
+        print(f"\nstopped in {stage}; to go on: {pipeline.command()} {shlex.join(command)}", file=sys.stderr)
         raise
     except (MedXferError, OSError):
         if not arguments.resume:
@@ -108,7 +109,7 @@ def _elsewhere(given: list[str] | None) -> dict[str, str] | None:
 
 def _resumed_config(arguments: argparse.Namespace) -> Config:
     """The configuration of the run; only the data folder, and other hospitals' images, may have changed."""
-    kept = ("run", "config", "weights", "positive", "name", "source")
+    kept = ("run", "config", "weights", "positive", "name", "source", "minutes")
     if given := [f"--{option}" for option in kept if getattr(arguments, option)]:
         raise ConfigError(f"--resume keeps the configuration of the run: without {', '.join(given)}")
     path = arguments.resume / config.SAVED
@@ -138,9 +139,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.run and not any([*of_model, arguments.csv]):
         _stage(arguments)
     elif all(of_model) and not arguments.run and not arguments.elsewhere:
-        evaluate.run(arguments.model, arguments.images, arguments.csv)
+        evaluate.run(arguments.model, _data(arguments.images, arguments.config), arguments.csv)
     else:
         raise ConfigError("evaluate needs either --run RUN, or --model MODEL and a folder of labelled images")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"«{text}»: must be a number of minutes above 0")
+    return minutes
 
 
 def _phantoms(arguments: argparse.Namespace) -> None:
@@ -152,12 +163,17 @@ def _phantoms(arguments: argparse.Namespace) -> None:
 
 def _recalibrate(arguments: argparse.Namespace) -> None:
     pipeline.check_out(arguments.out)
-    recalibrate.run(arguments.model, arguments.data, arguments.out.resolve())
+    recalibrate.run(arguments.model, _data(arguments.data, arguments.config), arguments.out.resolve())
     print(f"{arguments.out}: the model folder, ready to be served")
 
 
 def _shortcuts(arguments: argparse.Namespace) -> None:
-    shortcuts.run(arguments.folder, arguments.properties, arguments.model, tuple(arguments.positive or ()))
+    shortcuts.run(_data(arguments.folder, arguments.config), arguments.properties, arguments.model)
+
+
+def _data(path: Path, configuration: Path | None) -> Data:
+    """A user's labelled images, with what [data] of a configuration says of them."""
+    return config.data_at(path, config.load_config(configuration).data if configuration else None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--from", dest="start", choices=pipeline.ORDER, help="with --resume: from this stage on")
     train.add_argument("--out", type=Path, help="where to write the model folder, e.g. models/mine")
     train.add_argument("--dry-run", action="store_true", help="show data, shortcuts, configuration and time; write nothing")
-    train.add_argument("--minutes", type=float, help="as many epochs as there is time for, instead of the configuration's")
+    train.add_argument("--minutes", type=_minutes, help="as many epochs as there is time for, instead of the configuration's")
 
     for name, module in pipeline.STAGES.items():
         stage = add(name, f"{module.__doc__}\n\n  python -m training {name} --run runs/1", _stage)
@@ -197,26 +213,31 @@ def _parser() -> argparse.ArgumentParser:
             stage.set_defaults(command=_evaluate)
             stage.add_argument("--model", type=Path, help="a finished model, instead of --run")
             stage.add_argument("images", type=Path, nargs="?", help="with --model: labelled images, a folder or a table")
+            stage.add_argument("--config", type=Path, help="with --model: " + OF_DATA)
             stage.add_argument("--csv", type=Path, help="with --model: write a line for each image")
-            help_text = "measure another hospital's images too, in FOLDER/LABEL/; may be repeated"
+            help_text = "measure another hospital's images too; may be repeated"
             stage.add_argument("--elsewhere", action="append", metavar="NAME=FOLDER", help=help_text)
         if name == "fit":
             stage.add_argument("--seed", type=int, help="fit only this one of `fit.seeds`, to share them between machines")
 
-    command = add("compare", compare.__doc__, lambda given: compare.run(given.first, given.second, given.data))
+    command = add(
+        "compare", compare.__doc__, lambda given: compare.run(given.first, given.second, _data(given.data, given.config))
+    )
     command.add_argument("first", type=Path, metavar="MODEL")
     command.add_argument("second", type=Path, metavar="MODEL")
     command.add_argument("--data", type=Path, required=True, help="labelled images: a folder or a table")
+    command.add_argument("--config", type=Path, help=OF_DATA)
 
     command = add("recalibrate", recalibrate.__doc__, _recalibrate)
     command.add_argument("model", type=Path)
     command.add_argument("--data", type=Path, required=True, help="labelled images: a folder or a table")
+    command.add_argument("--config", type=Path, help=OF_DATA)
     command.add_argument("--out", type=Path, required=True, help="where to write the model folder")
 
     command = add("shortcuts", shortcuts.__doc__, _shortcuts)
     command.add_argument("folder", type=Path)
     command.add_argument("--model", type=Path, help="a model folder: how far does it follow them?")
-    command.add_argument("--positive", action="append", metavar="LABEL", help="of more than two; may be repeated")
+    command.add_argument("--config", type=Path, help=OF_DATA)
     command.add_argument("--properties", default="", metavar="CSV", help="further properties, joined by its column «file»")
 
     command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))

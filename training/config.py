@@ -45,7 +45,7 @@ class Data(Section, frozen=True, kw_only=True):
     folder: str = ""  # see `data/layouts.py`
     source: str = ""  # name, licence and citation of the data, for the model card
     properties: str = ""  # a CSV file with further properties of the image files, joined by its column `file`; see `audit`
-    elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder with LABEL/*.jpeg and, for patients, labels.csv
+    elsewhere: dict[str, str] = {}  # other hospitals' images, by name: a folder or a table, as `folder` and `table`
     ages: tuple[float, float] | None = None  # of the patients, in years; the service warns about DICOM files of others
     limits: tuple[str, ...] = ()  # what is known of the data that limits the model's use: a sentence each, for the model card
     # A CSV or Parquet file that says of each image its label, patient or split, instead of folders and names. Empty:
@@ -145,6 +145,7 @@ class Config(Section, frozen=True, kw_only=True):
     augment: Augment = Augment()
     fit: Fit = Fit()
     calibrate: Calibrate = Calibrate()
+    int8: bool = True  # false leaves the int8 variant out; `train --resume RUN --from quantise` makes it later
 
 
 class File(Config, frozen=True, kw_only=True):

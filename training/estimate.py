@@ -13,7 +13,7 @@ from training.data.manifest import Record
 from training.network import backbone, validation
 from training.network.tuning import FineTuning
 
-FORWARD, STEPS = 8, 4  # batches that are measured, after one that is not
+SECONDS = 8  # of each of two measurements, after a first batch
 QUANTISED = 2500  # images that take as long to send through the network as its quantisation does
 CHECKED = 4000  # images that are altered, drawn or masked to evaluate a model
 VALIDATIONS = 3  # an epoch's validation reads the images of both validations as they are, and twice altered
@@ -30,20 +30,16 @@ def measure(config: Config, records: Sequence[Record]) -> Pace:
     """Raises ConfigError if timm has no such network, or if it cannot be used."""
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
     network = backbone.move_to_device(backbone.build(replace(config.backbone, weights="none")), config.fit.device)
-    tuning = FineTuning(network, config, STEPS, kinds.label_of_class)
+    tuning = FineTuning(network, config, len(train), kinds.label_of_class)
     plain, crops = batches.plain(config.backbone.image_size), batches.augmented(config)
 
-    def forward(count: int) -> None:
-        validation.outputs(network, network, batches.loader(Images(config, spread(count), kinds, plain)), "measure")
+    def forward(some: Sequence[Record]) -> None:
+        validation.outputs(network, network, batches.loader(Images(config, some, kinds, plain)), "measure")
 
-    def steps(count: int) -> None:
-        tuning.run_epoch(batches.loader(Images(config, spread(count), kinds, crops)), "measure")
+    def step(some: Sequence[Record]) -> None:
+        tuning.run_epoch(batches.loader(Images(config, some, kinds, crops)), "measure")
 
-    def spread(count: int) -> list[Record]:
-        wanted = min(len(train), count * config.fit.batch_size)
-        return [train[at * len(train) // wanted] for at in range(wanted)]
-
-    return Pace(*(_seconds(run, count) / len(spread(count)) for run, count in ((forward, FORWARD), (steps, STEPS))))
+    return Pace(*(_seconds_an_image(run, train, config.fit.batch_size) for run in (forward, step)))
 
 
 def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> dict[str, float]:
@@ -59,7 +55,7 @@ def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds:
         "audit": audit_seconds,
         "fit": head + seeds + turn,
         "export": 10 + count[splits.TRAIN] * pace.forward,
-        "quantise": QUANTISED * pace.forward,
+        "quantise": QUANTISED * pace.forward if config.int8 else 0,
         "calibrate": (4 * count[splits.SHIFTED] + 2 * both) * pace.forward,
         "evaluate": 10 + (3 * both + 2 * count[splits.TEST] + CHECKED) * pace.forward,
         "card": 10,
@@ -90,8 +86,15 @@ def epochs_within(minutes: float, config: Config, records: Sequence[Record], pac
     return epochs
 
 
-def _seconds(run: Callable[[int], None], count: int) -> float:
-    run(1)
-    begin = time.monotonic()
-    run(count)
-    return time.monotonic() - begin
+def _seconds_an_image(run: Callable[[Sequence[Record]], None], train: Sequence[Record], size: int) -> float:
+    """The mean over as many batches, spread over all images, as there is time for."""
+    mixed = [train[at] for start in range(7) for at in range(start, len(train), 7)]
+    parts = [mixed[start : start + size] for start in range(0, len(mixed) - size, size)] or [mixed]
+    run(parts[0])
+    begin, images = time.monotonic(), 0
+    for part in parts:
+        run(part)
+        images += len(part)
+        if time.monotonic() - begin > SECONDS:
+            break
+    return (time.monotonic() - begin) / images

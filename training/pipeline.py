@@ -1,6 +1,8 @@
 """Runs the stages in their order in a run folder, and copies the finished model to where it is served from."""
 
+import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from training.stages import audit, calibrate, card, evaluate, export, fit, quant
 
 STAGES = {stage.__name__.rpartition(".")[2]: stage for stage in (audit, fit, export, quantise, calibrate, evaluate, card)}
 ORDER = list(STAGES)
+QUANTISE = "quantise"
 AUDIT = 3  # an audit takes so many times as long as its first reading of the images
 
 
@@ -27,7 +30,16 @@ def run(choices: Config, run_dir: Path, start: str) -> None:
     print(device.describe(choices.fit.device))
     for name in ORDER[ORDER.index(start) :]:
         print(f"— {name}", flush=True)
-        run_stage(choices, run_dir, name)
+        if name == QUANTISE and not choices.int8 and start != QUANTISE:
+            with run_folder.stage(run_dir, name, ORDER):
+                print(f"left out (int8 = false); to make it: {command()} train --resume {run_dir} --from {QUANTISE}")
+        else:
+            run_stage(choices, run_dir, name)
+
+
+def command() -> str:
+    """What runs this program; the container image sets its own."""
+    return os.environ.get("TRAINING_COMMAND", f"{sys.executable} -m training")
 
 
 def run_stage(choices: Config, run_dir: Path, name: str) -> None:
@@ -69,7 +81,9 @@ def fit_into(minutes: float, choices: Config) -> Config:
     """The same configuration with as many epochs as a run of so many minutes has time for. Raises ConfigError if that is none,
     DataError as `audit.cut`."""
     begin = time.monotonic()
-    records = splits.split(scan.scan(choices.data).records, choices.data, choices.seed)
+    found = scan.scan(choices.data).records
+    splits.check_enough(found)
+    records = splits.split(found, choices.data, choices.seed)
     seconds = AUDIT * (time.monotonic() - begin)
     pace = estimate.measure(choices, records)
     choices = with_epochs(choices, estimate.epochs_within(minutes, choices, records, pace, seconds))

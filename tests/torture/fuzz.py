@@ -40,7 +40,7 @@ def fuzz(requests: int, seed: int) -> results.Outcome:
             content = mutated(dice)
             ending = dice.choices(("waits", "leaves", "resets"), (90, 5, 5))[0]
             if ending != "waits":
-                content = content[: dice.randrange(1, len(content) + 1)]
+                content = content[: dice.randint(0, len(content))]
             outcome = await outcome_of(service.port, content, ending, patient=ending == "leaves" or dice.random() < 0.1)
             outcomes[outcome] += 1
             if outcome in (HUNG, GARBLED, "429") or outcome.startswith("5"):

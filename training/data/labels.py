@@ -32,17 +32,24 @@ def group(labels: Collection[str], data: Data) -> dict[str, Answer]:
     if not sides[True] or not sides[False]:
         raise DataError(f"data.positive = {list(chosen.values())}: all labels would have one answer; they are {_list(labels)}")
     named = data.names or (_name(sides[False]), _name(sides[True] if len(chosen) > 1 else [*chosen.values()]))
+    if same_word(named[0]) == same_word(named[1]) or not all(map(same_word, named)):
+        raise DataError(f"the two answers would be called «{named[0]}» and «{named[1]}»; data.names names them otherwise")
     names = dict(zip((False, True), named, strict=True))
     return {label: Answer(names[side], _cause(label, members), side) for side, members in sides.items() for label in members}
 
 
-def answers_of(labels: Collection[str], known: Mapping[str, str]) -> dict[str, str]:
+def answers_of(labels: Collection[str], known: Mapping[str, str], positive: str) -> dict[str, Answer]:
     """The answer of a finished model for each label of a folder. `known`: its answers, by the labels that it was trained on and
-    by themselves. Raises DataError, which names the labels that it does not know."""
+    by themselves. Raises DataError, which names the labels that it does not know, or an answer that none has."""
     answers = {same_word(label): answer for label, answer in known.items()}
-    if unknown := sorted(label for label in labels if same_word(label) not in answers):
+    parts = {label: [same_word(part) for part in label.split(SEPARATOR)] for label in labels}
+    if unknown := sorted(label for label in labels if not all(part in answers for part in parts[label])):
         raise DataError(f"its labels are {_list(labels)}, the model's {_list(set(known))}; it does not know {_list(unknown)}")
-    return {label: answers[same_word(label)] for label in labels}
+    found = {label: {answers[part] for part in parts[label]} for label in labels}
+    named = {label: positive if positive in each else each.pop() for label, each in found.items()}
+    if missing := set(known.values()) - set(named.values()):
+        raise DataError(f"it has no image of {missing.pop()}")
+    return {label: Answer(name, "", name == positive) for label, name in named.items()}
 
 
 def _chosen(labels: Collection[str], data: Data) -> dict[str, str]:
@@ -62,7 +69,7 @@ def _chosen(labels: Collection[str], data: Data) -> dict[str, str]:
 def _given(positive: str | tuple[str, ...], known: Collection[str]) -> list[str]:
     """A text is one label, or several with commas between them, as POSITIVE=BACTERIA,VIRUS."""
     if isinstance(positive, str):
-        return [positive] if same_word(positive) in known else positive.split(",")
+        return [positive] if same_word(positive) in known else [part for part in positive.split(",") if part.strip()]
     return list(positive)
 
 

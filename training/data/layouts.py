@@ -42,10 +42,12 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a data folder by path, and how many other files were passed over, by what they are."""
+    """The images of a data folder by path; how many other files were passed over, by what they are; and, if there is a table,
+    the names of its columns for path, label, patient and split, as far as it has them."""
 
     files: list[File]
     passed_over: Counter[str]
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def find(folder: Path) -> Listing:
             passed_over["images that are in no label's folder"] += 1
         else:
             split = SPLITS[rest[0].lower()] if has_splits else ""
+            if not split and len(rest) > 2 and rest[1].lower() in SPLITS:
+                raise DataError(f"{folder}: the split is below the label in {'/'.join(parts)}; put {rest[1]}/ above the labels")
             files.append(File(path="/".join(parts), label=rest[levels - 1], split=split))
     if len({file.label for file in files}) < 2:
         raise DataError(f"{describe(tree)}; two labels or more are needed, and {SHAPES}")
@@ -83,7 +87,7 @@ def walk(folder: Path) -> Tree:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     images, others, seen = [], Counter[str](), set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         place, here = Path(parent).stat(), Path(parent).relative_to(folder).parts
         if (place.st_dev, place.st_ino) in seen:  # a link back to a folder above it
             folders.clear()
@@ -127,6 +131,10 @@ def same_word(label: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
 def _start(tree: Tree) -> tuple[str, ...]:
     """The folder in which the labels or splits are, as parts of its path: enters a folder as long as it is the only one with
     images that are deep enough, or the only one with splits. Raises DataError if several have splits."""
@@ -139,7 +147,8 @@ def _start(tree: Tree) -> tuple[str, ...]:
         with_splits = sorted({parts[0] for parts in inside if len(parts) > 3 and parts[1].lower() in SPLITS})
         deep = all(len(parts) > 2 for parts in inside)
         if len(with_splits) > 1:
-            raise DataError(f"{tree.folder}: {' and '.join(f'{name}/' for name in with_splits)} have splits; name one of them")
+            folders = " and ".join(f"{name}/" for name in with_splits)
+            raise DataError(f"{tree.folder}: {folders} have splits in them; name one of them, or put train/ above the labels")
         if not with_splits and not (len(first) == 1 and deep):
             return start
         start = (*start, *(with_splits or first))

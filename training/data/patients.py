@@ -10,7 +10,6 @@ import re
 from typing import NamedTuple
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from service.images import limits
 
@@ -53,19 +52,16 @@ def read_name(path: str, label: str) -> Identity:
 def find(pattern: str, path: str) -> str:
     """What the group `patient` of a regular expression finds in an image's path; empty if it finds nothing."""
     match = re.search(pattern, path) if pattern else None
-    return (match["patient"] or "") if match else ""
+    return (match["patient"] or "").lstrip("/") if match else ""
 
 
 def read_dicom(content: bytes) -> str:
-    """A hash of the PatientID, if these are the bytes of a DICOM file, to compare patients by; empty if there is none. It must
-    not be written anywhere, since identifiers can be guessed from their hashes."""
+    """A hash of the PatientID, if these are the bytes of a DICOM file that can be decoded, to compare patients by; empty if
+    there is none. It must not be written anywhere, since identifiers can be guessed from their hashes."""
     if not limits.is_dicom(content):
         return ""
-    try:
-        header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"], force=True)
-        patient = str(header.get("PatientID") or "").strip()
-    except (InvalidDicomError, OSError, ValueError, AttributeError, LookupError, NotImplementedError):
-        return ""
+    header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+    patient = str(header.get("PatientID") or "").strip()
     return HASHED + hashlib.sha256(patient.encode()).hexdigest() if patient else ""
 
 

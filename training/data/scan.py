@@ -25,43 +25,43 @@ TABLE = "labels.csv"  # in a data folder
 
 @dataclass(frozen=True)
 class Scan:
-    """The records of a folder's images, sorted by path, and how many other files were passed over, by what they are."""
+    """The records of a folder's images, sorted by path; and, as in `layouts.Listing`, what was passed over, and the columns."""
 
     records: list[Record]
     passed_over: Counter[str]
+    columns: dict[str, str]
 
 
 def scan(data: Data) -> Scan:
     """Raises DataError if there are no images with labels, or if the configuration does not divide the labels in two."""
     listing = find(data)
     answers = labels.group({file.label for file in listing.files}, data)
-    return Scan(read_all(Path(data.folder), listing.files, answers, data.patient), listing.passed_over)
+    return Scan(read_all(data, listing.files, answers), listing.passed_over, listing.columns)
 
 
-def scan_readable(data: Data) -> list[Record]:
-    """As `scan`, without the images that cannot be decoded."""
-    return [record for record in scan(data).records if not record.problem]
+def scan_readable(data: Data) -> Scan:
+    """As `scan`, without the images that cannot be decoded, which are counted."""
+    found = scan(data)
+    bad = Counter({"images that cannot be decoded": sum(bool(record.problem) for record in found.records)})
+    return Scan([record for record in found.records if not record.problem], found.passed_over + bad, found.columns)
 
 
-def scan_labelled(data: Data, description: Description) -> list[Record]:
-    """The records of a data set, in any layout, whose labels a model knows, sorted by path. Raises DataError if it does not
-    know them, if one of its answers is missing, or if an image is unreadable or present twice (and names each)."""
+def scan_labelled(data: Data, description: Description) -> Scan:
+    """The records of a data set, in any layout, whose labels a model knows. Raises DataError if it does not know them, if one
+    of its answers is missing, if an image is unreadable (and names each), or if one is there twice."""
     listing, known = find(data), description.data.get("labels", {}) | {label: label for label in description.labels}
     try:
-        named = labels.answers_of({file.label for file in listing.files}, known)
-        if missing := set(description.labels) - set(named.values()):
-            raise DataError(f"it has no image of {missing.pop()}")
+        answers = labels.answers_of({file.label for file in listing.files}, known, description.positive)
     except DataError as error:
         raise DataError(f"{data.folder}: {error}") from error
-    answers = {label: Answer(name, "", name == description.positive) for label, name in named.items()}
-    records = read_all(Path(data.folder), listing.files, answers)
+    records = read_all(data, listing.files, answers)
     if bad := [f"  {record.path}: {record.problem}" for record in records if record.problem]:
         raise DataError(f"{len(bad)} images of {data.folder} cannot be used:\n" + "\n".join(bad[:20]))
     first: dict[str, Record] = {}
     for record in records:
         if (other := first.setdefault(record.sha256, record)) is not record:
             raise DataError(f"{data.folder}: {record.path} has the same bytes as {other.path}; remove one of them")
-    return records
+    return Scan(records, listing.passed_over, listing.columns)
 
 
 def find(data: Data) -> Listing:
@@ -70,23 +70,24 @@ def find(data: Data) -> Listing:
     table = Path(data.table) if data.table else folder / TABLE
     if not data.table and not table.exists():
         return layouts.find(folder)
-    tree, rows = layouts.walk(folder), tables.read(table, data.columns)
+    tree, (rows, columns) = layouts.walk(folder), tables.read(table, data.columns)
     cells, passed_over = tables.join(rows, tree)
-    if "label" in rows[0]:
-        files, passed_over = tables.files_of(cells), tree.others + passed_over
+    if "label" in columns:
+        files, passed_over = layouts.unify(tables.files_of(cells)), tree.others + passed_over
     else:
         listing = layouts.find(folder)
         files, passed_over = tables.add(cells, listing.files), listing.passed_over
     if table.is_relative_to(folder):
         passed_over -= Counter({table.suffix.lower(): 1})
-    return Listing(layouts.unify(files), passed_over)
+    return Listing(files, passed_over, columns)
 
 
-def read_all(folder: Path, files: Sequence[File], answers: Mapping[str, Answer], pattern: str = "") -> list[Record]:
-    """`answers`: by label; `pattern`: `data.patient`. DICOM's patients are numbered in the order of their first files."""
+def read_all(data: Data, files: Sequence[File], answers: Mapping[str, Answer]) -> list[Record]:
+    """`answers`: by label. DICOM's patients are numbered in the order of their first files."""
+    folder = Path(data.folder)
     with ThreadPoolExecutor(CPUS) as pool:
         futures = [
-            pool.submit(_read, folder, file, answers[file.label], pattern) for file in sorted(files, key=lambda f: f.path)
+            pool.submit(_read, folder, file, answers[file.label], data.patient) for file in sorted(files, key=lambda f: f.path)
         ]
         records = [future.result() for future in track(futures, "read images")]
     hashed = dict.fromkeys(record.patient for record in records if record.patient.startswith(patients.HASHED))
@@ -108,7 +109,7 @@ def _read(folder: Path, file: File, answer: Answer, pattern: str) -> Record:
     except (ImageError, OSError) as error:
         problem = str(error)
     identity = patients.read_name(file.path, answer.name)
-    told = file.patient.lstrip("/") or patients.find(pattern, file.path) or patients.read_dicom(content)
+    told = file.patient.lstrip("/") or patients.find(pattern, file.path) or ("" if problem else patients.read_dicom(content))
     return Record(
         path=file.path,
         label=answer.name,

@@ -1,4 +1,5 @@
-"""Assigns every image to a split; no patient and no image is in two of them.
+"""Assigns every image to a split; no patient and no image is in two of them, except that a given test split may share patients
+with the others, which `overview` tells.
 
 train           to fit on
 val             the validation that was given, otherwise a fold of patients like those in train

@@ -27,7 +27,7 @@ def measure(run_dir: Path, classifier: Classifier, folders: Mapping[str, str]) -
     found = {}
     for name, folder in folders.items():
         data = data_at(Path(folder))
-        records = scan.scan_labelled(data, description)
+        records = scan.scan_labelled(data, description).records
         predictions = holdout.predict(run_dir, classifier, Path(data.folder), records, data=name)
         typical = predictions.select(np.flatnonzero(predictions.novelty < description.novelty.unusual).tolist())
         found[name] = {"all": figures(predictions, description), "typical": figures(typical, description)}

@@ -5,11 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.data import splits
+from training.data import patients, splits
 from training.data.manifest import Record
+from training.data.scan import Scan
 
 SHOWN = 10  # files of each kind that are named on the terminal; `manifest.csv` names all
 FEW = 30  # images of a label in a validation; with fewer, one image more or less changes a figure by over 3 %
+
+NAMELESS = """\
+WARNING: nothing tells the patient of {unknown:,} of {images:,} images. Images of one person then count as several people,
+and may be in several splits: every figure flatters, and intervals are too narrow. A table, or the pattern data.patient,
+can tell the patient: training/README.md, «Patients»."""
 
 REASONS = {
     "duplicate": "the same bytes as another file", "contradictory": "the same bytes under both labels",
@@ -17,11 +23,21 @@ REASONS = {
 }  # fmt: skip
 
 
-def show(records: Sequence[Record], summary: Mapping[str, Any], passed_over: Mapping[str, int], folder: Path) -> None:
-    """`summary`: that of `audit.summarise`. Any: a tree of numbers, as in model.json."""
-    print(f"{len(records):,} images in {folder}: " + ", ".join(f"{n:,} {suffix}" for suffix, n in _formats(records).items()))
-    if passed_over:
-        print("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items()))
+def brief(found: Scan, folder: Path) -> None:
+    """What was read, and what was passed over."""
+    suffixes = Counter(Path(record.path).suffix.lower() for record in found.records)
+    print(f"{len(found.records):,} images in {folder}: " + ", ".join(f"{count:,} {name}" for name, count in suffixes.items()))
+    if found.columns:
+        print("columns of the table: " + ", ".join(f"{name} is «{column}»" for name, column in found.columns.items()))
+    if found.passed_over:
+        print("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in found.passed_over.items()))
+    if unknown := sum(patients.is_unknown(record.patient) for record in found.records):
+        print(NAMELESS.format(unknown=unknown, images=len(found.records)))
+
+
+def show(found: Scan, records: Sequence[Record], summary: Mapping[str, Any], folder: Path) -> None:
+    """`records`: with their splits; `summary`: that of `audit.summarise`. Any: a tree of numbers, as in model.json."""
+    brief(found, folder)
     used = [split for split in (*splits.USED, *splits.LEFT_OUT) if split in summary["splits"]]
     labels = sorted({record.label for record in records})
     print_table("images", {label: [summary["splits"][split].get(label, 0) for split in used] for label in labels}, used)
@@ -40,18 +56,12 @@ def show(records: Sequence[Record], summary: Mapping[str, Any], passed_over: Map
 
 
 def notes(records: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
-    """What to know before believing a figure of these data."""
+    """What to know of the splits before believing a figure of them."""
     found = []
-    if unknown := summary["without_patient"]:
-        found.append(
-            f"WARNING: nothing tells the patient of {unknown:,} of {len(records):,} images. Images of one person may be in\n"
-            "several splits, and every figure then flatters. A table, or the pattern data.patient, can tell it:\n"
-            "training/README.md, «Patients»."
-        )
     if shared := splits.official_overlap(records):
         found.append(
-            f"note: {len(shared)} patients, such as {shared[0]}, are both in the given test split and outside it;\n"
-            f"      the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»"
+            f"WARNING: {len(shared)} patients, such as {shared[0]}, are both in the given test split and outside it;\n"
+            f"the {summary['strict_test']} test images of other patients are also measured alone, as «strict test»"
         )
     for split in (splits.VAL, splits.TEST):
         given = Counter(record.label for record in records if record.official_split == record.split == split)
@@ -68,10 +78,6 @@ def print_table(title: str, rows: Mapping[str, Sequence[Any]], columns: Sequence
     print(f"  {title:{width}}" + "".join(f"{column:>15}" for column in columns))
     for name, values in rows.items():
         print(f"  {name:{width}}" + "".join(f"{value:>15}" for value in values))
-
-
-def _formats(records: Sequence[Record]) -> Counter[str]:
-    return Counter(Path(record.path).suffix.lower() for record in records)
 
 
 def _patients(records: Sequence[Record], label: str, split: str) -> int:

@@ -33,7 +33,7 @@ def cut(config: Config) -> list[Record]:
     splits.check_enough(found.records)
     records = splits.split(found.records, config.data, config.seed)
     splits.check_leaks(records)
-    overview.show(records, summarise(records), found.passed_over, Path(config.data.folder))
+    overview.show(found, records, summarise(records), Path(config.data.folder))
     splits.check_complete(records)
     return records
 

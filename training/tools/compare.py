@@ -10,30 +10,32 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from training.config import data_at
+from training.config import Data
 from training.data import scan
 from training.data.manifest import DataError
 from training.graph import inference, model_folder, seen
-from training.report import heatmaps
+from training.report import heatmaps, overview
 from training.report.bootstrap import Bools, Floats, bootstrap, interval
 
 Comparison: TypeAlias = dict[str, Any]  # Any: numbers and intervals, as in `metrics`
 
 
-def run(first: Path, second: Path, images: Path) -> None:
-    """`images`: a folder or a table. Raises DataError if the models answer differently, or do not know the labels."""
-    classifiers, data = [model_folder.load(folder) for folder in (first, second)], data_at(images)
+def run(first: Path, second: Path, data: Data) -> None:
+    """Raises DataError if the models answer differently, or do not know the labels."""
+    classifiers = [model_folder.load(folder) for folder in (first, second)]
     description, another = (classifier.artefact.description for classifier in classifiers)
     if (another.labels, another.positive) != (description.labels, description.positive):
         answers = [f"{each.labels}, and {each.positive} is positive" for each in (description, another)]
         raise DataError(f"the answers of {first} are {answers[0]}; those of {second} are {answers[1]}")
-    records = scan.scan_labelled(data, description)
+    found = scan.scan_labelled(data, description)
+    overview.brief(found, Path(data.folder))
+    records = found.records
     outputs = [inference.classify(classifier, Path(data.folder), records) for classifier in classifiers]
     truth, patients = np.array([record.positive for record in records]), [record.patient for record in records]
     column = description.labels.index(description.positive)
-    one, other = (found.probabilities[:, column].astype(np.float64) for found in outputs)
+    one, other = (each.probabilities[:, column].astype(np.float64) for each in outputs)
     show((str(first), str(second)), paired(truth, one, other, patients), len(records))
-    show_evidence([found.heatmaps for found in outputs])
+    show_evidence([each.heatmaps for each in outputs])
     for folder in (first, second):
         if warning := seen.warning(folder, records):
             print(warning)

@@ -3,32 +3,32 @@
   python -m training shortcuts path/to/chest_xray --model models/default
 
 A network can learn such a property in place of the disease. With --model it also shows how far a model follows each of them.
-The images lie in any layout that training takes. Which label is positive does not matter here; of more than two, --positive
-names those that belong together."""
+The images lie in any layout that training takes. Which label is positive does not matter here; of more than two,
+the `data.positive` of --config names those that belong together."""
 
 from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
 
-from training.config import data_at
+from training.config import Data
 from training.data import properties, scan
 from training.data.layouts import Listing
 from training.graph import inference, model_folder
-from training.report import matched, shortcuts
+from training.report import matched, overview, shortcuts
 
 
-def run(path: Path, table: str, model: Path | None, positive: tuple[str, ...] = ()) -> None:
+def run(data: Data, table: str, model: Path | None) -> None:
     """`table`: a CSV file with further properties, or empty. Raises DataError, as `scan.scan_readable`."""
-    classifier, data = model_folder.load(model) if model else None, data_at(path)
+    classifier, folder = model_folder.load(model) if model else None, Path(data.folder)
     if classifier:
-        records = scan.scan_labelled(data, classifier.artefact.description)
+        found = scan.scan_labelled(data, classifier.artefact.description)
     else:
-        records = scan.scan_readable(replace(data, positive=positive or _last(scan.find(data))))
-    folder, truth = Path(data.folder), np.array([record.positive for record in records])
+        found = scan.scan_readable(replace(data, positive=data.positive or _last(scan.find(data))))
+    overview.brief(found, folder)
+    records, truth = found.records, np.array([record.positive for record in found.records])
     patients = [record.patient for record in records]
     values = properties.measure_all(folder, records, table)
-    print(f"{len(records):,} images in {folder}")
     shortcuts.show(shortcuts.find(values, truth, patients))
     if classifier:
         probability = inference.predict(classifier, folder, records).probability

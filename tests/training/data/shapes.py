@@ -170,7 +170,7 @@ SHAPES = {
     ),
     "two data sets": Shape(
         lambda folder, drawn: save(folder, drawn, lambda one: f"{'ab'[one.patient % 2]}/{in_splits(one)}"),
-        error="a/ and b/ have splits; name one of them",
+        error="a/ and b/ have splits in them; name one of them",
     ),
     "a table without labels": Shape(
         table, {"columns": {"label": "Finding"}}, error=r"no column «Finding», only path, label"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from pyarrow import Table, parquet
 
 from tests.conftest import DEFAULT_MODEL, dicom_of, encode, grey
 from training.config import Data, data_at
@@ -24,7 +25,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Data:
 
 
 def labelled(data: Data) -> list[Record]:
-    return scan.scan_labelled(data, model_folder.description_of(DEFAULT_MODEL))
+    return scan.scan_labelled(data, model_folder.description_of(DEFAULT_MODEL)).records
 
 
 def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_programs_are_no_labels(tmp_path: Path) -> None:
@@ -38,6 +39,33 @@ def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_program
     assert problems.pop("NORMAL/text.jpeg").startswith("the content is neither")
     assert problems == {"NORMAL/pipe.jpeg": "not a file", "PNEUMONIA/b.png": ""}
     assert found.passed_over == {"hidden": 3, ".tif": 1, "images that are in no label's folder": 1}
+
+
+def test_what_parquet_leaves_open_is_empty_and_its_lists_are_several_labels(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": IMAGE, "b.png": OTHER})
+    lines = {"path": ["a.png", b"b.png".decode()], "label": [["x", "y"], ["z"]], "patient": [7.5, float("nan")]}
+    parquet.write_table(Table.from_pydict(lines), tmp_path / "my.parquet")
+    files = scan.find(data_at(tmp_path / "my.parquet")).files
+    assert [(file.label, file.patient) for file in files] == [("x|y", "7.5"), ("z", "")]
+
+
+def test_a_damaged_dicom_file_is_recorded_wherever_it_ends(tmp_path: Path) -> None:
+    whole = dicom_of(grey(64, 64))
+    names = {f"NORMAL/{end}.dcm": whole[:end] for end in (132, 152, 300, 522, 700)}
+    records = scan.scan(write(tmp_path, names | {"PNEUMONIA/whole.dcm": whole})).records
+    assert [bool(record.problem) for record in records] == [True] * 5 + [False]
+
+
+def test_splits_below_the_labels_are_refused_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the split is below the label in N/test/a\.png; put test/ above the labels"):
+        scan.scan(write(tmp_path, {"N/test/a.png": IMAGE, "N/train/b.png": IMAGE, "P/train/c.png": OTHER}))
+
+
+@pytest.mark.parametrize(("positive", "names"), [(("a", "b", "other"), None), (("a",), ("X", "x")), (("a",), (" ", "b"))])
+def test_two_answers_need_two_names(tmp_path: Path, positive: tuple[str, ...], names: tuple[str, str] | None) -> None:
+    data = write(tmp_path, {f"{label}/a.png": IMAGE for label in ("a", "b", "other", "c", "d", "e")})
+    with pytest.raises(DataError, match=r"the two answers would be called .*; data\.names names them otherwise"):
+        scan.scan(replace(data, positive=positive, names=names))
 
 
 def test_a_link_back_to_a_folder_above_it_is_not_followed_for_ever(tmp_path: Path) -> None:
@@ -96,21 +124,14 @@ def test_a_table_may_name_images_by_the_end_of_their_paths_and_by_several_lines(
         tmp_path,
         {f"part {n % 2}/{n}.png": image for n, image in enumerate(IMAGES)} | {"part 1/extra.png": b"", "scan.tif": b""},
     )
-    lines = [
-        "path,label,split",
-        "0,a,train",
-        "1.png,b,",
-        "elsewhere/part 0/2.png,c,Valid",
-        "part 0/2.png,b,Valid",
-        "9,a,",
-        "3,,",
-    ]
+    lines = ["Path;LABEL;split;age", "0;a;train;3", "1.png;b;;4", "gone/part 0/2.png;c;Valid;5", "gone/part 0/2.png;b;Valid;5"]
+    lines += ["9;a;;1", "3;;;1", "part 9/1.png;a;;1"]  # no such image, no label, and another 1.png than the one that is there
     (tmp_path / "my.csv").write_text("\n".join(lines))
     found = scan.find(data_at(tmp_path / "my.csv"))
     assert [(file.path, file.label, file.split) for file in found.files] == [
         ("part 0/0.png", "a", "train"), ("part 0/2.png", "b|c", "val"), ("part 1/1.png", "b", ""),
     ]  # fmt: skip
-    assert sorted(found.passed_over.values()) == [1, 1, 1, 2] and found.passed_over[".tif"] == 1
+    assert sorted(found.passed_over.values()) == [1, 1, 2, 2] and found.passed_over[".tif"] == 1
     records = scan.scan(replace(data_at(tmp_path / "my.csv"), positive=("c",))).records
     assert [record.positive for record in records] == [False, True, False]
 
@@ -122,11 +143,13 @@ def test_a_table_may_name_images_by_the_end_of_their_paths_and_by_several_lines(
         ("path,label", "the table has no line"),
         ("path,label\nz.png,b", "no line of the table names an image in .*, as «z.png»"),
         ("path,label,split\na.png,b,never", "the split of «N/a.png» in the table is «never»"),
-        ("\xff", "the table has no line"),
+        ("path,label,Label\nN/a.png,b,c", "the columns «label» and «Label» have the same name"),
+        ("path,label,split\nN/a.png,b,train\nN/a.png,b,test", "two lines .* about «N/a.png»: its split is «train» and «test»"),
+        ("path,label\nN/\xff.png,b", "cannot be read as a table"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
     write(tmp_path, {"N/a.png": IMAGE, "P/b.png": OTHER})
-    (tmp_path / "my.csv").write_text(text)
+    (tmp_path / "my.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=words):
         scan.find(data_at(tmp_path / "my.csv"))

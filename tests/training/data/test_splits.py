@@ -57,6 +57,21 @@ def test_the_official_test_split_stays_whole_and_its_image_stays_where_another_h
     assert [record.path for record in splits.strict_test(found)] == [twin.path]  # once, and the patient of `sick` is in train
 
 
+def test_a_given_validation_stays_whole_and_its_patients_are_not_trained_on(records: list[Record]) -> None:
+    given = [replace(record, official_split="val") if record.number % 5 == 0 else record for record in records]
+    one = next(record for record in given if record.official_split == "val")
+    twin = replace(one, path="train/NORMAL/twin.jpeg", sha256="another", official_split="train")
+    found = cut([*given, twin])
+    assert paths(found, "val") == [record.path for record in given if record.official_split == "val"]
+    assert paths(found, "shared") == [twin.path]
+    assert {record.split for record in found} == {"train", "val", "shifted", "test", "shared"}
+
+
+def test_of_two_copies_the_one_whose_name_tells_its_patient_stays(records: list[Record]) -> None:
+    copy = replace(records[0], path="train/NORMAL/copy.jpeg", patient="/train/NORMAL/copy.jpeg")
+    assert paths(cut([copy, *records]), "duplicate") == [copy.path]
+
+
 def test_a_whole_series_can_be_the_shifted_validation(records: list[Record]) -> None:
     second = [replace(r, series="NORMAL2-IM") if r.series == "IM" and r.number % 2 else r for r in records]
     found = {(record.series, record.split) for record in cut(second, series="NORMAL2-IM")}

@@ -29,7 +29,7 @@ def found_in(table: Table, records: list[Record], truth: np.ndarray[tuple[int], 
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
     folder = tmp_path_factory.mktemp("drawn")
     phantoms.write_data_set(folder, 200)
-    return folder, scan.scan_readable(Data(folder=str(folder)))
+    return folder, scan.scan_readable(Data(folder=str(folder))).records
 
 
 def test_it_is_silent_on_phantoms_with_shuffled_labels(drawn: tuple[Path, list[Record]]) -> None:
@@ -45,7 +45,7 @@ def test_a_compression_that_differs_by_label_is_found_first(tmp_path: Path) -> N
         path = tmp_path / ("NORMAL", "PNEUMONIA")[index % 2] / f"{index}.jpeg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode(grey(200, 160, seed=index), "JPEG", quality=(95, 60)[index % 2]))
-    records = scan.scan_readable(Data(folder=str(tmp_path)))
+    records = scan.scan_readable(Data(folder=str(tmp_path))).records
     truth = np.array([record.label == "PNEUMONIA" for record in records])
     found = found_in(properties.measure_all(tmp_path, records), records, truth)
     assert found["quantisation_sum"].auroc == found["bytes"].auroc == 1
@@ -88,7 +88,7 @@ def test_it_reproduces_what_is_known_of_the_kermany_originals(tmp_path: Path, ev
     for path in sorted((SHARED / "full_size").glob("*/*.jpeg"))[::every]:
         (tmp_path / path.parent.name).mkdir(exist_ok=True)
         (tmp_path / path.parent.name / path.name).symlink_to(path)
-    records = scan.scan_readable(Data(folder=str(tmp_path)))
+    records = scan.scan_readable(Data(folder=str(tmp_path))).records
     table = properties.measure_all(tmp_path, records, str(SHARED / "full_size.csv"))
     found = found_in(table, records, np.array([record.label == "PNEUMONIA" for record in records]))
     for name, (auroc, tolerance) in DOCUMENTED.items():
