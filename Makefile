@@ -82,7 +82,7 @@ train: data-is-named .venv/everything
 	$(BIN)/python -m training train $(call option,data,DATA) $(call option,config,CONFIG) $(call option,out,OUT) $(given)
 
 data-is-named:
-	@test -n "$(DATA)" || { echo 'make train DATA=path/to/chest_xray: the folder with train/NORMAL and train/PNEUMONIA'; exit 2; }
+	@test -n "$(DATA)" || { echo 'make train DATA=path/to/images: a folder for each label, or a table; training/README.md shows the shapes that work'; exit 2; }
 
 help:
 	@grep '^# make' Makefile

@@ -27,7 +27,7 @@ SIGTERMS, SENDERS, DRAIN_SECONDS = 50, 6, 10
 
 # Python code that runs before the service in its process.
 PROGRAM = "import random, signal, sys, time\n{}\nfrom runpy import run_module\nrun_module('service', run_name='__main__')"
-BLOCKABLE = PROGRAM.format("signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))  # in the event loop's thread")
+BLOCKABLE = PROGRAM.format("signal.signal(signal.SIGHUP, lambda *_: time.sleep(3600))  # in the event loop's thread")
 WRONG_CLOCK = PROGRAM.format("right = time.time; time.time = lambda: right() + random.choice((-3600, 0, 3600, 10**8))")
 
 
@@ -45,7 +45,7 @@ def run() -> Findings:
             (f"B7 SIGTERM under load, {SIGTERMS} times", drained, sigterm_under_load),
             ("B9 SIGSTOP for 5 s, watchdog at 3 s", "the answer after SIGCONT", stopped),
             ("B10 an inference never ends", stuck, partial(ends_as_stuck, white, model=toy.write_folder(folder / "toy"))),
-            ("B11 the event loop is blocked", stuck, partial(ends_as_stuck, signal.SIGUSR1, command=blockable)),
+            ("B11 the event loop is blocked", stuck, partial(ends_as_stuck, signal.SIGHUP, command=blockable)),
             ("B16 a reset in the middle of a head", no_leak, partial(leaks_nothing, post(JPEG)[:20])),
             ("B16 a reset in the middle of an upload", no_leak, partial(leaks_nothing, post(JPEG)[:-1])),
             ("B16 a reset in the middle of an inference", no_leak, partial(leaks_nothing, post(JPEG))),
