@@ -116,3 +116,9 @@ def test_make_installs_torch_for_a_gpu_where_there_is_a_driver(
     printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert ("https://download.pytorch.org/whl/cpu" in printed) == cpu
     assert ("--device '" in printed.splitlines()[-1]) == bool(variables)
+
+
+def test_uvicorn_whose_private_parts_are_overridden_has_an_upper_bound() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    [bounds] = [dependency for dependency in dependencies if dependency.startswith("uvicorn")]
+    assert re.fullmatch(r"uvicorn>=[\d.]+,<[\d.]+", bounds)

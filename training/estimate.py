@@ -13,7 +13,7 @@ from training.data.manifest import Record
 from training.network import backbone, validation
 from training.network.tuning import FineTuning
 
-SECONDS = 8  # of each of two measurements, after a first batch
+SECONDS = 6  # of each of two measurements, after a first batch
 QUANTISED = 2500  # images that take as long to send through the network as its quantisation does
 CHECKED = 4000  # images that are altered, drawn or masked to evaluate a model
 VALIDATIONS = 3  # an epoch's validation reads the images of both validations as they are, and twice altered
@@ -39,7 +39,8 @@ def measure(config: Config, records: Sequence[Record]) -> Pace:
     def step(some: Sequence[Record]) -> None:
         tuning.run_epoch(batches.loader(Images(config, some, kinds, crops)), "measure")
 
-    return Pace(*(_seconds_an_image(run, train, config.fit.batch_size) for run in (forward, step)))
+    size = config.fit.batch_size
+    return Pace(_seconds_an_image(forward, train, size), _seconds_an_image(step, train, size) if config.fit.epochs else 0)
 
 
 def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> dict[str, float]:
