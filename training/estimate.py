@@ -1,5 +1,6 @@
 """Estimates how long a run takes, from some seconds of its own steps on this machine."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -82,7 +83,8 @@ def epochs_within(minutes: float, config: Config, records: Sequence[Record], pac
 
     epochs = int((minutes * 60 - seconds(0)) / (seconds(1) - seconds(0)))
     if epochs < 1:
-        least = f"about {seconds(1) / 60:.0f} minutes with one epoch, {seconds(0) / 60:.0f} without any (the preset «fast»)"
+        one, none = (math.ceil(seconds(epochs) / 6) / 10 for epochs in (1, 0))
+        least = f"{one:g} minutes with one epoch, {none:g} without any (as the preset «fast» has none)"
         raise ConfigError(f"--minutes {minutes:g}: too few; a run takes {least}")
     return epochs
 

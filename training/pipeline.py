@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -50,7 +51,7 @@ def run_stage(choices: Config, run_dir: Path, name: str) -> None:
 def check(choices: Config, *, download: bool = True) -> None:
     """Checks what a run begins with, before its folder is made and every image is read: the data's layout and labels, device,
     starting weights. Raises DataError or ConfigError. Without `download`, ImageNet weights are taken for granted."""
-    labels.group({file.label for file in scan.find(choices.data).files}, choices.data)
+    labels.group(Counter(file.label for file in scan.find(choices.data).files), choices.data)
     for name, folder in choices.data.elsewhere.items():
         if not Path(folder).exists():
             raise ConfigError(f"--elsewhere {name}={folder}: no such folder")
@@ -64,6 +65,7 @@ def check(choices: Config, *, download: bool = True) -> None:
 def dry_run(choices: Config, minutes: float | None = None) -> None:
     """Prints what a run would read and do, and how long it would take, and writes nothing."""
     check(choices, download=False)
+    print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
     print(device.describe(choices.fit.device))
     begin = time.monotonic()
     records = audit.cut(choices)
@@ -72,7 +74,6 @@ def dry_run(choices: Config, minutes: float | None = None) -> None:
     pace = estimate.measure(choices, records)
     if minutes is not None:
         choices = with_epochs(choices, estimate.epochs_within(minutes, choices, records, pace, seconds))
-    print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
     estimate.show(choices, records, pace, seconds)
     print("nothing was written")
 

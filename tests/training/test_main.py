@@ -73,7 +73,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ([*TRAIN, "--run", "run.toml/1"], "Not a directory: 'run.toml/1'"),
         ([*TRAIN, "--out", "/dev/null"], "--out /dev/null: exists and is not a model folder"),
         ([*TRAIN, "--out", "run.toml/x"], "run.toml/x: cannot write to"),
-        (TRAIN, "«NORMAL» has 2 patients to train on, and at least 20 are needed"),
+        (TRAIN, "«NORMAL» has 2 patients to train on, outside given splits and without copies; at least 20"),
     ],
 )
 def test_an_error_gets_one_line(arguments: list[str], words: str) -> None:

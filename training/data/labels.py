@@ -22,9 +22,9 @@ class Answer(NamedTuple):
     positive: bool
 
 
-def group(labels: Collection[str], data: Data) -> dict[str, Answer]:
-    """The answer for each label. A label that is several, joined by SEPARATOR, is positive if one of them is. Raises DataError
-    if the configuration does not divide the labels into two groups."""
+def group(labels: Mapping[str, int], data: Data) -> dict[str, Answer]:
+    """The answer for each label. `labels`: how many images have it. A label that is several, joined by SEPARATOR, is positive
+    if one of them is. Raises DataError if the configuration does not divide the labels into two groups."""
     chosen = _chosen(labels, data)
     sides: dict[bool, list[str]] = {True: [], False: []}
     for label in sorted(labels):
@@ -52,14 +52,17 @@ def answers_of(labels: Collection[str], known: Mapping[str, str], positive: str)
     return {label: Answer(name, "", name == positive) for label, name in named.items()}
 
 
-def _chosen(labels: Collection[str], data: Data) -> dict[str, str]:
+def _chosen(labels: Mapping[str, int], data: Data) -> dict[str, str]:
     """The positive labels, by `same_word`."""
     known = {same_word(part): part for label in labels for part in (label, *label.split(SEPARATOR))}
     given = _given(data.positive, known)
     if not given:
         if COMMON not in {same_word(label) for label in labels} or len(labels) != 2:
-            line = f'data.positive = ["{sorted(labels)[-1]}"] in the TOML file, or POSITIVE="{sorted(labels)[-1]}" for make'
-            raise DataError(f"the labels are {_list(labels)}; say which of them are positive: {line}")
+            counts = ", ".join(f"{label} ({labels[label]:,})" for label in sorted(labels)[:SHOWN]) + ", …" * (
+                len(labels) > SHOWN
+            )
+            how = "--positive LABEL, POSITIVE=LABEL for make, or data.positive in a TOML file; several with commas"
+            raise DataError(f"the labels are {counts}; say which of them are positive: {how}")
         given = [COMMON]
     if unknown := next((label for label in given if same_word(label) not in known), None):
         raise DataError(f"data.positive = «{unknown}» is not a label of this data; the labels are {_list(labels)}")

@@ -70,7 +70,8 @@ def find(folder: Path) -> Listing:
     passed_over["images outside " + "/".join((*start, "train" if has_splits else "LABEL"))] += len(tree.images) - len(below)
     for parts, rest in below:
         if len(rest) <= levels or (has_splits and rest[0].lower() not in SPLITS):
-            passed_over["images that are in no label's folder"] += 1
+            where = f"in {rest[0]}/, which is none of {', '.join(SPLITS)}" if len(rest) > levels else "in no label's folder"
+            passed_over[f"images {where}"] += 1
         else:
             split = SPLITS[rest[0].lower()] if has_splits else ""
             if not split and len(rest) > 2 and rest[1].lower() in SPLITS:

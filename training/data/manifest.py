@@ -36,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     width: int  # 0, like `height`, if the file has a `problem`: it cannot be decoded
     height: int
     sha256: str
-    official_split: str  # train, val or test: the one that it came in; empty if none was given
+    official_split: str = ""  # train, val or test: the one that it came in; empty if none was given
     problem: str = ""
     split: str = ""  # set by `splits.split`
 

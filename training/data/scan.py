@@ -35,7 +35,7 @@ class Scan:
 def scan(data: Data) -> Scan:
     """Raises DataError if there are no images with labels, or if the configuration does not divide the labels in two."""
     listing = find(data)
-    answers = labels.group({file.label for file in listing.files}, data)
+    answers = labels.group(Counter(file.label for file in listing.files), data)
     return Scan(read_all(data, listing.files, answers), listing.passed_over, listing.columns)
 
 
@@ -75,11 +75,20 @@ def find(data: Data) -> Listing:
     if "label" in columns:
         files, passed_over = layouts.unify(tables.files_of(cells)), tree.others + passed_over
     else:
-        listing = layouts.find(folder)
+        listing = _below(folder, table, columns)
         files, passed_over = tables.add(cells, listing.files), listing.passed_over
     if table.is_relative_to(folder):
         passed_over -= Counter({table.suffix.lower(): 1})
     return Listing(files, passed_over, columns)
+
+
+def _below(folder: Path, table: Path, columns: Mapping[str, str]) -> Listing:
+    """The images with the labels of their folders. Raises DataError, which also names the table, if there are none."""
+    try:
+        return layouts.find(folder)
+    except DataError as error:
+        known = ", ".join(columns.values())
+        raise DataError(f"{table} has no column «label» (known to it: {known}), and folders tell none: {error}") from error
 
 
 def read_all(data: Data, files: Sequence[File], answers: Mapping[str, Answer]) -> list[Record]:

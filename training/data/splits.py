@@ -27,7 +27,7 @@ LEFT_OUT = ("duplicate", "contradictory", "unreadable", "shared")
 CALIBRATION_PATIENTS = 5  # the least of each label: a calibration is measured in as many folds of patients
 # Of each label, the shifted validation takes as many patients even where `data.shifted_fraction` is fewer; but then at most
 # this share of them.
-SHIFTED_PATIENTS, LARGEST_SHARE = 20, 0.25
+SHIFTED_PATIENTS, LARGEST_SHARE = 30, 0.25
 LEAST_PATIENTS = round(CALIBRATION_PATIENTS / LARGEST_SHARE)  # of each label, to train on
 
 
@@ -83,7 +83,8 @@ def check_enough(records: Sequence[Record]) -> None:
     for label in sorted({record.label for record in records}):
         found = {record.patient for record in fit_on if record.label == label}
         if len(found) < LEAST_PATIENTS:
-            raise DataError(f"«{label}» has {len(found)} patients to train on, and at least {LEAST_PATIENTS} are needed")
+            left = f"«{label}» has {len(found)} patients to train on, outside given splits and without copies"
+            raise DataError(f"{left}; at least {LEAST_PATIENTS} are needed")
 
 
 def check_complete(records: Sequence[Record]) -> None:

@@ -27,7 +27,9 @@ def read(path: Path, columns: Mapping[str, str]) -> tuple[Rows, dict[str, str]]:
     column for the path or one that `columns` names."""
     try:
         rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:  # the last: of pyarrow
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: cannot be read as a table ({error}); save it as «CSV UTF-8»") from error
+    except (OSError, csv.Error, ValueError) as error:  # the last: of pyarrow
         raise DataError(f"{path}: cannot be read as a table ({error})") from error
     if not rows:
         raise DataError(f"{path}: the table has no line")
@@ -39,14 +41,14 @@ def join(rows: Rows, tree: Tree) -> tuple[dict[str, dict[str, str]], Counter[str
     """The cells of each image by its path, and how many lines or images were passed over. Of several lines about one image, the
     labels are joined by SEPARATOR. Raises DataError if no line names an image, or if two contradict each other."""
     places, paths = _places(tree), {"/".join(parts) for parts in tree.images}
-    passed_over, cells = Counter[str](), dict[str, dict[str, str]]()
+    missing, unlabelled, cells = list[str](), list[str](), dict[str, dict[str, str]]()
     labels: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         path = _place_of(row["path"], places, paths)
         if path is None:
-            passed_over["lines of the table whose image is not there, or of a name that several images have"] += 1
+            missing.append(row["path"])
         elif row.get("label") == "":
-            passed_over["lines of the table without a label"] += 1
+            unlabelled.append(row["path"])
         else:
             labels[path].append(row.get("label", ""))
             first = cells.setdefault(path, row)
@@ -54,8 +56,17 @@ def join(rows: Rows, tree: Tree) -> tuple[dict[str, dict[str, str]], Counter[str
                 raise DataError(f"two lines of the table are about «{path}»: its {bad} is «{first[bad]}» and «{row[bad]}»")
     if not cells:
         raise DataError(f"no line of the table names an image in {tree.folder}, as «{rows[0]['path']}»")
-    passed_over["images that the table does not name"] += len(tree.images) - len(cells)
-    return {path: row | {"label": _joined(labels[path])} for path, row in cells.items()}, +passed_over
+    joined = {path: _joined(texts) for path, texts in labels.items()}
+    _check_both(joined)
+    unnamed = sorted(paths - set(cells))
+    passed_over = _counted(
+        {
+            "lines of the table whose image is not there, or of a name that several images have": missing,
+            "lines of the table without a label": unlabelled,
+            "images that the table does not name": unnamed,
+        }
+    )
+    return {path: row | {"label": joined[path]} for path, row in cells.items()}, passed_over
 
 
 def files_of(cells: Mapping[str, Mapping[str, str]]) -> list[File]:
@@ -76,6 +87,21 @@ def add(cells: Mapping[str, Mapping[str, str]], files: Iterable[File]) -> list[F
     return found
 
 
+def _check_both(joined: Mapping[str, str]) -> None:
+    """Raises DataError if there are two labels and an image has both. Of more, several are usual."""
+    simple = {part for label in joined.values() for part in label.split(SEPARATOR)}
+    both = SEPARATOR.join(sorted(simple))
+    if len(simple) == 2 and (path := next((path for path, label in joined.items() if label == both), None)):
+        raise DataError(
+            f"the table gives «{path}» both labels, {' and '.join(sorted(simple))}; correct it, or remove its lines"
+        )
+
+
+def _counted(names: Mapping[str, Sequence[str]]) -> Counter[str]:
+    """How many there are of each kind, with the first one's name."""
+    return Counter({f"{kind} (such as «{found[0]}»)": len(found) for kind, found in names.items() if found})
+
+
 def _choose_columns(path: Path, header: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """The table's column for each of NAMES that it has."""
     if bad := next((name for name in given if name not in NAMES), None):
@@ -92,7 +118,7 @@ def _choose_columns(path: Path, header: Sequence[str], given: Mapping[str, str])
             known[name] = column
         elif name in given or name == "path":
             wanted = " or ".join(f"«{each}»" for each in candidates)
-            line = f'data.columns = {{{name} = "…"}} names another'
+            line = 'columns = {path = "…", label = "…", patient = "…"} below [data] of a TOML file (--config) names them'
             raise DataError(f"{path}: has no column {wanted}, only {', '.join(header)}; {line}")
     return known
 

@@ -75,10 +75,11 @@ def advice(found: Iterable[Shortcut]) -> str:
     """One sentence on what to do."""
     telling = [shortcut.name for shortcut in found if shortcut.tells and shortcut.name not in (TOGETHER, PIXELS_TOGETHER)]
     if not telling:
-        return "no property of the files tells the label"
+        return f"no property of the files clearly tells the label: no interval lies above {TELLS}"
+    tells = f"{', '.join(telling)}: {'each ' * (len(telling) > 1)}tells the label without anatomy"
     return (
-        f"{', '.join(telling)}: each tells the label without anatomy. Look for images of both labels from the same source, and "
-        "do not trust figures that were measured on this archive alone."
+        f"{tells}. Look for images of both labels from the same source, and do not trust figures that were measured on this "
+        "archive alone."
     )
 
 

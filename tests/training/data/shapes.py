@@ -162,11 +162,11 @@ SHAPES = {
     ),
     "one label": Shape(of_labels("NORMAL", "NORMAL"), error=r"folders with images: NORMAL/ \(\d+\); two labels or more"),
     "three labels that nobody grouped": Shape(
-        of_labels("NORMAL", "BACTERIA", "VIRUS"), error=r'BACTERIA, NORMAL, VIRUS; say which of them are.*POSITIVE="VIRUS"'
+        of_labels("NORMAL", "BACTERIA", "VIRUS"), error=r"BACTERIA \(\d+\), NORMAL \(\d+\), VIRUS \(\d+\); say which"
     ),
     "too few patients": Shape(
         lambda folder, drawn: save(folder, [one for one in drawn if one.patient < 6], lambda one: f"{one.label}/{one.name}"),
-        error=r"«NORMAL» has 6 patients to train on, and at least 20 are needed",
+        error=r"«NORMAL» has 6 patients to train on, outside given splits and without copies; at least 20",
     ),
     "two data sets": Shape(
         lambda folder, drawn: save(folder, drawn, lambda one: f"{'ab'[one.patient % 2]}/{in_splits(one)}"),

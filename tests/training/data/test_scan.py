@@ -38,7 +38,7 @@ def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_program
     assert problems.pop("NORMAL/cut.png").startswith("the image is damaged")
     assert problems.pop("NORMAL/text.jpeg").startswith("the content is neither")
     assert problems == {"NORMAL/pipe.jpeg": "not a file", "PNEUMONIA/b.png": ""}
-    assert found.passed_over == {"hidden": 3, ".tif": 1, "images that are in no label's folder": 1}
+    assert found.passed_over == {"hidden": 3, ".tif": 1, "images in no label's folder": 1}
 
 
 def test_what_parquet_leaves_open_is_empty_and_its_lists_are_several_labels(tmp_path: Path) -> None:
@@ -145,7 +145,8 @@ def test_a_table_may_name_images_by_the_end_of_their_paths_and_by_several_lines(
         ("path,label,split\na.png,b,never", "the split of «N/a.png» in the table is «never»"),
         ("path,label,Label\nN/a.png,b,c", "the columns «label» and «Label» have the same name"),
         ("path,label,split\nN/a.png,b,train\nN/a.png,b,test", "two lines .* about «N/a.png»: its split is «train» and «test»"),
-        ("path,label\nN/\xff.png,b", "cannot be read as a table"),
+        ("path,label\nN/\xff.png,b", "cannot be read as a table .*; save it as «CSV UTF-8»"),
+        ("path,label\nN/a.png,x\nN/a.png,y", "the table gives «N/a.png» both labels, x and y"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:

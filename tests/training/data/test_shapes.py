@@ -11,7 +11,7 @@ from tests.conftest import running_service
 from tests.training.data.shapes import PATIENTS, SHAPES, TRAINED, Drawing, drawings
 from training import config, pipeline, run_folder
 from training.config import Data, data_at
-from training.data import splits
+from training.data import manifest, splits
 from training.data.manifest import DataError, Record
 from training.stages import audit
 
@@ -34,6 +34,8 @@ def used(records: list[Record]) -> list[Record]:
 def test_a_folder_is_read_in_its_shape(name: str, tmp_path: Path, drawn: list[Drawing]) -> None:
     choices = config.Config(data=data_of(name, tmp_path, drawn))
     records = audit.cut(choices)
+    manifest.write_table(records, tmp_path / "manifest.csv")
+    assert manifest.read_manifest(tmp_path / "manifest.csv") == records
     assert {record.label for record in records} == set(SHAPES[name].labels)
     assert len(used(records)) == len(drawn)
     assert len({record.patient for record in used(records)}) == 2 * PATIENTS
