@@ -113,7 +113,7 @@ def nih(folder: Path, drawn: list[Drawing]) -> Path:
 def dicom(folder: Path, drawn: list[Drawing]) -> Path:
     for one in drawn:
         path = folder / f"{one.label}/{one.number}.dcm"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(dicom_of(one.pixels, PatientID=f"{one.label}{one.patient}"))
     return folder
 
