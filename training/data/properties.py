@@ -111,7 +111,7 @@ def _of_file(content: bytes) -> Properties:
             sums = {"quantisation_sum": _quantisation_sum(image), "exif_bytes": exif}
             return {"format": image.format or "", "mode": image.mode, **sums}
     except UnidentifiedImageError:
-        return {"format": "DICOM", "mode": "", "quantisation_sum": 0, "exif_bytes": 0}
+        return {"format": "DICOM", "mode": "DICOM", "quantisation_sum": 0, "exif_bytes": 0}
 
 
 def _quantisation_sum(image: Image.Image) -> int:

@@ -83,9 +83,13 @@ def measure(table: Table, truth: Bools, probability: Floats, patients: Sequence[
 
     `follows`: by property, the rank correlation of the logit with it within the negative and within the positive label.
     `matched`: the AUROC under the weights of `weigh`, with a 95 % interval over patients; for each label the effective number
-    of images; and the greatest AUROC of a property under the weights. It is null where the images cannot be matched.
+    of images; and the greatest AUROC of a property under the weights. It is null where the images cannot be matched. Images of
+    which a property is unknown, though it is known of others, do not count.
     """
+    table = {name: values for name, values in table.items() if np.isfinite(values).any()}
     known = np.isfinite(np.column_stack(list(table.values()))).all(1)
+    if len(set(truth[known])) < 2:
+        return {"images": int(known.sum()), "follows": {}, "matched": None}
     kept, table = np.array(patients)[known].tolist(), {name: values[known] for name, values in table.items()}
     truth, probability = truth[known], probability[known]
     varied = {name: values for name, values in table.items() if np.ptp(values) > 0}

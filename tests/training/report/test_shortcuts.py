@@ -131,3 +131,16 @@ def test_labels_whose_properties_do_not_overlap_cannot_be_matched() -> None:
     truth = np.arange(100) % 2 == 1
     found = matched.measure({"width": truth * 100.0 + np.arange(100) % 7}, truth, np.linspace(0.1, 0.9, 100), ["p"] * 100)
     assert found["matched"] is None
+
+
+def test_what_is_known_of_no_image_hides_none_of_them_and_of_one_label_alone_nothing_is_said() -> None:
+    rng = np.random.default_rng(0)
+    truth, values, unknown = np.arange(200) % 2 == 1, rng.normal(size=200), np.full(200, np.nan)
+    probability, patients = np.clip(0.5 + 0.3 * truth + 0.1 * rng.normal(size=200), 0, 1), [str(at) for at in range(200)]
+    alone, beside = (
+        matched.measure(table, truth, probability, patients)
+        for table in ({"width": values}, {"width": values, "mode": unknown})
+    )
+    assert alone == beside and alone["images"] == 200
+    one_label = {"width": np.where(truth, values, np.nan)}
+    assert matched.measure(one_label, truth, probability, patients) == {"images": 100, "follows": {}, "matched": None}
