@@ -56,7 +56,7 @@ class TerminalFormatter(logging.Formatter):
         super().__init__("%(asctime)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = {name: value for name, value in vars(record).items() if name not in RESERVED}
+        fields = {name: value for name, value in vars(record).items() if name not in RESERVED and not name.startswith("_")}
         words = FOR_PEOPLE.get(record.message)
         text = words.format_map(fields) if words else " ".join([record.message, *(f"{name}={fields[name]}" for name in fields)])
         problem = f": {fields['problem']}" if words and "problem" in fields else ""

@@ -47,7 +47,7 @@ def test_make_passes_names_and_sources_on_as_they_were_given() -> None:
         "--source": "O'Brien's \"set\", 5 $ `id` \\ #1",
     }
     variables = [f"{option.removeprefix('--').upper()}={value}" for option, value in given.items()]
-    printed = subprocess.check_output(["make", "--dry-run", "train", *variables], cwd=ROOT, text=True)
+    printed = subprocess.check_output(["make", "--no-print-directory", "--dry-run", "train", *variables], cwd=ROOT, text=True)
     command = shlex.split(printed.splitlines()[-1])
     assert {option: command[command.index(option) + 1] for option in given} == given
     assert "--weights" not in command
@@ -112,7 +112,7 @@ def test_make_installs_torch_for_a_gpu_where_there_is_a_driver(
     (tmp_path / "nvidia-smi").chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if name != "DEVICE"} | variables
     environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
-    command = ["make", "--dry-run", "train", "DATA=path"]
+    command = ["make", "--no-print-directory", "--dry-run", "train", "DATA=path"]
     printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert ("https://download.pytorch.org/whl/cpu" in printed) == cpu
     assert ("--device '" in printed.splitlines()[-1]) == bool(variables)
