@@ -42,7 +42,7 @@ head -c 70000000 /dev/zero >"$work/large"
 form=$(ask -F image=@"$work/image.png" "$url/predict" | label)
 expect "raw bytes" "$form" "$(ask --data-binary @"$work/image.png" "$url/predict" | label)"
 expect "a text" 415 "$(status --data-binary @README.md "$url/predict")"
-expect "a form without an image" 400 "$(status -F other=@README.md "$url/predict")"
+expect "a form without an image" 400 "$(status -F other=text "$url/predict")"
 expect "70 MB" 413 "$(status --data-binary @"$work/large" "$url/predict")"
 expect "results of a batch" "prediction problem" "$(ask -F images=@"$work/image.png" -F images=@README.md "$url/predict/batch" |
   from_json '*(next(iter(result)) for result in answer["results"])')"
