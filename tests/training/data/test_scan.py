@@ -41,6 +41,17 @@ def test_bad_files_are_recorded_with_their_problems_and_folders_of_other_program
     assert found.passed_over == {"hidden": 3, ".tif": 1, "images in no label's folder": 1}
 
 
+def test_a_line_about_an_image_that_is_not_there_takes_none_of_the_same_name(tmp_path: Path) -> None:
+    write(tmp_path, {"1.png": IMAGE, "p1/2.png": OTHER, "p3/3.png": IMAGES[2]})
+    lines = ["path,label,patient", "1.png,x,P1", "p1/2.png,y,P2", "p9/1.png,y,P9", "p9/2.png,x,P9", "gone/p3/3.png,y,P3"]
+    (tmp_path / "my.csv").write_text("\n".join(lines))
+    found = scan.find(data_at(tmp_path / "my.csv"))
+    assert [(file.path, file.label, file.patient) for file in found.files] == [
+        ("1.png", "x", "P1"), ("p1/2.png", "y", "P2"), ("p3/3.png", "y", "P3"),
+    ]  # fmt: skip
+    assert list(found.passed_over.values()) == [2]
+
+
 def test_what_parquet_leaves_open_is_empty_and_its_lists_are_several_labels(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": IMAGE, "b.png": OTHER})
     lines = {"path": ["a.png", b"b.png".decode()], "label": [["x", "y"], ["z"]], "patient": [7.5, float("nan")]}
