@@ -47,7 +47,7 @@ def measure(config: Config, records: Sequence[Record]) -> Pace:
 
 def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds: float) -> dict[str, float]:
     """Seconds of each stage: the images that it sends through the network, in PyTorch or in the exported graph, and what it
-    does besides. The constants are from a run of `fast` on 5,190 images and two CPUs, which they then gave within 3 %."""
+    does besides. The constants were chosen to give the times of one run of `fast`; no other run was compared with them."""
     count = {split: len(manifest.of_split(records, split)) for split in splits.USED}
     both, variants, graph = count[splits.VAL] + count[splits.SHIFTED], 1 + config.int8, GRAPH * pace.forward
     epoch = count[splits.TRAIN] * pace.step + VALIDATIONS * both * pace.forward
