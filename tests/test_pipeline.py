@@ -21,7 +21,7 @@ from PIL import Image
 from tests.conftest import ROOT, running_service
 from tests.documents import TRAINING, block
 from tests.training import test_main
-from training.config import PRESETS
+from training.config_files import PRESETS
 from training.data import alterations, manifest, phantoms, splits
 from training.graph import inference, model_folder
 from training.report import metrics as report_metrics

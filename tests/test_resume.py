@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import running_service
 from tests.test_pipeline import assert_same_fit, description_of, finished, history, run, training
-from training import config, pipeline, run_folder
+from training import config_files, pipeline, run_folder
 from training.data import phantoms
 from training.network import history as fit_history
 
@@ -39,7 +39,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(phantoms.draw(rng, sick=index % 2 == 1)).save(path)
     (folder / "run.toml").write_text(CONFIG)
     with contextlib.chdir(folder):
-        choices = config.load_config(Path("run.toml"))
+        choices = config_files.load(Path("run.toml"))
         run_folder.create(choices, Path("whole"))
         for stage in ("audit", "fit"):
             pipeline.run_stage(choices, Path("whole"), stage)

@@ -5,9 +5,8 @@ The resolved configuration is saved with the run. The command line can set `name
 
 import os
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,11 +16,9 @@ from service.errors import MedXferError
 from service.images import limits
 
 SAVED = "config.json"  # in a run folder
-PRESETS = Path(__file__).parent / "configs"
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"  # part of addresses
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-Tables: TypeAlias = dict[str, Any]  # Any: as TOML has it
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -148,22 +145,6 @@ class Config(Section, frozen=True, kw_only=True):
     int8: bool = True  # false leaves the int8 variant out; `train --resume RUN --from quantise` makes it later
 
 
-class File(Config, frozen=True, kw_only=True):
-    """A TOML file: keys of a configuration, over those of `base`, a preset's name or a path relative to the file."""
-
-    base: Annotated[str, Meta(min_length=1)] | None = None
-
-
-def load_config(name: Path) -> Config:
-    """Reads a TOML file, or the preset of that name, over its `base`. Raises ConfigError if there is neither, or if a file is
-    not TOML, has an unknown key, has a value out of range, or is its own base."""
-    return msgspec.convert(_merged([_path_of(name)]), Config)
-
-
-def presets() -> str:
-    return ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
-
-
 def with_paths(
     config: Config, *, folder: Path | None = None, weights: str | None = None, elsewhere: dict[str, str] | None = None
 ) -> Config:
@@ -197,44 +178,3 @@ def read_saved(path: Path) -> Config:
         return msgspec.json.decode(path.read_bytes(), type=Config)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"{path}: not a run folder's configuration ({error})") from error
-
-
-def _path_of(name: Path | str, folder: Path = Path()) -> Path:
-    """The preset of that name, unless the folder has such a file."""
-    preset, path = PRESETS / f"{name}.toml", folder / name
-    return preset if preset.exists() and not path.is_file() else path
-
-
-def _merged(chain: list[Path]) -> Tables:
-    """The tables of the last file, over those of its base. The files before it in `chain` are based on it."""
-    file = chain[-1]
-    values = _read(file, chain[:-1])
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    chain = [*chain, _path_of(base, file.parent)]
-    if chain[-1].resolve() in [path.resolve() for path in chain[:-1]]:
-        raise ConfigError(f"configuration {file}: base = «{base}» leads back: {' → '.join(map(str, chain))}")
-    return _over(_merged(chain), values)
-
-
-def _read(file: Path, based: list[Path]) -> Tables:
-    """The tables of one file, which is valid by itself, so that an error names the file that has it."""
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-        msgspec.convert(values, File)
-    except OSError as error:
-        where = f"{based[-1]}: base = «{file}»" if based else str(file)
-        raise ConfigError(f"configuration {where}: {error.strerror}; the presets are {presets()}") from error
-    except ValueError as error:  # of TOML, UTF-8 and msgspec
-        raise ConfigError(f"configuration {file}: {error}; training/config.py explains every key") from error
-    return values
-
-
-def _over(base: Tables, values: Tables) -> Tables:
-    """`values`, and what they leave out of `base`, table by table."""
-    merged = base | values
-    for name in base.keys() & values.keys():
-        if isinstance(base[name], dict):
-            merged[name] = _over(base[name], values[name])
-    return merged

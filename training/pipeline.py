@@ -17,7 +17,7 @@ from training.config import Config, ConfigError
 from training.data import labels, scan, splits
 from training.graph import model_folder
 from training.network import backbone, device, weights
-from training.report import shortcuts
+from training.report import overview, shortcuts
 from training.stages import audit, calibrate, card, evaluate, export, fit, quantise
 
 STAGES = {stage.__name__.rpartition(".")[2]: stage for stage in (audit, fit, export, quantise, calibrate, evaluate, card)}
@@ -65,12 +65,12 @@ def check(choices: Config, *, download: bool = True) -> None:
 def dry_run(choices: Config, minutes: float | None = None) -> None:
     """Prints what a run would read and do, and how long it would take, and writes nothing."""
     check(choices, download=False)
-    print(msgspec.json.format(msgspec.json.encode(choices), indent=2).decode())
-    print(device.describe(choices.fit.device))
     begin = time.monotonic()
     records = audit.cut(choices)
     shortcuts.show(audit.find_shortcuts(choices, records))
     seconds = time.monotonic() - begin
+    overview.show_configuration(choices)
+    print(device.describe(choices.fit.device))
     pace = estimate.measure(choices, records)
     if minutes is not None:
         choices = with_epochs(choices, estimate.epochs_within(minutes, choices, records, pace, seconds))
@@ -118,4 +118,12 @@ def install(run_dir: Path, out: Path) -> None:
     temporary = model_folder.beside(out)
     shutil.copytree(run_dir / "model", temporary)
     model_folder.put_in_place(temporary, out)
-    print(f"{out}: the model folder, ready to be served")
+    announce(out)
+
+
+def announce(folder: Path) -> None:
+    """Says that the model folder is finished, and whether it is of any use yet."""
+    thresholds = model_folder.description_of(folder).thresholds
+    is_sure = thresholds.screening > 0 or thresholds.rule_in < 1
+    but = "" if is_sure else "; too few images show when its answers are right, so it calls all of them uncertain"
+    print(f"{folder}: the model folder, ready to be served{but}")

@@ -87,8 +87,14 @@ def images_of_form(body: bytes, content_type: str, field: str, most: int) -> lis
     if not 1 <= len(found) <= most:
         times = "once" if most == 1 else f"1 to {most} times"
         has = "more often" if len(found) > most else f"{len(found)} times"
-        raise MalformedRequest(f"the form needs the field «{field}» {times}, it has it {has}")
+        other = "; several images go to /predict/batch" if most == 1 and len(found + files) > 1 else ""
+        raise MalformedRequest(f"the form needs the field «{field}» {times}, it has it {has}{other}")
     return found
+
+
+def image_of(body: bytes, content_type: str, field: str) -> bytes:
+    """The body itself, or the image of a form. Raises MalformedRequest, as `images_of_form`."""
+    return images_of_form(body, content_type, field, 1)[0] if is_form(content_type) else body
 
 
 async def _read(request: Request, add_bytes: Callable[[int], None]) -> bytes:

@@ -127,7 +127,7 @@ def read_artefact(folder: Path, variant: str) -> Artefact:
 def read_description(folder: Path) -> Description:
     """The verified `model.json` of a model folder. Raises ArtefactError as `read_artefact` does."""
     if not folder.is_dir():
-        raise ArtefactError(f"{folder}: no such folder; MEDXFER_MODEL must name a model folder that training has written")
+        raise ArtefactError(f"{folder}: no such folder; a model folder is what training writes, such as models/default")
     return decode_description(_read_verified(folder, DESCRIPTION, _read_sums(folder)), folder / DESCRIPTION)
 
 

@@ -15,7 +15,7 @@ import torch
 from tests.benchmarks import results
 from tests.benchmarks.headlines import markdown
 from tests.benchmarks.images import Kind, drawings, encode
-from training import allocator, config
+from training import allocator, config, config_files
 from training.config import Config
 from training.data import batches, phantoms, scan
 from training.data.batches import Images, Loader, Targets
@@ -43,7 +43,7 @@ def measure(folder: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
         path = folder / "train" / (phantoms.NORMAL, phantoms.PNEUMONIA)[index % 2] / f"{index}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(drawing, Kind(path.name, "JPEG", size)))
-    choices = config.with_paths(config.load_config(config.PRESETS / "best.toml"), folder=folder, weights="none")
+    choices = config.with_paths(config_files.load(config_files.PRESETS / "best.toml"), folder=folder, weights="none")
     records = scan.scan(choices.data).records
     kinds = Targets(records)
     network = backbone.move_to_device(backbone.build(choices.backbone), choices.fit.device)

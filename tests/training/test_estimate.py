@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from training import estimate
-from training.config import Config, ConfigError, Fit, load_config
+from training import config_files, estimate
+from training.config import Config, ConfigError, Fit
 from training.data import splits
 from training.data.manifest import Record
 from training.estimate import Pace
@@ -16,7 +16,7 @@ PACE = Pace(forward=0.01, step=0.05)
 
 @pytest.fixture(scope="module")
 def cut(records: list[Record]) -> list[Record]:
-    return splits.split(records, replace(load_config(Path("phantom")).data, folds=4), seed=0)
+    return splits.split(records, replace(config_files.load(Path("phantom")).data, folds=4), seed=0)
 
 
 def seconds(records: list[Record], epochs: int, seeds: int = 1) -> float:
@@ -47,6 +47,6 @@ def test_the_pace_is_measured_on_the_images_themselves(
     folder: Path, cut: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate, "SECONDS", 0.1)
-    phantom = load_config(Path("phantom"))
+    phantom = config_files.load(Path("phantom"))
     pace = estimate.measure(replace(phantom, data=replace(phantom.data, folder=str(folder))), cut)
     assert 0 < pace.forward < pace.step

@@ -9,13 +9,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-import msgspec
 import pytest
 
 from tests.conftest import DEFAULT_MODEL
 from training import run_folder
 from training.__main__ import main
-from training.config import Config, Data, load_config
+from training.config import Config, Data
 from training.data import phantoms
 from training.graph import seen
 
@@ -68,7 +67,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (["recalibrate", MODEL, "--data", "twice", "--out", "out"], "has the same bytes as NORMAL/"),
         (["compare", "nowhere", MODEL, "--data", "data/train"], "nowhere: no such folder"),
         (["compare", MODEL, MODEL, "--data", "run.toml"], "run.toml: the table has no line"),
-        (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "at least 5 of each are needed"),
+        (["recalibrate", MODEL, "--data", "data/train", "--out", "out"], "patients to calibrate on; at least 5 are needed"),
         (["recalibrate", MODEL, "--data", "data/train", "--out", "data"], "--out data: exists and is not a model folder"),
         ([*TRAIN, "--run", "run.toml/1"], "Not a directory: 'run.toml/1'"),
         ([*TRAIN, "--out", "/dev/null"], "--out /dev/null: exists and is not a model folder"),
@@ -100,22 +99,25 @@ def test_the_device_is_told_and_what_to_expect_of_a_network_that_begins_from_not
     _, from_imagenet, _ = run(*dry, "--weights", "imagenet")
     expected = "needs many thousands of X-rays"
     assert (expected in from_nothing, expected in from_imagenet) == (True, False)
-    assert "device: CPU, " in from_nothing and '"device": "cpu"' in from_nothing
+    assert "device: CPU, " in from_nothing and 'device = "cpu"' in from_nothing
 
 
 def test_a_dry_run_shows_the_data_and_its_time_and_writes_nothing(folder: Path) -> None:
     before = sorted(Path().rglob("*"))
     code, output, _ = run("train", "--data", str(folder), "--config", "phantom", "--dry-run")
     assert (code, sorted(Path().rglob("*"))) == (0, before)
-    assert all(words in output for words in (f"80 images in {folder}", '"image_size": 96', "in all", "nothing was written"))
+    section = '[backbone]  name = "resnet10t", weights = "none", image_size = 96'
+    assert all(words in output for words in (f"80 images in {folder}", section, "in all", "nothing was written"))
 
 
 def test_positive_name_and_source_take_precedence_over_the_configuration(folder: Path) -> None:
-    words = ["--positive", "NORMAL", "--name", "ours", "--source", "O'Brien's \"set\" of 2026"]
+    words = ["--positive", "NORMAL", "--name", "ours", "--source", "Our clinic's set"]
     code, output, _ = run("train", "--data", str(folder), "--config", "phantom", *words, "--dry-run")
-    found = msgspec.json.decode(output[output.index("\n{") : output.rindex("}") + 1], type=Config)
-    assert (code, found.name, found.data.positive, found.data.source) == (0, "ours", "NORMAL", "O'Brien's \"set\" of 2026")
-    assert found.augment == load_config(Path("phantom")).augment
+    shown = " ".join(output.split())
+    of_phantom = "crop_area = [0.6, 1.0]"
+    for choice in ('name = "ours"', 'positive = "NORMAL"', 'source = "Our clinic\'s set"', of_phantom):
+        assert choice in shown
+    assert code == 0
 
 
 def test_a_name_that_no_address_can_hold_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.conftest import ROOT
-from training import config, files, run_folder
-from training.config import Config, ConfigError, load_config
+from training import config, config_files, files, run_folder
+from training.config import Config, ConfigError
 
 STAGES = ["audit", "fit", "export"]
 SWALLOWED = """
@@ -24,25 +24,28 @@ for step in progress.track([1, 2], "steps"):
 """
 
 
-@pytest.mark.parametrize("preset", config.presets().split(", "))
+@pytest.mark.parametrize("preset", config_files.presets().split(", "))
 def test_every_preset_can_be_read(preset: str) -> None:
-    load_config(Path(preset))
+    config_files.load(Path(preset))
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[fit]\nepoch = 3", "epoch"),
-        ("[fit]\nepochs = -1", r"fit\.epochs"),
+        ("[fit]\nepoch = 3", r"there is no key fit\.epoch; fit\.epochs may be meant"),
+        ("epochs = 3", r"there is no key epochs; fit\.epochs may be meant"),
+        ("[zzz]\nqqq = 3", r"there is no key zzz\.qqq; training/config\.py explains"),
+        ("fit = 3", r"run\.toml: fit: Expected `object`"),
+        ("[fit]\nepochs = -1", r"run\.toml: fit\.epochs: Expected `int` >= 0"),
         ("[fit]\nlearning_rate = 0", r"fit\.learning_rate"),
         ("[backbone]\nimage_size = 100", r"backbone\.image_size"),
         ("[backbone]\nimage_size = 480", "image_size = 480: at most 448, the short side to which large images are shrunk"),
         ("[augment]\ncrop_area = [0.9, 0.1]", "minimum is greater"),
         ('name = "../escape"', "name"),
         ("[fit", "run.toml"),
-        ("base = 3", r"run\.toml: .*\$\.base"),
-        ('base = ""', r"run\.toml: .*\$\.base"),
-        ('base = "slow"', r"run\.toml: base = «.*/slow»: No such file.*the presets are balanced"),
+        ("base = 3", r"run\.toml: base: Expected"),
+        ('base = ""', r"run\.toml: base: Expected"),
+        ('base = "slow"', r"run\.toml: base = «slow»: No such file.*the presets are balanced"),
         ('base = "run.toml"', r"run\.toml: base = «run\.toml» leads back: \S*run\.toml → \S*run\.toml"),
         (None, r"run\.toml: No such file.*the presets are balanced, best, fast, kermany, phantom"),
     ],
@@ -51,14 +54,14 @@ def test_a_missing_file_or_a_wrong_value_is_refused_by_name(tmp_path: Path, text
     if text is not None:
         (tmp_path / "run.toml").write_text(text)
     with pytest.raises(ConfigError, match=reason):
-        load_config(tmp_path / "run.toml")
+        config_files.load(tmp_path / "run.toml")
 
 
 def test_a_file_changes_only_its_keys_of_its_base(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "clinic.toml").write_text('base = "balanced"\nname = "clinic"\n[data.elsewhere]\nNIH = "nih"\n')
     (tmp_path / "sub" / "run.toml").write_text('base = "../clinic.toml"\n[fit]\nepochs = 9\n[data.elsewhere]\nRSNA = "rsna"\n')
-    found, balanced = load_config(tmp_path / "sub" / "run.toml"), load_config(Path("balanced"))
+    found, balanced = config_files.load(tmp_path / "sub" / "run.toml"), config_files.load(Path("balanced"))
     assert (found.name, found.fit.epochs, found.data.elsewhere) == ("clinic", 9, {"NIH": "nih", "RSNA": "rsna"})
     assert found.augment == balanced.augment != Config().augment
     assert msgspec.structs.replace(found.fit, epochs=balanced.fit.epochs) == balanced.fit
@@ -70,8 +73,8 @@ def test_a_file_changes_only_its_keys_of_its_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "reason"),
     [
-        ("[fit]\nepoch = 3", r"base\.toml: .*unknown field `epoch` - at `\$\.fit`"),
-        ("[fit]\nepochs = -1", r"base\.toml: .*\$\.fit\.epochs"),
+        ("[fit]\nepoch = 3", r"base\.toml: there is no key fit\.epoch"),
+        ("[fit]\nepochs = -1", r"base\.toml: fit\.epochs"),
         ('base = "run.toml"', r"base\.toml: base = «run\.toml» leads back: \S*run\.toml → \S*base\.toml → \S*run\.toml"),
         ('base = "gone.toml"', r"base\.toml: base = «\S*gone\.toml»: No such file"),
     ],
@@ -80,12 +83,12 @@ def test_an_error_in_a_base_names_the_file_that_has_it(tmp_path: Path, base: str
     (tmp_path / "run.toml").write_text('base = "base.toml"\n[fit]\nepochs = 2')
     (tmp_path / "base.toml").write_text(base)
     with pytest.raises(ConfigError, match=reason):
-        load_config(tmp_path / "run.toml")
+        config_files.load(tmp_path / "run.toml")
 
 
 def test_runs_are_numbered_and_keep_their_configuration_and_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    choices = config.with_paths(load_config(Path("phantom")), folder=tmp_path, weights="none")
+    choices = config.with_paths(config_files.load(Path("phantom")), folder=tmp_path, weights="none")
     assert [str(run_folder.create(each, None)) for each in (Config(), choices)] == ["runs/1", "runs/2"]
     assert config.read_saved(Path("runs/2/config.json")) == choices and choices.data.folder == str(tmp_path)
     assert msgspec.json.decode(Path("runs/1/environment.json").read_bytes()) == run_folder.environment()

@@ -1,10 +1,15 @@
 """Prints what is in a data folder: images and patients by label and split, sizes, formats, and what is left out."""
 
+import json
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from training.config import Config
 from training.data import patients, splits
 from training.data.manifest import Record
 from training.data.scan import Scan
@@ -71,6 +76,17 @@ def notes(records: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
                 f"note: the given split «{split}» is used as it is; its images are few ({counts}), so its figures are coarse"
             )
     return found
+
+
+def show_configuration(choices: Config) -> None:
+    """All keys with their values, a paragraph for each section; without those that are empty."""
+    print("configuration")
+    values = msgspec.json.decode(msgspec.json.encode(choices))
+    sections = {name: section for name, section in values.items() if isinstance(section, dict)}
+    for name, keys in {"": {key: value for key, value in values.items() if key not in sections}, **sections}.items():
+        text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items() if value or value == 0)
+        head = f"  {f'[{name}]' if name else '':12}"
+        print(textwrap.fill(text, 120, initial_indent=head, subsequent_indent=" " * 14, break_on_hyphens=False))
 
 
 def print_table(title: str, rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> None:  # Any: numbers and texts

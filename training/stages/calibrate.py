@@ -58,12 +58,13 @@ def calibrate(
     """Calibrates each variant in `folder` on its own answers to `records`; thresholds and cut-offs come from fp32. Temperature
     and bias are fitted on the images as they are and, if there are `changes`, changed by one of them, in turn. Returns the
     calibrated graphs by variant, and their description. `uncalibrated`: the network's own temperature and bias, with which the
-    figures from before are computed; by default those that each variant has now. Raises DataError, as `cross_fitted`.
+    figures from before are computed; by default those that each variant has now. Raises DataError, as `check_patients`.
 
     Temperature and bias stay as they were if fitting them makes ECE worse on patients that they were not fitted on. ECE
     decides, over all images that they are fitted on. The log loss would often refuse a good one: Platt's softened targets
     give it up where the labels are nearly separable."""
     description = model_folder.description_of(folder)
+    check_patients(records, description.labels)
     truth, views = inference.truth_of(records, description), 2 if changes else 1
     models, variants, evidence, novelty, logits = {}, {}, {}, {}, {}
     for name, variant in description.variants.items():
@@ -115,6 +116,14 @@ def calibrate(
     )
 
 
+def check_patients(records: Sequence[Record], labels: Sequence[str]) -> None:
+    """Raises DataError if a label has fewer than CALIBRATION_PATIENTS."""
+    for label in labels:
+        found = len({record.patient for record in records if record.label == label})
+        if found < CALIBRATION_PATIENTS:
+            raise DataError(f"«{label}» has {found} patients to calibrate on; at least {CALIBRATION_PATIENTS} are needed")
+
+
 def show(description: Description) -> None:
     variant, thresholds = description.variants[FP32], description.thresholds
     calibration = description.metrics["calibration"]
@@ -142,14 +151,11 @@ def warnings(calibration: Mapping[str, Any]) -> list[str]:
 
 
 def cross_fitted(logit: Floats, truth: Bools, patients: Sequence[str]) -> Floats:
-    """Probabilities [N], each from a calibration fitted on the other four fifths of the patients. Raises DataError if a label
-    has fewer than five patients."""
+    """Probabilities [N], each from a calibration fitted on the other four fifths of the patients. Each label needs
+    CALIBRATION_PATIENTS."""
     probability = np.empty(len(logit))
-    positive, other = (len(set(np.array(patients)[truth == label])) for label in (True, False))
-    if min(positive, other) < (least := CALIBRATION_PATIENTS):
-        found = f"{positive} patients of the positive and {other} of the other label"
-        raise DataError(f"{found}: at least {least} of each are needed")
-    for fit, held_out in StratifiedGroupKFold(least, shuffle=True, random_state=0).split(logit, truth, patients):
+    folds = StratifiedGroupKFold(CALIBRATION_PATIENTS, shuffle=True, random_state=0)
+    for fit, held_out in folds.split(logit, truth, patients):
         temperature, bias = fit_logistic(logit[fit], truth[fit])
         probability[held_out] = expit(logit[held_out] / temperature + bias)
     return probability

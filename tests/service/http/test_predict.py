@@ -58,6 +58,9 @@ def test_of_several_files_only_those_with_the_right_name_are_read(client: httpx.
     assert answer.status_code == 200
     words = "the form needs the field «image» once, it has it 0 times"
     assert_problem(client.post("/predict", files=[("file", PNG), ("scan", PNG)]), 400, words)
+    for field, times in (("image", "more often"), ("file", "0 times")):
+        words = f"the form needs the field «image» once, it has it {times}; several images go to /predict/batch"
+        assert_problem(client.post("/predict", files=[(field, PNG)] * 2), 400, words)
 
 
 @pytest.mark.parametrize("count", [17, 19, 20, 300])

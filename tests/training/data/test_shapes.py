@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.conftest import running_service
 from tests.training.data.shapes import PATIENTS, SHAPES, TRAINED, Drawing, drawings
-from training import config, pipeline, run_folder
+from training import config, config_files, pipeline, run_folder
 from training.config import Data, data_at
 from training.data import manifest, splits
 from training.data.manifest import DataError, Record
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_used_is_refused_with_what_was_found_and_what_wo
 @pytest.mark.torture
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_folder_trains_and_serves(name: str, tmp_path: Path, drawn: list[Drawing]) -> None:
-    phantom = config.load_config(Path("phantom"))
+    phantom = config_files.load(Path("phantom"))
     choices = replace(phantom, data=data_of(name, tmp_path / "data", drawn), fit=replace(phantom.fit, epochs=1))
     run = run_folder.create(choices, tmp_path / "run")
     pipeline.run(choices, run, "audit")

@@ -15,6 +15,7 @@ from service.errors import ArtefactError
 from service.model.artefact import Thresholds, read_artefact
 from service.model.classifier import Outputs
 from tests.conftest import DEFAULT_MODEL
+from training import pipeline
 from training.config import Config
 from training.data import manifest
 from training.data.manifest import DataError, Record
@@ -80,9 +81,9 @@ def test_the_figures_are_right_for_a_case_counted_by_hand() -> None:
 @pytest.mark.parametrize("name", int8_gate.LIMITS)
 def test_a_figure_beyond_its_limit_misses_the_gate(name: str) -> None:
     good = {**EXACT, "heatmap_correlation": 1, "novelty_rank_correlation": 1, name: int8_gate.LIMITS[name]}
-    assert int8_gate.passes(good)
+    assert int8_gate.missed(good) == []
     beyond = good[name] + (-0.001 if name.endswith("correlation") else 0.001)
-    assert not int8_gate.passes({**good, name: beyond, f"{name}_at_least": beyond})
+    assert int8_gate.missed({**good, name: beyond, f"{name}_at_least": beyond}) == [name]
 
 
 def test_one_swapped_pair_of_few_images_is_not_a_loss_but_the_same_share_of_many_is() -> None:
@@ -94,7 +95,7 @@ def test_one_swapped_pair_of_few_images_is_not_a_loss_but_the_same_share_of_many
             int8.probabilities[[start + 9, start + 10]] = int8.probabilities[[start + 10, start + 9]]
         figures = int8_gate.compare(truth, fp32, int8, 1, [str(number) for number in range(len(truth))])
         assert figures["auroc_loss"] > int8_gate.LIMITS["auroc_loss"]
-        assert int8_gate.passes(figures) is kept
+        assert ("auroc_loss" in int8_gate.missed(figures)) is not kept
 
 
 def with_variant(folder: Path, temperature: float) -> Path:
@@ -107,12 +108,25 @@ def with_variant(folder: Path, temperature: float) -> Path:
     return folder
 
 
-def test_a_variant_that_misses_the_gate_is_not_shipped(tmp_path: Path, folder: Path, records: list[Record]) -> None:
+def test_a_variant_that_misses_the_gate_is_not_shipped(
+    tmp_path: Path, folder: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
     model = with_variant(tmp_path / "model", temperature=10)
     int8_gate.check(model, folder, {"some": records[::8]})
     assert list(model_folder.description_of(model).variants) == [FP32]
+    assert "int8 is too far from fp32 (mean probability shift on some) and is removed" in capsys.readouterr().out
     assert {path.name for path in model.iterdir()} == {"model.onnx", "model.json", "SHA256SUMS"}
     assert "int8" not in (model / "SHA256SUMS").read_text()
+
+
+def test_a_finished_model_that_is_never_sure_is_announced_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
+    pipeline.announce(model)
+    assert capsys.readouterr().out == f"{model}: the model folder, ready to be served\n"
+    never_sure = Thresholds(screening=0, balanced=0.5, rule_in=1)
+    model_folder.rewrite_description(model, replace(DESCRIPTION, thresholds=never_sure))
+    pipeline.announce(model)
+    assert "so it calls all of them uncertain" in capsys.readouterr().out
 
 
 def test_changed_images_are_calibrated_on_beside_those_as_they_are(folder: Path, records: list[Record]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.conftest import DEFAULT_MODEL, grey
-from training import config
+from training import config_files
 from training.config import Augment, Config, Data, Fit
 from training.graph import model_folder
 from training.graph.inference import Predictions
@@ -79,11 +79,11 @@ def test_what_a_calibration_warns_of_stands_on_the_card_and_in_the_report() -> N
 
 def test_only_the_configuration_of_the_shipped_model_names_data_and_the_rest_of_it_is_the_recipe() -> None:
     for preset in ("best", "balanced", "fast"):
-        assert config.load_config(Path(preset)).data == Data()
-    kermany = config.load_config(Path("kermany"))
+        assert config_files.load(Path(preset)).data == Data()
+    kermany = config_files.load(Path("kermany"))
     shipped = model_folder.description_of(DEFAULT_MODEL)
     assert (kermany.data.source, kermany.data.ages) == (shipped.data["source"], shipped.ages)
-    assert replace(kermany, data=Data()) == config.load_config(Path("best"))
+    assert replace(kermany, data=Data()) == config_files.load(Path("best"))
 
 
 def test_small_copies_of_radiographs_are_a_limit() -> None:
