@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, Reference, SecurityScheme
 
 from service.engine.engine import Engine
-from service.http import auth, pages, predict, status
+from service.http import auth, pages, predict, preview, status
 from service.http.middleware import Middleware
 from service.http.problems import EXCEPTION_HANDLERS
 from service.http.record import Request
@@ -26,7 +26,7 @@ from service.open_inference.request import HEADER_LENGTH
 from service.settings import Settings
 
 # What is small, requested often, or compressed already.
-NOT_COMPRESSED = ["^/predict", "^/v2", "^/health", "^/metrics", r"\.png$"]
+NOT_COMPRESSED = ["^/predict", "^/preview", "^/v2", "^/health", "^/metrics", r"\.(png|jpeg)$"]
 DOCUMENT = "/schema/openapi.json"
 EXPOSED = ["Retry-After", "X-Request-ID", HEADER_LENGTH]  # headers that pages of another origin may read
 
@@ -36,12 +36,14 @@ logger = logging.getLogger(__name__)
 def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
     """Loads the model and builds the application. Raises ArtefactError if the model folder cannot be trusted."""
     engine = Engine.load(settings)
-    web, report_files = pages.read_files(pages.WEB), pages.read_files(engine.artefact.folder / pages.REPORT)
-    model_info = status.encode_model_info(engine, has_report=pages.INDEX in report_files)
-    parts = {"engine": engine, "info": model_info, "lifecycle": lifecycle, "report_files": report_files, "web": web}
-    public = [status.live, status.ready, pages.page, pages.docs, v2.live, v2.ready]
+    folder = engine.artefact.folder
+    files = {"web": pages.WEB, "report_files": folder / pages.REPORT, "examples": folder / pages.EXAMPLES}
+    read = {name: pages.read_files(path) for name, path in files.items()}
+    model_info = status.encode_model_info(engine, has_report=pages.INDEX in read["report_files"], examples=[*read["examples"]])
+    parts = {"engine": engine, "info": model_info, "lifecycle": lifecycle, **read}
+    public = [status.live, status.ready, pages.page, pages.docs, pages.example, v2.live, v2.ready]
     guarded = [predict.predict, predict.predict_batch, status.model_info, status.read_metrics, pages.report, pages.report_file]
-    guarded += [v2.server_metadata, v2.unknown_model]
+    guarded += [preview.preview, v2.server_metadata, v2.unknown_model]
     infer_routers = v2.of_model(engine.artefact, v2.model_metadata, v2.infer)
     cors = CORSConfig([settings.cors_origin], allow_methods=["GET", "POST"], expose_headers=EXPOSED)
     token: dict[str, SecurityScheme | Reference] = {"token": SecurityScheme("http", scheme="bearer")}
@@ -71,7 +73,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
             render_plugins=[JsonRenderPlugin()],  # not YAML, whose rendering takes 12 ms of the event loop each time
         ),
     )
-    paths = {"/predict", "/predict/batch", *(f"{router.path}/infer" for router in infer_routers)}
+    paths = {"/predict", "/predict/batch", "/preview", *(f"{router.path}/infer" for router in infer_routers)}
     return Middleware(app, engine, paths, draining=lambda: lifecycle.state == "draining")
 
 

@@ -12,7 +12,7 @@ from typing import get_args
 from service.errors import MedXferError
 from training import allocator, commands, config, config_files, pipeline, progress
 from training.data import phantoms
-from training.tools import ablation, compare, evaluate, recalibrate, shortcuts
+from training.tools import ablation, compare, evaluate, recalibrate, shortcuts, synthesise
 
 EXAMPLE = """
 example:
@@ -121,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model", type=Path, help="a model folder: how far does it follow them?")
     command.add_argument("--config", type=Path, help=OF_DATA)
     command.add_argument("--properties", default="", metavar="CSV", help="further properties, joined by its column «file»")
+
+    command = add("synthesise", synthesise.__doc__, commands.run_synthesise)
+    command.add_argument("model", type=Path)
+    command.add_argument("--data", type=Path, required=True, help="the images that the model was trained on, in any layout")
+    command.add_argument("--config", type=Path, help=OF_DATA)
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="draw candidates, and write them there")
+    command.add_argument("--count", type=int, default=12, help="candidates of each label (default: 12)")
+    command.add_argument("--keep", type=Path, metavar="FILE", help="a TOML file with label, seed and look of each chosen one")
 
     command = add("ablation", ablation.__doc__, lambda given: ablation.write(given.runs, sys.stdout))
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN")

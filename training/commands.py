@@ -10,7 +10,7 @@ from training import config, config_files, files, pipeline, run_folder
 from training.config import Config, ConfigError, Data
 from training.data import phantoms, scan
 from training.stages import fit
-from training.tools import compare, evaluate, recalibrate, shortcuts
+from training.tools import compare, evaluate, recalibrate, shortcuts, synthesise
 
 
 def run_train(arguments: argparse.Namespace) -> None:
@@ -130,3 +130,8 @@ def _data(path: Path, configuration: Path | None) -> Data:
 
 def run_compare(arguments: argparse.Namespace) -> None:
     compare.run(arguments.first, arguments.second, _data(arguments.data, arguments.config))
+
+
+def run_synthesise(arguments: argparse.Namespace) -> None:
+    data = _data(arguments.data, arguments.config)
+    synthesise.run(arguments.model, data, count=arguments.count, out=arguments.out, keep=arguments.keep)

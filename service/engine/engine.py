@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from service import machine
 from service.engine.admission import Admission
@@ -21,6 +21,8 @@ from service.model.variant import choose_variant
 from service.settings import Settings
 
 T = TypeVar("T")
+# Called in a decoder thread, and in one for slow images what it returns, if that is another function.
+Decode: TypeAlias = Callable[[], DecodedImage | Callable[[], DecodedImage]]
 
 
 class TimedPrediction(NamedTuple):
@@ -82,15 +84,13 @@ class Engine:
         for pool in (self._decoders, self._slow_decoders):
             pool.shutdown(wait=False, cancel_futures=True)  # nobody waits any more for what they decode
 
-    async def predict(self, decode: Callable[[], DecodedImage | Callable[[], DecodedImage]]) -> TimedPrediction:
-        """Calls `decode` in a decoder thread, and in one for slow images what it returns, if that is another function; then
-        queues the image for a lane. Raises Overloaded if all places are taken,
-        NotReady while stopping, NoAnswer, and what `decode` raises."""
+    async def predict(self, decode: Decode) -> TimedPrediction:
+        """Decodes the image, and queues it for a lane. Raises Overloaded if all places are taken, NotReady while stopping,
+        NoAnswer, and what `decode` raises."""
         try:
             with self.admission.image():
                 start = time.perf_counter()
-                decoded = await self.run_in_decoder(decode)
-                image = decoded if isinstance(decoded, DecodedImage) else await self._run_in(self._slow_decoders, decoded)
+                image = await self._decode(decode)
                 decode_ms = 1000 * (time.perf_counter() - start)
                 ran = await self._batcher.submit(image.grey)
                 prediction = interpret(self.artefact.description, image, ran.result)
@@ -101,6 +101,11 @@ class Engine:
         self._count(timed)
         return timed
 
+    async def decode(self, decode: Decode) -> DecodedImage:
+        """The image alone. Raises Overloaded if all places are taken, and what `decode` raises."""
+        with self.admission.image():
+            return await self._decode(decode)
+
     def predict_now(self, image: DecodedImage) -> Prediction:
         """Predicts on the calling thread."""
         return interpret(self.artefact.description, image, self._classifier.classify_each([image.grey])[0])
@@ -108,6 +113,10 @@ class Engine:
     async def run_in_decoder(self, function: Callable[[], T]) -> T:
         """Calls `function` in a decoder thread."""
         return await self._run_in(self._decoders, function)
+
+    async def _decode(self, decode: Decode) -> DecodedImage:
+        decoded = await self.run_in_decoder(decode)
+        return decoded if isinstance(decoded, DecodedImage) else await self._run_in(self._slow_decoders, decoded)
 
     async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         pending = [function]  # emptied on cancellation, so that a call that is still queued does not hold the request's body

@@ -57,10 +57,13 @@ PROBLEMS = problems(
     errors.DeadlineExceeded,
 )
 
-PredictOperation = operation(
-    f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or with one file under any name; or the bytes as they are",
-    bodies={"multipart/form-data": json_object(IMAGE_FIELD, **{IMAGE_FIELD: BINARY}), "image/*": BINARY},
-)
+_ONE = f"One JPEG, PNG or DICOM: a form with the field «{IMAGE_FIELD}», or with one file of any name; or the bytes as they are"
+_BODIES: Mapping[str, JsonSchema] = {
+    "multipart/form-data": json_object(IMAGE_FIELD, **{IMAGE_FIELD: BINARY}),
+    "image/*": BINARY,
+}
+PredictOperation = operation(_ONE, bodies=_BODIES)
+PreviewOperation = operation(_ONE, bodies=_BODIES, answers={"image/png": BINARY})
 _IMAGES = {"type": "array", "items": BINARY, "minItems": 1}
 BatchOperation = operation(
     f"A form with the field «{IMAGES_FIELD}», once for each JPEG, PNG or DICOM",

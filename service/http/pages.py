@@ -1,4 +1,4 @@
-"""Serves the page at `/`, that of the API at `/docs`, their files below `/web`, and the model's report, all from memory."""
+"""Serves the page at `/`, that of the API at `/docs`, their files, and the model's report and examples, all from memory."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,11 +15,18 @@ from service.http.record import Request
 from service.http.status import PROBE_METHODS
 
 WEB = Path(__file__).parent.parent / "web"
-REPORT = "report"
+REPORT, EXAMPLES = "report", "examples"  # folders in a model folder
 INDEX = "index.html"
 DOCS = "docs.html"
 
-_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
 
 
 class File(NamedTuple):
@@ -53,12 +60,17 @@ def docs(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
 
 @get("/report", sync_to_thread=False, include_in_schema=False)
 def report() -> Redirect:
-    return Redirect(f"/report/{INDEX}")
+    return Redirect(f"report/{INDEX}")  # relative, for a proxy that adds a prefix
 
 
 @get("/report/{name:str}", sync_to_thread=False, include_in_schema=False)
 def report_file(request: Request, report_files: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
     return _answer(request, report_files, name)
+
+
+@get("/examples/{name:str}", sync_to_thread=False, include_in_schema=False)
+def example(request: Request, examples: NamedDependency[Files], name: FromPath[str]) -> Response[bytes]:
+    return _answer(request, examples, name)
 
 
 def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:

@@ -51,7 +51,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process runs. `cpus` counts those that it may use; `report` tells whether the model has one, at `/report`."""
+    """What this process runs. `cpus` counts those that it may use; `report` tells whether the model has one, at `/report`;
+    `examples` names its synthetic X-rays, at `/examples/…`, of which `metrics.examples` tells more."""
 
     variant: str
     variant_reason: str
@@ -60,6 +61,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int
     limits: dict[str, int]
     report: bool
+    examples: list[str]
     versions: dict[str, str]
 
 

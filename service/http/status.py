@@ -60,7 +60,7 @@ def read_metrics(engine: NamedDependency[Engine]) -> bytes:
     return engine.metrics.read()
 
 
-def encode_model_info(engine: Engine, *, has_report: bool) -> bytes:
+def encode_model_info(engine: Engine, *, has_report: bool, examples: list[str]) -> bytes:
     artefact, settings = engine.artefact, engine.settings
     named = ("max_body_bytes", "max_batch_size", "queue_limit", "queue_bytes", "deadline_ms")
     running = Running(
@@ -71,6 +71,7 @@ def encode_model_info(engine: Engine, *, has_report: bool) -> bytes:
         lanes=engine.lanes,
         limits=limits.OF_IMAGES | {name: getattr(settings, name) for name in named} | {"max_images": engine.max_images},
         report=has_report,
+        examples=examples,
         versions={"medxfer": VERSION, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
     description = msgspec.structs.asdict(artefact.description)

@@ -17,15 +17,15 @@ export class Problem extends Error {
   }
 }
 
-export const isReady = () => ask("/health/ready");
-export const modelInfo = () => ask("/model-info");
+export const isReady = () => ask("health/ready");
+export const modelInfo = () => ask("model-info");
 
 // Retries a few times while the service is overloaded. `wait` gets the seconds until the next try, and may show them.
 export async function predict(image, { heatmap = false, signal, wait = pause } = {}) {
   const headers = { "Content-Type": "application/octet-stream" };
   for (let tries = 1; ; tries++) {
     try {
-      return await ask(`/predict?heatmap=${heatmap}`, { method: "POST", body: image, headers, signal });
+      return await ask(`predict?heatmap=${heatmap}`, { method: "POST", body: image, headers, signal });
     } catch (problem) {
       if (problem.status !== 429 || tries > BUSY_TRIES) throw problem;
       await wait(problem.retryAfter * (1 + 0.2 * Math.random()), signal); // with a random part, so that not all clients retry at once
@@ -33,9 +33,17 @@ export async function predict(image, { heatmap = false, signal, wait = pause } =
   }
 }
 
-// Fetches a file as a Blob, for places where a link cannot send the token.
+// Fetches a file as a Blob: an example, or what a link cannot fetch because it cannot send the token.
 export async function file(path) {
-  const response = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
+  const response = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  if (!response.ok) throw new Problem(response.status, response.statusText);
+  return response.blob();
+}
+
+// The image as the service decodes it, as a Blob, for a file that the browser cannot show.
+export async function preview(image, signal) {
+  const headers = { "Content-Type": "application/octet-stream", ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await fetch("preview", { method: "POST", body: image, headers, signal });
   if (!response.ok) throw new Problem(response.status, response.statusText);
   return response.blob();
 }

@@ -95,6 +95,19 @@ export function mostEvidence(values) {
   return { place, share: sum / total };
 }
 
+// The share of the evidence, for and against, outside the middle half of the sides.
+export function outsideShare(values) {
+  const isMiddle = (index, count) => index >= Math.round(count / 4) && index < Math.round((3 * count) / 4);
+  let [outside, total] = [0, 0];
+  values.forEach((row, y) =>
+    row.forEach((value, x) => {
+      total += Math.abs(value);
+      if (!isMiddle(y, values.length) || !isMiddle(x, row.length)) outside += Math.abs(value);
+    }),
+  );
+  return total ? outside / total : 0;
+}
+
 function fromOklab(lightness, a, b) {
   const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
   const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;

@@ -4,6 +4,7 @@ import { announce } from "./announce.js";
 import * as api from "./api.js";
 import * as appearance from "./appearance.js";
 import * as batch from "./batch.js";
+import * as examples from "./examples.js";
 import { backboneName, explain, showInFigures } from "./explain.js";
 import * as frame from "./frame.js";
 import { listen } from "./intake.js";
@@ -11,6 +12,7 @@ import { drawing } from "./phantom.js";
 import * as modelReport from "./modelreport.js";
 import * as prevalence from "./prevalence.js";
 import { preparePrint, printOnly } from "./report.js";
+import { showResponses } from "./responses.js";
 import * as result from "./result.js";
 import * as stage from "./stage.js";
 import { isLikeThose, limit, problemWords, unbackedWords } from "./words.js";
@@ -59,6 +61,8 @@ async function connect() {
 function ready() {
   showReady();
   explain(info);
+  examples.setUp(info, take);
+  stage.setSquare(info.image_size);
   prevalence.setUp(info);
   preparePrint(info);
   const full = `${info.heatmap.scale.toFixed(1)}`;
@@ -93,6 +97,7 @@ async function readOne(file) {
   current?.abort();
   const own = (current = new AbortController());
   clear();
+  examples.mark(file.name);
   $("frame").scrollIntoView({ block: appearance.isWide() ? "nearest" : "start" }); // so that a phone shows the answer below it
   try {
     if (file.size > info.running.limits.max_body_bytes) throw new api.Problem(413, "too large", { bytes: file.size });
@@ -109,7 +114,8 @@ async function readOne(file) {
         return countDown(seconds, signal);
       };
       const prediction = await api.predict(file, { heatmap: true, signal: own.signal, wait });
-      show(file, bitmap, prediction);
+      const picture = bitmap ?? (await previewOf(file, own.signal));
+      if (!own.signal.aborted) show(file, picture, prediction);
     } finally {
       [spoken, slow].forEach(clearTimeout);
     }
@@ -117,6 +123,13 @@ async function readOne(file) {
     if (own.signal.aborted) return;
     fail(error, file);
   }
+}
+
+// Null if the service is too busy for it.
+async function previewOf(file, signal) {
+  const picture = await api.preview(file, signal).then(createImageBitmap).catch(() => null);
+  if (picture) stage.showPicture(file.name, picture);
+  return picture;
 }
 
 async function countDown(seconds, signal) {
@@ -137,7 +150,9 @@ function show(file, bitmap, prediction) {
     result.cells(prediction.heatmap);
     prevalence.showScore(isLikeThose(prediction) && !unbackedWords(prediction, info) ? prediction.probabilities[info.positive] : null);
     showInFigures(prediction);
+    stage.setCaption(`${$("label").textContent.toLowerCase()}, ${$("score").textContent}`);
   };
+  showResponses(info.metrics.anatomy?.filters, stage.asSquare());
   const spoken = result.show(prediction, info, reveal);
   if (!bitmap) frame.unseen();
   announce(bitmap ? spoken : `No preview. ${spoken}`);
@@ -174,7 +189,8 @@ function waiting(problem) {
 function empty() {
   clear();
   state("empty");
-  frame.empty(info?.running.limits);
+  examples.mark(null);
+  frame.empty(info?.running.limits, !$("examples").hidden);
 }
 
 function clear() {
@@ -182,6 +198,7 @@ function clear() {
   result.clear();
   prevalence.showScore(null);
   if (info) showInFigures(null);
+  showResponses(null, null);
   frame.clear();
   announce("");
 }

@@ -2,7 +2,7 @@
 
 import { file, hasToken } from "./api.js";
 
-const PLACE = "/report/";
+const PLACE = "report/";
 const dialog = document.getElementById("model-report");
 
 export function setUp() {

@@ -16,7 +16,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 export const splitNames = (info) => Object.keys(SPLITS).filter((name) => info.data.splits[name]);
 
 // Chooses the filters with the most contrast, since some are nearly blank.
-function mostPatterned({ shape: [count, height, width], after }) {
+export function mostPatterned({ shape: [count, height, width], after }) {
   const bytes = bytesOf(after);
   const contrast = (index) => {
     const levels = bytes.subarray(index * width * height, (index + 1) * width * height);
@@ -26,7 +26,7 @@ function mostPatterned({ shape: [count, height, width], after }) {
   return chosen.slice(0, SHOWN_FILTERS).sort((a, b) => a - b);
 }
 
-const bytesOf = (encoded) => Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+export const bytesOf = (encoded) => Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
 
 // Both rows, or the first alone where nothing moved the filters.
 export function filters(all, borrowed, tuned) {

@@ -1,6 +1,6 @@
 // The answer in the right-hand panel: label, score, bar, notes, and the facts below.
 
-import { doubtWords, kindOf, lower, resultWords, title, unbroken } from "./words.js";
+import { doubtWords, kindOf, lower, percent, resultWords, title, unbroken } from "./words.js";
 import { picturePlace, signed } from "./stage.js";
 
 const NOT_SURE = "Not sure";
@@ -58,10 +58,12 @@ function fill(prediction, info) {
 
 // On an image called negative, weak evidence for the positive label would look like a finding.
 export function showPlace(prediction, info) {
-  const place = prediction.label === info.positive && picturePlace();
-  $("place").textContent = place
-    ? unbroken(`Most evidence for ${lower(info.positive)}: ${place.place} of the picture, as it lies on the screen (${Math.round(100 * place.share)} % of all that speaks for it).`)
-    : "";
+  const { place, share, outside } = picturePlace();
+  const sentences = [
+    prediction.label === info.positive && place && `Most evidence for ${lower(info.positive)}: ${place} of the picture, as it lies on the screen (${percent(share)} % of all that speaks for it).`,
+    outside > 0.5 && `Be careful: ${percent(outside)} % of the evidence lies outside the middle of the picture. On an arm, a letter or the border it says nothing about lungs.`,
+  ];
+  $("place").textContent = unbroken(sentences.filter(Boolean).join(" "));
 }
 
 function callout(words, more) {

@@ -1,7 +1,7 @@
-// The viewer: picture and map, zoom and pan, inverted, overlay or side by side. The picture grows in layout, not by a transform,
-// so that the contours keep their width.
+// The viewer: picture and map, zoom and pan, inverted, overlay or side by side, and a picture that was kept to compare with. The
+// picture grows in layout, not by a transform, so that the contours keep their width.
 
-import { contours, mostEvidence, paint, scaled, smooth } from "./heatmap.js";
+import { contours, mostEvidence, outsideShare, paint, scaled, smooth } from "./heatmap.js";
 
 const LONGEST = 2048; // px, the longest side of the picture that is kept
 const STEP = 1.25;
@@ -9,11 +9,17 @@ const MOST = 8;
 
 const $ = (selector) => document.querySelector(selector);
 const stage = $("#stage");
+const original = $("[data-view=image] .base");
+const base = $("#base");
 const opacity = $("#opacity");
 const start = () => ({ zoom: 1, x: 0, y: 0, invert: false, map: true, cells: false, mode: "overlay" });
 let view = start();
 let picture = null; // { name, width, height } of what is shown
 let heatmap = null;
+let square = 224; // px, the side of the square that the network reads
+let kept = false; // whether a picture was kept to compare with
+
+export const setSquare = (side) => (square = side);
 
 export function setUp() {
   document.querySelectorAll("[data-tool]").forEach((button) => button.addEventListener("click", () => act(button.dataset.tool)));
@@ -29,7 +35,7 @@ export function setUp() {
 export function clear() {
   picture = heatmap = null;
   view = { ...start(), mode: view.mode };
-  for (const canvas of stage.querySelectorAll("canvas")) canvas.width = canvas.height = 1;
+  for (const canvas of [original, base, $("#map")]) canvas.width = canvas.height = 1;
   draw();
 }
 
@@ -39,13 +45,12 @@ export function showPicture(name, bitmap) {
   picture = { name, width, height, unseen: !bitmap };
   if (!bitmap) view.mode = "overlay"; // a grid cannot be compared with anything
   const shrink = Math.min(1, LONGEST / Math.max(width, height));
-  for (const canvas of stage.querySelectorAll(".base")) {
-    canvas.width = Math.round(width * shrink);
-    canvas.height = Math.round(height * shrink);
-    const context = canvas.getContext("2d");
-    if (bitmap) context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    else drawGrid(context, canvas.width);
-  }
+  original.width = Math.round(width * shrink);
+  original.height = Math.round(height * shrink);
+  const context = original.getContext("2d");
+  if (bitmap) context.drawImage(bitmap, 0, 0, original.width, original.height);
+  else drawGrid(context, original.width);
+  paintBase();
   stage.style.setProperty("--ratio", width / height);
   stage.toggleAttribute("data-unseen", !bitmap);
   draw();
@@ -66,21 +71,66 @@ export function showMap(answer, shown) {
   draw();
 }
 
-export const picturePlace = () => heatmap && mostEvidence(heatmap.values);
+// What the network reads: grey, shrunk and stretched to a square, here as the browser does it. Null without a picture.
+export function asSquare() {
+  if (!picture || picture.unseen) return null;
+  const canvas = new OffscreenCanvas(square, square);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.filter = "grayscale(1)";
+  context.imageSmoothingQuality = "high";
+  context.drawImage(original, 0, 0, square, square);
+  return canvas;
+}
+
+// What the answer says of the picture, for the time that it is kept beside another one.
+export function setCaption(words) {
+  if (picture) picture.caption = words;
+}
+
+export const picturePlace = () => heatmap && { ...mostEvidence(heatmap.values), outside: outsideShare(heatmap.values) };
+
+// Keeps picture and map, as they are now, on the left of the next one; or ends that.
+function keep() {
+  kept = !kept;
+  if (kept) {
+    const canvas = $("#kept");
+    canvas.width = base.width;
+    canvas.height = base.height;
+    const context = canvas.getContext("2d");
+    context.drawImage(base, 0, 0);
+    if (stage.classList.contains("mapped")) {
+      context.globalAlpha = Number(opacity.value) / 100;
+      context.drawImage($("#map"), 0, 0, canvas.width, canvas.height);
+    }
+    $("[data-view=kept]").style.setProperty("--ratio", canvas.width / canvas.height);
+    $("#fact-kept").textContent = [picture.name, picture.caption].filter(Boolean).join(": ");
+    canvas.setAttribute("aria-label", `Kept: ${$("#fact-kept").textContent}`);
+  }
+  draw();
+}
+
+function paintBase() {
+  const source = (view.mode === "square" && asSquare()) || original;
+  base.width = source.width;
+  base.height = source.height;
+  base.getContext("2d").drawImage(source, 0, 0);
+}
 
 function act(tool) {
+  if (tool === "keep" && kept) return keep();
   if (!picture || (tool === "invert" && picture.unseen)) return;
   const pans = { left: [1, 0], right: [-1, 0], up: [0, 1], down: [0, -1] };
   if (tool in pans) pan(...pans[tool], 0.1);
   else if (tool === "in") zoom(STEP);
   else if (tool === "out") zoom(1 / STEP);
   else if (tool === "fit") change({ zoom: 1, x: 0, y: 0 });
+  else if (tool === "keep") keep();
   else change({ [tool]: !view[tool] });
 }
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const tools = { "+": "in", "=": "in", "-": "out", 0: "fit", i: "invert", m: "map", c: "cells" };
+  const tools = { "+": "in", "=": "in", "-": "out", 0: "fit", i: "invert", m: "map", c: "cells", k: "keep" };
   const arrows = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   const { key } = event;
   if (key in tools) act(tools[key]);
@@ -147,20 +197,24 @@ function change(what) {
     view = { ...view, mode: what.mode ?? view.mode };
     return draw();
   }
+  const isOther = what.mode && what.mode !== view.mode;
   view = { ...view, ...what };
+  if (isOther) paintBase();
   draw();
 }
 
 function draw() {
   keepInSight();
-  const shown = Boolean(heatmap) && view.map && view.mode !== "image";
+  const shown = Boolean(heatmap) && view.map;
   const strength = Number(opacity.value);
-  stage.classList.toggle("side", view.mode === "side");
+  stage.dataset.mode = view.mode;
+  stage.toggleAttribute("data-kept", kept);
   stage.classList.toggle("inverted", view.invert);
   stage.classList.toggle("mapped", shown && strength > 0);
   stage.classList.toggle("celled", view.cells);
   stage.classList.toggle("zoomed", view.zoom > 1);
-  stage.querySelector("[data-view=image]").hidden = view.mode !== "side" || !picture;
+  stage.querySelector("[data-view=image]").hidden = !["side", "square"].includes(view.mode) || !picture || kept;
+  stage.querySelector("[data-view=kept]").hidden = !kept;
   for (const name of ["zoom", "x", "y"]) stage.style.setProperty(`--${name}`, view[name]);
   stage.style.setProperty("--strength", strength / 100);
   if (heatmap) paint($("#map"), view.cells ? scaled(heatmap) : smooth(heatmap));
@@ -171,7 +225,7 @@ function keepInSight() {
   if (view.zoom === 1) view.x = view.y = 0;
   const box = stage.querySelector("[data-view=map]");
   const [width, height] = [box.clientWidth, box.clientHeight];
-  const ratio = picture ? picture.width / picture.height : 1;
+  const ratio = picture && view.mode !== "square" ? picture.width / picture.height : 1;
   const fitted = Math.min(width, height * ratio);
   const reach = (size, room) => Math.max(0, (size * view.zoom - room) / 2);
   const [x, y] = [reach(fitted, width), reach(fitted / ratio, height)];
@@ -186,7 +240,9 @@ function describe(shown, strength) {
   for (const tool of ["invert", "map", "cells"]) $(`[data-tool=${tool}]`).setAttribute("aria-pressed", view[tool]);
   document.querySelectorAll("[data-tool]").forEach((button) => (button.disabled = !picture));
   $("[data-tool=invert]").disabled = !picture || picture.unseen;
-  for (const control of [opacity, $("[data-tool=map]"), $("[data-tool=cells]")]) control.disabled = !heatmap || view.mode === "image";
+  $("[data-tool=keep]").disabled = !kept && !heatmap;
+  $("[data-tool=keep]").setAttribute("aria-pressed", kept);
+  for (const control of [opacity, $("[data-tool=map]"), $("[data-tool=cells]")]) control.disabled = !heatmap;
   document.querySelectorAll("[name=mode]").forEach((radio) => {
     radio.checked = radio.value === view.mode;
     radio.disabled = !picture || picture.unseen;
@@ -197,8 +253,9 @@ function describe(shown, strength) {
   fact("size", picture && !picture.unseen && `${picture.width} × ${picture.height}`);
   fact("zoom", picture && `${Math.round(100 * view.zoom)} %`);
   fact("map", shown && `map ${percent}`);
+  fact("square", picture && view.mode === "square" && `As read: ${square} × ${square}`);
   const size = picture?.unseen ? "no preview" : `${picture?.width} by ${picture?.height} pixels`;
-  $("#base").setAttribute("aria-label", picture ? `${picture.name}, ${size}` : "No image");
+  base.setAttribute("aria-label", picture ? `${picture.name}, ${size}` : "No image");
 }
 
 function fact(name, text) {

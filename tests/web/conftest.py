@@ -72,7 +72,7 @@ def open_page(browser: Browser, service: httpx.Client) -> Iterator[OpenPage]:
         page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: None if request.url.startswith(own) else faults.append(request.url))
-        page.goto(base)
+        page.goto(f"{base}/")
         if ready:
             expect(page.locator("#status")).to_have_attribute("data-kind", "ready")
         return page
@@ -134,7 +134,7 @@ def settle(page: Page) -> None:
     """Waits for the end of all animations, and then for two frames, so that the layout is final."""
     page.evaluate(
         """async () => {
-            await Promise.all(document.getAnimations().map((animation) => animation.finished));
+            await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => null)));
             await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
         }"""
     )

@@ -1,7 +1,7 @@
 """`make screenshots`: pictures of the main states of the page, at three widths and in both themes, for people to look at.
 
-They show models/phantom, a model trained on drawings, and drawings only: never an image of the data set.
-`desk.png` and `phone.png` are the README's."""
+They show models/phantom, a model trained on drawings, with drawings, and the default model with its synthetic examples: never
+an image of the data set. `desk.png` and `phone.png` are the README's."""
 
 import itertools
 import shutil
@@ -20,7 +20,7 @@ from training.data import phantoms
 MODEL = ROOT / "models" / "phantom"
 FOLDER = Path(__file__).parent / "screenshots"
 SEED = 3
-README = {"desk.png": "drawing-desk-light.png", "phone.png": "drawing-phone-dark.png"}
+README = {"desk.png": "example-4-desk-light.png", "phone.png": "example-4-phone-dark.png"}
 
 
 def write_drawings(folder: Path, count: int) -> list[str]:
@@ -40,11 +40,37 @@ def open_page(browser: Browser, url: str, size: str, theme: str) -> Page:
     return page
 
 
+def take_picture(page: Page, name: str) -> None:
+    page.mouse.move(0, 0)
+    settle(page)
+    page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def take_examples(page: Page, suffix: str) -> None:
+    take_picture(page, f"first-{suffix}")
+    for number in range(page.locator(".example").count()):
+        page.locator(".example").nth(number).click()
+        expect(page.locator("#tool")).to_have_attribute("data-state", "result")
+        expect(page.locator("#fact-name")).to_contain_text("synthetic")
+        page.locator("#stage").focus()
+        page.evaluate("document.activeElement.blur()")
+        take_picture(page, f"example-{number + 1}-{suffix}")
+    page.locator("[name=mode][value=square]").check()
+    take_picture(page, f"as-read-{suffix}")
+    page.locator("[data-tool=keep]").click()
+    page.locator(".example").first.click()
+    expect(page.locator("#fact-name")).to_contain_text("normal-1")
+    take_picture(page, f"compared-{suffix}")
+    page.get_by_role("button", name="Send a drawing").first.click()  # foreign to it
+    expect(page.locator("#novelty")).to_be_visible()
+    take_picture(page, f"foreign-{suffix}")
+    page.goto(f"{page.url}report/index.html")
+    take_picture(page, f"report-{suffix}")
+
+
 def take_states(page: Page, images: list[str], folder: Path, suffix: str) -> None:
     def take(name: str) -> None:
-        page.mouse.move(0, 0)
-        settle(page)
-        page.screenshot(path=FOLDER / f"{name}-{suffix}.png")
+        take_picture(page, f"{name}-{suffix}")
 
     take("empty")
     page.get_by_role("button", name="Send a drawing").first.click()
@@ -82,10 +108,8 @@ def main() -> None:
                     page = open_page(browser, str(client.base_url), size, theme)
                     if model == MODEL:
                         take_states(page, images, Path(name), f"{size}-{theme}")
-                    else:  # to which a drawing is foreign
-                        page.get_by_role("button", name="Send a drawing").first.click()
-                        expect(page.locator("#novelty")).to_be_visible()
-                        page.screenshot(path=FOLDER / f"foreign-{size}-{theme}.png")
+                    else:
+                        take_examples(page, f"{size}-{theme}")
                     page.close()
     for copy, picture in README.items():
         shutil.copy(FOLDER / picture, FOLDER / copy)

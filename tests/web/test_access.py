@@ -92,6 +92,17 @@ def dicom(page: Page, files: WriteImages) -> None:
     predict(page, str(path))
 
 
+def as_read(page: Page, files: WriteImages) -> None:
+    predict(page, files(0.93))
+    page.locator("[name=mode][value=square]").check()
+
+
+def compared(page: Page, files: WriteImages) -> None:
+    predict(page, files(0.93))
+    page.locator("[data-tool=keep]").click()
+    predict(page, files(0.01))
+
+
 THEMES_AT: list[tuple[int, Literal["light", "dark"] | None]] = [  # the same rules hold at every width: one theme at each end
     (1440, "light"), (1024, None), (768, None), (390, "dark"), (320, None),
 ]  # fmt: skip
@@ -112,6 +123,8 @@ STATES: dict[str, State] = {
     "look first": look_first,
     "batch": batch,
     "zoomed": zoomed_cells_side_by_side,
+    "as read": as_read,
+    "compared": compared,
     "keys": lambda page, files: page.evaluate("document.getElementById('keys').showPopover()"),
 }
 
@@ -142,7 +155,24 @@ def test_axe_finds_nothing_on_the_page_nor_in_the_report(open_page: OpenPage, fi
     assert violations(page) == []
     page = open_page(url=str(client.base_url))
     page.goto(f"{client.base_url}/report/index.html")
-    assert violations(page) == []
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert violations(page) == []
+
+
+def test_the_default_models_examples_satisfy_axe_and_fit_every_width(open_page: OpenPage, client: httpx.Client) -> None:
+    page = open_page(url=str(client.base_url), reduced_motion="reduce")
+    for state in ("empty", "result"):
+        expect_state(page, state)
+        for width, theme in THEMES_AT:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert fits(page)
+            assert overflowing(page) == []
+            if theme:
+                page.emulate_media(color_scheme=theme)
+                assert violations(page, exclude="#how") == []
+        if state == "empty":
+            page.locator(".example").nth(2).click()
 
 
 @pytest.mark.parametrize("size", SIZES)

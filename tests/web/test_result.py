@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.conftest import dicom_of, encode, grey
-from tests.web.conftest import OpenPage, WriteImages, box, expect_all, expect_state, predict, settle, upload
+from tests.web.conftest import OpenPage, WriteImages, box, expect_all, expect_state, fake_answer, predict, settle, upload
 from tests.web.model import image_for
 
 SHAPES = {"positive": ".disc", "negative": ".square", "uncertain": ".half"}
@@ -102,10 +102,23 @@ def test_files_are_dropped_pasted_and_chosen_and_no_name_leaves_the_page(open_pa
     expect_all(page, {"score": "90 %", "fact-name": "sixteen.png", "fact-size": "300 × 240"})
 
 
-def test_dicom_is_answered_though_the_browser_cannot_show_it(open_page: OpenPage, tmp_path: Path) -> None:
+def test_dicom_is_shown_as_the_service_decodes_it(open_page: OpenPage, tmp_path: Path) -> None:
+    path, halves = tmp_path / "image.dcm", grey(260, 300)
+    halves[:, 130:] = 255
+    path.write_bytes(dicom_of(halves))
+    page = predict(open_page(), str(path))
+    expect_all(page, {"fact-size": "260 × 300"})
+    pixels = page.locator("#base").evaluate("c => [10, 250].map(x => c.getContext('2d').getImageData(x, 150, 1, 1).data[0])")
+    assert pixels[0] < 200 < pixels[1] == 255
+    expect(page.locator("#message")).to_be_hidden()
+
+
+def test_dicom_is_answered_though_neither_browser_nor_service_can_show_it(open_page: OpenPage, tmp_path: Path) -> None:
     path = tmp_path / "image.dcm"
     path.write_bytes(dicom_of(grey(300, 260)))
-    page = predict(open_page(), str(path))
+    page = open_page()
+    fake_answer(page, 429, path="/preview")
+    predict(page, str(path))
     expect(page.locator("#message")).to_contain_text("Your browser cannot show this file type; the model can read it.")
     expect(page.locator("#answer")).to_be_visible()
     for control in ("[data-tool=invert]", "[name=mode][value=side]"):  # there is nothing to invert or compare

@@ -91,6 +91,64 @@ def test_the_map_lies_exactly_on_the_picture(open_page: OpenPage, files: WriteIm
             assert base["width"] / base["height"] == pytest.approx(width / height, rel=0.01)
 
 
+def test_the_square_that_the_model_reads_is_shown_beside_the_original(open_page: OpenPage, files: WriteImages) -> None:
+    page = predict(open_page(), files(0.9, size=(200, 400)))
+    page.locator("[name=mode][value=square]").check()
+    expect_all(page, {"fact-square": "As read: 64 × 64"})
+    original, square = box(page, "[data-view=image] canvas"), box(page, "#base")
+    assert original["width"] / original["height"] == pytest.approx(2, rel=0.01)
+    assert square == box(page, "#map") and square["width"] == pytest.approx(square["height"])
+    assert original["x"] + original["width"] <= square["x"]
+    assert page.evaluate("[document.getElementById('base').width, document.getElementById('base').height]") == [64, 64]
+    page.locator("[name=mode][value=overlay]").check()
+    assert box(page, "#base")["width"] == pytest.approx(2 * box(page, "#base")["height"], rel=0.01)
+
+
+def test_an_image_is_kept_with_its_map_beside_the_next_one(open_page: OpenPage, files: WriteImages) -> None:
+    page = open_page()
+    compare = page.locator("[data-tool=keep]")
+    expect(compare).to_be_disabled()
+    predict(page, files(0.9))
+    mapped = page.locator("#base").evaluate("c => c.getContext('2d').getImageData(20, 20, 1, 1).data[0]")
+    compare.click()
+    predict(page, files(0.01))
+    expect(page.locator("#fact-kept")).to_contain_text("drawn-0-0.9.png: pneumonia, 90 %")
+    expect(page.locator("#fact-name")).to_contain_text("drawn-0-0.01.png")
+    kept, now = box(page, "#kept"), box(page, "#base")
+    assert kept["x"] + kept["width"] <= now["x"] and kept["width"] == pytest.approx(now["width"], rel=0.01)
+    pixel = page.locator("#kept").evaluate("c => [...c.getContext('2d').getImageData(20, 20, 1, 1).data]")
+    assert pixel[0] != pixel[2] and mapped  # a colour of the map over the grey picture
+    compare.click()
+    expect(page.locator("[data-view=kept]")).to_be_hidden()
+
+
+def test_the_first_filters_answer_to_this_very_image(open_page: OpenPage, files: WriteImages) -> None:
+    page = open_page()
+    expect(page.locator("#figure-responses")).to_be_hidden()
+    pictures = []
+    for probability in (0.9, 0.01):
+        predict(page, files(probability, size=(200, 400)))
+        expect(page.locator("#responses span")).to_have_count(8)
+        pictures.append(page.locator("#responses canvas").first.evaluate("canvas => canvas.toDataURL()"))
+    assert pictures[0] != pictures[1]
+
+
+def test_a_map_whose_evidence_lies_outside_the_middle_comes_with_a_warning(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    for inside, warned in ((True, False), (False, True)):
+        picture = np.full((280, 280), 128, dtype=np.uint8)
+        picture[80:200, 80:200] = 255 if inside else 128
+        picture[:20] = 128 if inside else 255
+        picture[::2, 0] = 0  # contrast
+        (tmp_path / "one.png").write_bytes(encode(picture))
+        predict(page, str(tmp_path / "one.png"))
+        found = page.locator("#place")
+        if warned:
+            expect(found).to_contain_text("of the evidence lies outside the middle")
+        else:
+            expect(found).not_to_contain_text("Be careful")
+
+
 def test_a_turned_jpeg_is_shown_as_the_service_reads_it(open_page: OpenPage, tmp_path: Path) -> None:
     picture = Image.fromarray(image_for(0.5, size=(200, 300)))
     picture.paste(255, (0, 0, 100, 200))  # bright at the left of the file; at the top once it is turned
@@ -123,7 +181,11 @@ def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: OpenPage, fi
     stage = page.locator("#stage")
     expect(stage).not_to_have_class(re.compile("inverted"))
     stage.focus()
-    for key, name in (("i", "inverted"), ("c", "celled"), ("s", "side")):
+    page.keyboard.press("s")
+    expect(stage).to_have_attribute("data-mode", "side")
+    page.keyboard.press("s")
+    expect(stage).to_have_attribute("data-mode", "overlay")
+    for key, name in (("i", "inverted"), ("c", "celled")):
         page.keyboard.press(key)
         expect(stage).to_have_class(re.compile(name))
         page.keyboard.press(key)

@@ -84,7 +84,8 @@ def show_configuration(choices: Config) -> None:
     values = msgspec.json.decode(msgspec.json.encode(choices))
     sections = {name: section for name, section in values.items() if isinstance(section, dict)}
     for name, keys in {"": {key: value for key, value in values.items() if key not in sections}, **sections}.items():
-        text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items() if value or value == 0)
+        given = {key: value for key, value in keys.items() if value or value == 0}
+        text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
         head = f"  {f'[{name}]' if name else '':12}"
         print(textwrap.fill(text, 120, initial_indent=head, subsequent_indent=" " * 14, break_on_hyphens=False))
 

@@ -9,7 +9,7 @@ from service.http.pages import WEB, read_files
 from tests.service.http.helpers import MODEL, PNG
 
 FILES = sorted(path.name for path in WEB.iterdir())
-MAX_BYTES = 160_000
+MAX_BYTES, MAX_COMPRESSED = 180_000, 80_000
 MEDIA_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "png": "image/png", "svg": "image/svg+xml"}
 PATHS = ["/", "/docs", *(f"/web/{name}" for name in FILES)]
 
@@ -35,12 +35,12 @@ def test_the_page_of_the_api_shows_a_command_for_each_address_and_links_openapi(
         for path in set(re.findall(r"/[\w/.-]+(?=</code>)", line)) & set(addresses):
             assert method.lower() in addresses[path]
     assert page.count("<pre>curl") + page.count("  curl") > len(listed)
-    assert 'href="/schema/openapi.json"' in page
+    assert 'href="schema/openapi.json"' in page
 
 
 def test_report_redirects_to_its_page(client: httpx.Client) -> None:
     answer = client.get("/report")
-    assert (answer.status_code, answer.headers["location"]) == (302, "/report/index.html")
+    assert (answer.status_code, answer.headers["location"]) == (302, "report/index.html")
 
 
 def test_no_other_file_is_served(client: httpx.Client) -> None:
@@ -52,8 +52,8 @@ def test_all_files_together_are_small(client: httpx.Client) -> None:
     files = read_files(WEB)
     assert sorted(files) == FILES, "a file has no type"
     assert sum(len(file.content) for file in files.values()) <= MAX_BYTES
-    fetched = [client.get(path).num_bytes_downloaded for path in (*PATHS, "/model-info")]  # compressed
-    assert sum(fetched) <= MAX_BYTES / 2
+    visit = ["/", *(f"/web/{name}" for name in FILES if name != "index.html" and not name.startswith("docs.")), "/model-info"]
+    assert sum(client.get(path).num_bytes_downloaded for path in visit) <= MAX_COMPRESSED
 
 
 @pytest.mark.parametrize("path", ["/web/main.js", "/model-info", "/report/index.html"])

@@ -1,0 +1,44 @@
+"""The examples of models/default: small files of no one, which the service answers by their label, as the card says."""
+
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.model.artefact import read_description
+from tests.conftest import DEFAULT_MODEL, ROOT
+from training.tools import synthesise
+
+DESCRIPTION = read_description(DEFAULT_MODEL)
+FOUND = DESCRIPTION.metrics["examples"]
+IMAGES = {image["file"]: image for image in FOUND["images"]}
+FILES = sorted((DEFAULT_MODEL / synthesise.EXAMPLES).iterdir())
+
+
+def test_there_are_three_of_each_label_and_one_is_uncertain() -> None:
+    assert [path.name for path in FILES] == sorted(IMAGES)
+    assert Counter(image["label"] for image in IMAGES.values()) == {"NORMAL": 3, "PNEUMONIA": 3}
+    assert sum(image["uncertain"] for image in IMAGES.values()) == 1
+    chosen = synthesise.read_choices(ROOT / "training/examples.toml")
+    assert [(choice.label, choice.seed, choice.look) for choice in chosen] == [
+        (image["label"], image["seed"], image["look"]) for image in FOUND["images"]
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_an_example_is_small_typical_and_called_by_its_label(client: httpx.Client, file: Path) -> None:
+    content, expected = file.read_bytes(), IMAGES[file.name]
+    assert len(content) <= 20_000
+    answer = client.post("/predict", content=content).raise_for_status().json()
+    assert answer["novelty"]["level"] == "typical" and answer["warnings"] == []
+    assert answer["uncertain"] == expected["uncertain"]
+    assert answer["uncertain"] or answer["label"] == expected["label"]
+    assert answer["probabilities"][DESCRIPTION.positive] == pytest.approx(expected["probability"], abs=0.05)
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_an_example_is_farther_from_everybody_than_people_are_from_each_other(image: dict[str, float]) -> None:
+    real = FOUND["real"][image["label"]]
+    assert image["correlation"] < real["correlation"] and image["distance"] > real["distance"]
+    assert image["share"] < 0.2
