@@ -11,25 +11,27 @@ export function setUp(info, take) {
   const known = Object.fromEntries((info.metrics.examples?.images ?? []).map((image) => [image.file, image]));
   const files = info.running.examples.filter((file) => known[file]);
   $("examples").hidden = !files.length;
-  $("examples-list").replaceChildren(...files.map((file) => item(known[file], take)));
+  $("examples-list").replaceChildren(...files.map((file, index) => item(known[file], index + 1, take)));
 }
 
 // Marks the example that is shown, and says what to look for in it. name: that of the file that is shown, if there is one.
 export function mark(name) {
   const shown = $("examples-list").querySelector(`[data-name="${CSS.escape(name ?? "")}"]`);
   document.querySelectorAll(".example").forEach((button) => button.setAttribute("aria-pressed", button === shown));
-  $("examples-look").textContent = shown ? `Synthetic, of no one. ${shown.dataset.look}` : "Synthetic X-rays, of no one.";
+  const look = element("span", shown?.dataset.look ?? "", "look");
+  $("examples-look").replaceChildren(shown ? "Synthetic, of no one. " : "Synthetic X-rays, of no one, blended from many images.", look);
 }
 
-function item({ file, label, uncertain, look }, take) {
-  const name = `${file}, synthetic`;
+// The name does not tell the label, for those who look first.
+function item({ file, label, uncertain, look }, number, take) {
+  const name = `Example ${number}, synthetic`;
   const button = element("button", "", "example");
   button.type = "button";
   Object.assign(button.dataset, { name, look });
   button.setAttribute("aria-pressed", "false");
   const image = element("img");
   Object.assign(image, { src: `examples/${file}`, alt: "Synthetic X-ray", width: 96, height: 96 });
-  button.append(image, element("b", uncertain ? `${title(label)}, uncertain` : title(label)), element("span", look));
+  button.append(image, element("b", uncertain ? `${title(label)}?` : title(label)), element("span", look));
   button.addEventListener("click", async () => {
     const content = await api.file(`examples/${file}`);
     take([new File([content], name, { type: content.type })]);

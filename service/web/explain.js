@@ -21,7 +21,7 @@ export function explain(known) {
   fillWords(words(borrowed, tuned));
   document.querySelectorAll("[data-if]").forEach((p) => (p.hidden = !holds[p.dataset.if]));
   const { anatomy, test } = info.metrics;
-  part("figure-filters", anatomy?.filters, () => plots.filters(anatomy.filters, borrowed, tuned));
+  part("figure-filters", anatomy?.filters, () => plots.filters(anatomy.filters, borrowed, wereFiltersMoved()));
   part("figure-stages", anatomy?.stages?.length && tuned, () => plots.stages(anatomy));
   part("figure-data", info.data?.splits, () => plots.data(info));
   part("figure-reliability", test?.reliability, () => plots.reliability(info, null));
@@ -46,6 +46,8 @@ function wasTuned() {
   const { anatomy, fit } = info.metrics;
   return anatomy?.stages?.length ? anatomy.stages.some(({ change }) => change > 0) : fit?.epochs !== 0;
 }
+
+const wereFiltersMoved = () => wasTuned() && info.metrics.anatomy?.stages?.[0]?.change !== 0;
 
 function part(id, known, draw) {
   $(id).closest("figure, table").hidden = !known;
@@ -79,7 +81,7 @@ function words(borrowed, tuned) {
     frozen: frozenWords(borrowed, tuned),
     "calibration-warnings": (info.metrics.calibration?.warnings ?? []).map(sentence).join(" "),
     "caption-stages": anatomy?.stages?.length && tuned ? `${number(total)} weights in ${anatomy.stages.length} stages, from the image (left) to the head. Fill: how far fine-tuning moved each. Only the head, ${number(head)} weights, is new.` : "",
-    "caption-filters": filterWords(anatomy, borrowed, tuned),
+    "caption-filters": filterWords(anatomy, borrowed, wereFiltersMoved()),
     "caption-data": info.data?.splits ? `${number(plots.splitNames(info).flatMap((name) => Object.values(info.data.splits[name])).reduce((a, b) => a + b, 0))} images${patientWords()}.` : "",
     "caption-reliability": test?.reliability ? `Dots on the line would be perfect. ${test.images} test images in ${test.reliability.length} groups; expected calibration error ${(100 * test.ece).toFixed(1)} points.` : "",
     "caption-scores": test?.histogram ? `Scores of ${test.images} test images. ${test.uncertain} fell between the limits. Heights are square roots, so that few can be seen beside many.` : "",

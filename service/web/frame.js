@@ -2,6 +2,7 @@
 
 import { announce } from "./announce.js";
 import { element } from "./result.js";
+import { lower } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -9,11 +10,13 @@ export function clear() {
   show([]);
 }
 
-export function empty(limits, hasExamples) {
+export function empty(info, hasExamples) {
+  const limits = info?.running.limits;
   const size = limits ? `, up to ${(limits.max_body_bytes / 1e6).toLocaleString("en")}\u00a0MB` : "";
   const touch = matchMedia("(pointer: coarse)").matches;
   show([
     element("h3", `${touch ? "Choose a chest X-ray, or take a photo of one" : "Drop a chest X-ray here"}${hasExamples ? ", or try one of those below" : ""}.`),
+    ...(info ? [element("p", `The model tells ${info.labels.map(lower).join(" from ")}, or is uncertain.`)] : []),
     element("p", `JPEG, PNG or DICOM${size}. One file, or ${touch ? "several" : "a whole folder"}.`),
     element("p", "The image goes to this service only, is not stored, and its file name is not sent."),
     ...(hasExamples ? [] : [element("p", "No X-ray at hand? Send a drawing: it shows how the model answers something it may never have learned.", "soft")]),

@@ -76,13 +76,14 @@ function contour(field, level) {
 
 export const contours = (field) => ({ for: contour(field, CONTOUR), against: contour(field, -CONTOUR) });
 
-// The ninth of the image that holds most of the evidence for the positive label.
+// The ninth of the image that holds most of the evidence for the positive label, and its share of that; null if little speaks for it.
 export function mostEvidence(values) {
   const [rows, columns] = [values.length, values[0].length];
   const sums = new Map();
-  let total = 0;
+  let [total, against] = [0, 0];
   values.forEach((row, y) =>
     row.forEach((value, x) => {
+      against += Math.max(0, -value);
       if (value <= 0) return;
       const place = [["upper", "middle", "lower"][Math.floor((3 * (y + 0.5)) / rows)], ["left", "middle", "right"][Math.floor((3 * (x + 0.5)) / columns)]];
       const name = place[0] === place[1] ? "middle" : place.map((part, i) => (part === "middle" && i === 1 ? "middle" : part)).join(" ");
@@ -90,7 +91,7 @@ export function mostEvidence(values) {
       total += value;
     }),
   );
-  if (!total) return null;
+  if (total <= against) return null;
   const [place, sum] = [...sums].reduce((best, next) => (next[1] > best[1] ? next : best));
   return { place, share: sum / total };
 }

@@ -128,7 +128,7 @@ async function readOne(file) {
 // Null if the service is too busy for it.
 async function previewOf(file, signal) {
   const picture = await api.preview(file, signal).then(createImageBitmap).catch(() => null);
-  if (picture) stage.showPicture(file.name, picture);
+  if (picture) stage.showPicture(file.name, picture, "shrunk to ");
   return picture;
 }
 
@@ -190,7 +190,7 @@ function empty() {
   clear();
   state("empty");
   examples.mark(null);
-  frame.empty(info?.running.limits, !$("examples").hidden);
+  frame.empty(info, !$("examples").hidden);
 }
 
 function clear() {

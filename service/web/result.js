@@ -59,9 +59,14 @@ function fill(prediction, info) {
 // On an image called negative, weak evidence for the positive label would look like a finding.
 export function showPlace(prediction, info) {
   const { place, share, outside } = picturePlace();
+  const { values } = prediction.heatmap;
+  const [positive, start] = [lower(info.positive), info.variants[info.running.variant].bias];
+  const isFor = prediction.label === info.positive;
+  const tips = isFor !== values.flat().reduce((sum, value) => sum + value, 0) > 0;
   const sentences = [
-    prediction.label === info.positive && place && `Most evidence for ${lower(info.positive)}: ${place} of the picture, as it lies on the screen (${percent(share)} % of all that speaks for it).`,
-    outside > 0.5 && `Be careful: ${percent(outside)} % of the evidence lies outside the middle of the picture. On an arm, a letter or the border it says nothing about lungs.`,
+    isFor && place && `Most evidence for ${positive}: ${place} of the picture, as it lies on the screen (${percent(share)} % of all that speaks for it).`,
+    tips && `The map as a whole speaks ${isFor ? "against" : "for"} ${positive}. The start value that all images share, ${signed(start)}, tips the score.`,
+    outside > 0.5 && `More than half of the evidence (${percent(outside)} %) lies in the outer part of the picture. What lies on an arm, a letter or the border says nothing about lungs.`,
   ];
   $("place").textContent = unbroken(sentences.filter(Boolean).join(" "));
 }
@@ -81,6 +86,7 @@ function callout(words, more) {
     button.type = "button";
     button.addEventListener("click", () => {
       button.remove();
+      box.querySelector("p").textContent = words.shown;
       more();
       focusTitle();
     });

@@ -1,6 +1,7 @@
 // The viewer: picture and map, zoom and pan, inverted, overlay or side by side, and a picture that was kept to compare with. The
 // picture grows in layout, not by a transform, so that the contours keep their width.
 
+import { announce } from "./announce.js";
 import { contours, mostEvidence, outsideShare, paint, scaled, smooth } from "./heatmap.js";
 
 const LONGEST = 2048; // px, the longest side of the picture that is kept
@@ -39,10 +40,10 @@ export function clear() {
   draw();
 }
 
-// bitmap: null if the browser cannot show the file; then a plain grid replaces it.
-export function showPicture(name, bitmap) {
+// bitmap: null if the browser cannot show the file; then a plain grid replaces it. note: stands before the size.
+export function showPicture(name, bitmap, note = "") {
   const [width, height] = bitmap ? [bitmap.width, bitmap.height] : [1000, 1000];
-  picture = { name, width, height, unseen: !bitmap };
+  picture = { name, width, height, note, unseen: !bitmap };
   if (!bitmap) view.mode = "overlay"; // a grid cannot be compared with anything
   const shrink = Math.min(1, LONGEST / Math.max(width, height));
   original.width = Math.round(width * shrink);
@@ -103,8 +104,10 @@ function keep() {
       context.drawImage($("#map"), 0, 0, canvas.width, canvas.height);
     }
     $("[data-view=kept]").style.setProperty("--ratio", canvas.width / canvas.height);
-    $("#fact-kept").textContent = [picture.name, picture.caption].filter(Boolean).join(": ");
-    canvas.setAttribute("aria-label", `Kept: ${$("#fact-kept").textContent}`);
+    const words = [picture.name, picture.caption].filter(Boolean).join(": ");
+    canvas.setAttribute("aria-label", `Kept: ${words}`);
+    $("#fact-kept").textContent = words;
+    announce("Kept on the left. Choose another image to compare it with.");
   }
   draw();
 }
@@ -250,10 +253,10 @@ function describe(shown, strength) {
   $("#arrows").hidden = view.zoom === 1;
   stage.tabIndex = picture ? 0 : -1;
   fact("name", picture?.name);
-  fact("size", picture && !picture.unseen && `${picture.width} × ${picture.height}`);
-  fact("zoom", picture && `${Math.round(100 * view.zoom)} %`);
-  fact("map", shown && `map ${percent}`);
-  fact("square", picture && view.mode === "square" && `As read: ${square} × ${square}`);
+  fact("size", picture && !picture.unseen && `${picture.note}${picture.width} × ${picture.height}`);
+  fact("zoom", picture && `zoom ${Math.round(100 * view.zoom)} %`);
+  fact("map", shown ? `map ${percent}` : heatmap && "map off");
+  fact("square", picture && view.mode === "square" && `Stretched to ${square} × ${square}`);
   const size = picture?.unseen ? "no preview" : `${picture?.width} by ${picture?.height} pixels`;
   base.setAttribute("aria-label", picture ? `${picture.name}, ${size}` : "No image");
 }

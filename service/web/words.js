@@ -69,7 +69,7 @@ function errorsBetween(test) {
   const outside = test.at.screening.fn + test.at.rule_in.fp;
   const between = test.at.balanced.fn + test.at.balanced.fp - outside;
   const others = test.images - test.uncertain;
-  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label${others ? `; of the other ${others}, ${outside}` : ""}.`;
+  return ` Of the ${test.uncertain} test images in this zone, ${between} leaned to the wrong label${others ? `; of the other ${others}, ${outside} were wrong` : ""}.`;
 }
 
 // No doubt: its features are typical, and the decoder has no warning.
@@ -94,6 +94,7 @@ export function doubtWords(prediction, info) {
     return {
       heading: "Very unusual image.",
       text: `This does not look like a chest X-ray to the model, so the score is hidden. It learned from ${people(info)}.`,
+      shown: `This does not look like a chest X-ray to the model: label and score mean nothing. It learned from ${people(info)}.`,
       others,
       spoken: `Very unusual image. This does not look like a chest X-ray to the model, so the score is hidden. ${others.join(" ")}`,
     };

@@ -21,7 +21,7 @@ OPEN_SECONDS, BATCH_SECONDS = 30, 300
 
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 SUM_OF_BYTES = """performance.getEntries().filter(({ entryType }) => ["navigation", "resource"].includes(entryType))
-    .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
+    .filter(({ name }) => !name.includes("/examples/")).reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
 DROP = """async (encoded) => {
     const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -64,7 +64,7 @@ def open_page(browser: Browser, url: str) -> Page:
 
 
 def measure_visit(page: Page) -> tuple[float, int]:
-    """First paint in ms, and the bytes of everything that was fetched, with an empty cache. Closes the page."""
+    """First paint in ms, and the bytes of all that was fetched but examples, with an empty cache. Closes the page."""
     paint, size = page.evaluate(FIRST_PAINT), page.evaluate(SUM_OF_BYTES)
     page.context.close()
     return paint, size
@@ -86,7 +86,7 @@ def words(found: dict[str, Any]) -> str:  # Any: JSON
     paint, answer, batch = found["first_paint_ms"], found["first_answer_ms"], found["batch"]
     smooth = 1 - batch["frames_over_50_ms"] / batch["frames"]
     return (
-        f"A visit fetches {found['visit_bytes'] / 1000:.0f} kB in all. "
+        f"A visit fetches {found['visit_bytes'] / 1000:.0f} kB, and the examples. "
         f"On {found['cpus']} CPUs ({found['processor']}) that service and browser share, "
         f"it paints after {statistics.median(paint):.0f} ms ({max(paint):.0f} at most), "
         f"and shows the answer, map and all, {statistics.median(answer):.0f} ms after "

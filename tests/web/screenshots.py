@@ -59,7 +59,7 @@ def take_examples(page: Page, suffix: str) -> None:
     take_picture(page, f"as-read-{suffix}")
     page.locator("[data-tool=keep]").click()
     page.locator(".example").first.click()
-    expect(page.locator("#fact-name")).to_contain_text("normal-1")
+    expect(page.locator("#fact-name")).to_contain_text("Example 1")
     take_picture(page, f"compared-{suffix}")
     page.get_by_role("button", name="Send a drawing").first.click()  # foreign to it
     expect(page.locator("#novelty")).to_be_visible()

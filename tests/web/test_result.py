@@ -107,7 +107,7 @@ def test_dicom_is_shown_as_the_service_decodes_it(open_page: OpenPage, tmp_path:
     halves[:, 130:] = 255
     path.write_bytes(dicom_of(halves))
     page = predict(open_page(), str(path))
-    expect_all(page, {"fact-size": "260 × 300"})
+    expect_all(page, {"fact-size": "shrunk to 260 × 300"})
     pixels = page.locator("#base").evaluate("c => [10, 250].map(x => c.getContext('2d').getImageData(x, 150, 1, 1).data[0])")
     assert pixels[0] < 200 < pixels[1] == 255
     expect(page.locator("#message")).to_be_hidden()
