@@ -1,5 +1,6 @@
 """The examples of models/default: small files of no one, which the service answers by their label, as the card says."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 
 from service.model.artefact import read_description
 from tests.conftest import DEFAULT_MODEL, ROOT
+from training.graph import model_folder
 from training.tools import synthesise
 
 DESCRIPTION = read_description(DEFAULT_MODEL)
 FOUND = DESCRIPTION.metrics["examples"]
 IMAGES = {image["file"]: image for image in FOUND["images"]}
-FILES = sorted((DEFAULT_MODEL / synthesise.EXAMPLES).iterdir())
+FILES = sorted((DEFAULT_MODEL / model_folder.EXAMPLES).iterdir())
 
 
 def test_there_are_three_of_each_label_and_one_is_uncertain() -> None:
@@ -30,6 +32,7 @@ def test_there_are_three_of_each_label_and_one_is_uncertain() -> None:
 def test_an_example_is_small_typical_and_called_by_its_label(client: httpx.Client, file: Path) -> None:
     content, expected = file.read_bytes(), IMAGES[file.name]
     assert len(content) <= 20_000
+    assert hashlib.sha256(content).hexdigest() == expected["sha256"], "the figures are of another picture"
     answer = client.post("/predict", content=content).raise_for_status().json()
     assert answer["novelty"]["level"] == "typical" and answer["warnings"] == []
     assert answer["uncertain"] == expected["uncertain"]

@@ -77,7 +77,7 @@ def _check_keys(values: Tables) -> None:
     """Raises ValueError for a key that there is not, and names the one that may be meant."""
     for name, value in values.items():
         of_section = isinstance(value, dict) and (name in SECTIONS or name not in KEYS)
-        for key in [f"{name}.{each}" for each in value] if of_section else [name]:
+        for key in ([f"{name}.{each}" for each in value] or [name]) if of_section else [name]:
             if key not in KEYS:
                 near = difflib.get_close_matches(key, KEYS, 1)
                 raise ValueError(f"there is no key {key}" + "".join(f"; {each} may be meant" for each in near))

@@ -21,7 +21,7 @@ from service.model.variant import choose_variant
 from service.settings import Settings
 
 T = TypeVar("T")
-# Called in a decoder thread, and in one for slow images what it returns, if that is another function.
+# Called in a decoder thread. It may return a function in place of the image: that one is called in a thread for slow images.
 Decode: TypeAlias = Callable[[], DecodedImage | Callable[[], DecodedImage]]
 
 
@@ -101,10 +101,12 @@ class Engine:
         self._count(timed)
         return timed
 
-    async def decode(self, decode: Decode) -> DecodedImage:
-        """The image alone. Raises Overloaded if all places are taken, and what `decode` raises."""
+    async def use(self, decode: Decode, make: Callable[[DecodedImage], T]) -> T:
+        """What `make` makes of the image, in a decoder thread. Raises Overloaded if all places are taken, and what `decode`
+        raises."""
         with self.admission.image():
-            return await self._decode(decode)
+            image = await self._decode(decode)
+            return await self.run_in_decoder(lambda: make(image))
 
     def predict_now(self, image: DecodedImage) -> Prediction:
         """Predicts on the calling thread."""

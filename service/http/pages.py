@@ -54,13 +54,14 @@ def page(request: Request, web: NamedDependency[Files], name: FromPath[str] = IN
 
 
 @route("/docs", http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
-def docs(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
-    return _answer(request, web, DOCS)
+def docs(request: Request, web: NamedDependency[Files]) -> Response[bytes] | Redirect:
+    """The page's own addresses are relative, for a proxy that adds a prefix; so with a slash at its end it lies elsewhere."""
+    return Redirect("../docs") if request.scope["raw_path"].endswith(b"/") else _answer(request, web, DOCS)
 
 
 @get("/report", sync_to_thread=False, include_in_schema=False)
-def report() -> Redirect:
-    return Redirect(f"report/{INDEX}")  # relative, for a proxy that adds a prefix
+def report(request: Request) -> Redirect:
+    return Redirect(INDEX if request.scope["raw_path"].endswith(b"/") else f"report/{INDEX}")
 
 
 @get("/report/{name:str}", sync_to_thread=False, include_in_schema=False)

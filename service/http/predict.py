@@ -10,7 +10,7 @@ from litestar.params import FromQuery
 
 from service.engine.engine import Engine, TimedPrediction
 from service.errors import RequestError, UndecodableImage, UnsupportedImage
-from service.http.body import TimeoutMs, check_wait, images_of_form, is_form, read_body
+from service.http.body import TimeoutMs, check_wait, image_of, images_of_form, is_form, read_body
 from service.http.openapi import IMAGE_FIELD, IMAGES_FIELD, PROBLEMS, BatchOperation, PredictOperation
 from service.http.problems import problem_of
 from service.http.query import only
@@ -28,16 +28,7 @@ async def predict(
     """Predicts one chest X-ray."""
     content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
     async with read_body(request, engine, x_request_timeout_ms) as body:
-
-        def decode() -> DecodedImage | Callable[[], DecodedImage]:
-            if is_form(content_type):
-                return decode_or_defer(images_of_form(body, content_type, IMAGE_FIELD, 1)[0])
-            try:
-                return decode_or_defer(body)
-            except (UnsupportedImage, UndecodableImage) as error:
-                raise type(error)(f"{error}{_hint(body, content_type)}") from error
-
-        timed = await engine.predict(decode)
+        timed = await engine.predict(lambda: decode_body(body, content_type))
         note_timing(record, timed)
         return respond(engine.artefact, timed, record, with_heatmap=heatmap)
 
@@ -63,6 +54,14 @@ async def predict_batch(
         results = await gather(record, map(answer, images))
     record.images, record.refused = len(results), sum(bool(result.problem) for result in results)
     return BatchResponse(results=results, request_id=record.request_id)
+
+
+def decode_body(body: bytes, content_type: str) -> DecodedImage | Callable[[], DecodedImage]:
+    """As `decode_or_defer`, of the body itself or of the image in a form. Raises MalformedRequest too."""
+    try:
+        return decode_or_defer(image_of(body, content_type, IMAGE_FIELD))
+    except (UnsupportedImage, UndecodableImage) as error:
+        raise type(error)(f"{error}{'' if is_form(content_type) else _hint(body, content_type)}") from error
 
 
 def _hint(body: bytes, content_type: str) -> str:

@@ -7,11 +7,12 @@ from litestar.di import NamedDependency
 from PIL import Image
 
 from service.engine.engine import Engine
-from service.http.body import TimeoutMs, image_of, read_body
-from service.http.openapi import IMAGE_FIELD, PROBLEMS, PreviewOperation
+from service.http.body import TimeoutMs, read_body
+from service.http.openapi import PROBLEMS, PreviewOperation
+from service.http.predict import decode_body
 from service.http.query import only
 from service.http.record import Request
-from service.images.decode import DecodedImage, decode_or_defer
+from service.images.decode import DecodedImage
 
 
 @post(
@@ -26,8 +27,7 @@ async def preview(request: Request, engine: NamedDependency[Engine], x_request_t
     """Shows one chest X-ray as the model gets it, before it is stretched to a square: an 8-bit grey PNG."""
     content_type = request.headers.get("content-type", "")
     async with read_body(request, engine, x_request_timeout_ms) as body:
-        image = await engine.decode(lambda: decode_or_defer(image_of(body, content_type, IMAGE_FIELD)))
-        content = await engine.run_in_decoder(lambda: _png(image))
+        content = await engine.use(lambda: decode_body(body, content_type), _png)
     return Response(content)
 
 

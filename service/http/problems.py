@@ -13,7 +13,11 @@ from service.http.record import Request, record_of
 CONTENT_TYPE = "application/problem+json"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
 MAX_HOST = 100  # characters
-HOW_TO_ASK = {"/predict": "-F image=@xray.jpeg", "/predict/batch": "-F images=@xray.jpeg -F images=@another.jpeg"}  # by curl
+HOW_TO_ASK = {
+    "/predict": "-F image=@xray.jpeg",
+    "/predict/batch": "-F images=@xray.jpeg -F images=@another.jpeg",
+    "/preview": "-F image=@xray.dcm -o xray.png",
+}  # by curl
 
 logger = logging.getLogger(__name__)
 

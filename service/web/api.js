@@ -33,36 +33,33 @@ export async function predict(image, { heatmap = false, signal, wait = pause } =
   }
 }
 
-// Fetches a file as a Blob: an example, or what a link cannot fetch because it cannot send the token.
-export async function file(path) {
-  const response = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
-  if (!response.ok) throw new Problem(response.status, response.statusText);
-  return response.blob();
-}
+// A file as a Blob: an example, or what a link cannot fetch because it cannot send the token.
+export const file = async (path) => (await send(path)).blob();
 
 // The image as the service decodes it, as a Blob, for a file that the browser cannot show.
 export async function preview(image, signal) {
-  const headers = { "Content-Type": "application/octet-stream", ...(token && { Authorization: `Bearer ${token}` }) };
-  const response = await fetch("preview", { method: "POST", body: image, headers, signal });
-  if (!response.ok) throw new Problem(response.status, response.statusText);
-  return response.blob();
+  const headers = { "Content-Type": "application/octet-stream" };
+  return (await send("preview", { method: "POST", body: image, headers, signal })).blob();
 }
 
 async function ask(path, options = {}) {
+  const response = await send(path, { ...options, cache: "no-store" });
+  return response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "its answer was cut off");
+  });
+}
+
+async function send(path, options = {}) {
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   let response;
   try {
-    response = await fetch(path, { ...options, headers, cache: "no-store" });
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "the service does not answer");
   }
-  if (response.ok) {
-    return response.json().catch((error) => {
-      if (error.name === "AbortError") throw error;
-      throw new Problem(0, "its answer was cut off");
-    });
-  }
+  if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
   throw new Problem(response.status, said.detail ?? response.statusText, {
     title: said.title,

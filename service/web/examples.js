@@ -1,12 +1,11 @@
 // The model folder's examples: synthetic X-rays, of no one. See training/tools/synthesise.py.
 
-import * as api from "./api.js";
 import { element } from "./result.js";
 import { title } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-// Passes the chosen example to `take` as a File. Without examples the section stays hidden.
+// Passes address and name of the chosen example to `take`. Without examples the section stays hidden.
 export function setUp(info, take) {
   const known = Object.fromEntries((info.metrics.examples?.images ?? []).map((image) => [image.file, image]));
   const files = info.running.examples.filter((file) => known[file]);
@@ -24,18 +23,15 @@ export function mark(name) {
 
 // The name does not tell the label, for those who look first.
 function item({ file, label, uncertain, look }, number, take) {
-  const name = `Example ${number}, synthetic`;
+  const [name, path] = [`Example ${number}, synthetic`, `examples/${encodeURIComponent(file)}`];
   const button = element("button", "", "example");
   button.type = "button";
   Object.assign(button.dataset, { name, look });
   button.setAttribute("aria-pressed", "false");
   const image = element("img");
-  Object.assign(image, { src: `examples/${file}`, alt: "Synthetic X-ray", width: 96, height: 96 });
+  Object.assign(image, { src: path, alt: "Synthetic X-ray", width: 96, height: 96 });
   button.append(image, element("b", uncertain ? `${title(label)}?` : title(label)), element("span", look));
-  button.addEventListener("click", async () => {
-    const content = await api.file(`examples/${file}`);
-    take([new File([content], name, { type: content.type })]);
-  });
+  button.addEventListener("click", () => take(path, name));
   const line = element("li");
   line.append(button);
   return line;

@@ -12,7 +12,7 @@ import { drawing } from "./phantom.js";
 import * as modelReport from "./modelreport.js";
 import * as prevalence from "./prevalence.js";
 import { preparePrint, printOnly } from "./report.js";
-import { showResponses } from "./responses.js";
+import * as responses from "./responses.js";
 import * as result from "./result.js";
 import * as stage from "./stage.js";
 import { isLikeThose, limit, problemWords, unbackedWords } from "./words.js";
@@ -61,7 +61,7 @@ async function connect() {
 function ready() {
   showReady();
   explain(info);
-  examples.setUp(info, take);
+  examples.setUp(info, takeExample);
   stage.setSquare(info.image_size);
   prevalence.setUp(info);
   preparePrint(info);
@@ -114,8 +114,8 @@ async function readOne(file) {
         return countDown(seconds, signal);
       };
       const prediction = await api.predict(file, { heatmap: true, signal: own.signal, wait });
-      const picture = bitmap ?? (await previewOf(file, own.signal));
-      if (!own.signal.aborted) show(file, picture, prediction);
+      show(file, bitmap, prediction);
+      if (!bitmap) showPreview(file, own.signal);
     } finally {
       [spoken, slow].forEach(clearTimeout);
     }
@@ -125,11 +125,24 @@ async function readOne(file) {
   }
 }
 
-// Null if the service is too busy for it.
-async function previewOf(file, signal) {
+// Replaces the plain grid below the map, unless another image was chosen meanwhile. Without a preview, the grid stays.
+async function showPreview(file, signal) {
   const picture = await api.preview(file, signal).then(createImageBitmap).catch(() => null);
-  if (picture) stage.showPicture(file.name, picture, "shrunk to ");
-  return picture;
+  if (!picture || signal.aborted) return;
+  stage.showPicture(file.name, picture, "shrunk to ");
+  frame.clear();
+  responses.showLater(info.metrics.anatomy?.filters, stage.asSquare);
+}
+
+// An example that comes late does not replace what was chosen meanwhile.
+async function takeExample(path, name) {
+  const before = current;
+  try {
+    const content = await api.file(path);
+    if (current === before) take([new File([content], name, { type: content.type })]);
+  } catch (problem) {
+    if (current === before) fail(problem, { name });
+  }
 }
 
 async function countDown(seconds, signal) {
@@ -152,7 +165,7 @@ function show(file, bitmap, prediction) {
     showInFigures(prediction);
     stage.setCaption(`${$("label").textContent.toLowerCase()}, ${$("score").textContent}`);
   };
-  showResponses(info.metrics.anatomy?.filters, stage.asSquare());
+  responses.showLater(info.metrics.anatomy?.filters, stage.asSquare);
   const spoken = result.show(prediction, info, reveal);
   if (!bitmap) frame.unseen();
   announce(bitmap ? spoken : `No preview. ${spoken}`);
@@ -188,6 +201,7 @@ function waiting(problem) {
 
 function empty() {
   clear();
+  stage.endKeeping();
   state("empty");
   examples.mark(null);
   frame.empty(info, !$("examples").hidden);
@@ -198,7 +212,7 @@ function clear() {
   result.clear();
   prevalence.showScore(null);
   if (info) showInFigures(null);
-  showResponses(null, null);
+  responses.clear();
   frame.clear();
   announce("");
 }

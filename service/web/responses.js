@@ -5,13 +5,25 @@ import { tile } from "./figures.js";
 
 const SHOWN = 8;
 const STEP = 2; // as every stem moves
+const [ZERO, GREY] = [128, 115]; // of an encoded filter; the mean grey level that images are centred on
 const $ = (id) => document.getElementById(id);
 
-// filters: as metrics.anatomy has them; square: a canvas with what the model reads, or null.
-export function showResponses(filters, square) {
-  const shown = Boolean(filters && square);
-  $("figure-responses").hidden = !shown;
-  if (!shown) return;
+let turn = 0; // of the last image
+
+export function clear() {
+  turn += 1;
+  $("figure-responses").hidden = true;
+}
+
+// After the answer is painted, which must not wait for this. filters: as metrics.anatomy has them; asSquare: see stage.js.
+export function showLater(filters, asSquare) {
+  const own = ++turn;
+  requestAnimationFrame(() => setTimeout(() => own === turn && show(filters, asSquare())));
+}
+
+function show(filters, square) {
+  if (!filters || !square) return;
+  $("figure-responses").hidden = false;
   const { width: side } = square;
   const grey = square.getContext("2d").getImageData(0, 0, side, side).data;
   const { shape: [, height, width], after } = filters;
@@ -34,11 +46,11 @@ function response(grey, side, filter, width, height) {
     for (let x = 0; x < out; x++) {
       let sum = 0;
       for (let i = 0; i < height; i++) {
-        for (let j = 0; j < width; j++) sum += (filter[i * width + j] - 128) * (grey[4 * ((STEP * y + i) * side + STEP * x + j)] - 115);
+        for (let j = 0; j < width; j++) sum += (filter[i * width + j] - ZERO) * (grey[4 * ((STEP * y + i) * side + STEP * x + j)] - GREY);
       }
       values[y * out + x] = sum;
     }
   }
   const greatest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
-  return tile(values.map((value) => 128 + 127 * (value / greatest)), out, out);
+  return tile(values.map((value) => ZERO + 127 * (value / greatest)), out, out);
 }

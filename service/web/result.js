@@ -4,6 +4,7 @@ import { doubtWords, kindOf, lower, percent, resultWords, title, unbroken } from
 import { picturePlace, signed } from "./stage.js";
 
 const NOT_SURE = "Not sure";
+const OUTSIDE = 0.6; // share of the evidence outside the middle; in the default model half of it, on average
 const $ = (id) => document.getElementById(id);
 const lookTally = { looked: 0, agreed: 0 }; // in memory, until the page is closed
 
@@ -66,7 +67,7 @@ export function showPlace(prediction, info) {
   const sentences = [
     isFor && place && `Most evidence for ${positive}: ${place} of the picture, as it lies on the screen (${percent(share)} % of all that speaks for it).`,
     tips && `The map as a whole speaks ${isFor ? "against" : "for"} ${positive}. The start value that all images share, ${signed(start)}, tips the score.`,
-    outside > 0.5 && `More than half of the evidence (${percent(outside)} %) lies in the outer part of the picture. What lies on an arm, a letter or the border says nothing about lungs.`,
+    outside > OUTSIDE && `Most of the evidence (${percent(outside)} %) lies in the outer part of the picture. What lies on an arm, a letter or the border says nothing about lungs.`,
   ];
   $("place").textContent = unbroken(sentences.filter(Boolean).join(" "));
 }

@@ -90,15 +90,23 @@ export function setCaption(words) {
 
 export const picturePlace = () => heatmap && { ...mostEvidence(heatmap.values), outside: outsideShare(heatmap.values) };
 
-// Keeps picture and map, as they are now, on the left of the next one; or ends that.
+export function endKeeping() {
+  kept = false;
+  draw();
+}
+
+// Keeps the picture with its smooth map on the left of the next one; or ends that.
 function keep() {
+  if (!kept && !heatmap) return;
   kept = !kept;
   if (kept) {
     const canvas = $("#kept");
     canvas.width = base.width;
     canvas.height = base.height;
     const context = canvas.getContext("2d");
+    if (view.invert) context.filter = "invert(1)";
     context.drawImage(base, 0, 0);
+    context.filter = "none";
     if (stage.classList.contains("mapped")) {
       context.globalAlpha = Number(opacity.value) / 100;
       context.drawImage($("#map"), 0, 0, canvas.width, canvas.height);

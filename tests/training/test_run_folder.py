@@ -34,6 +34,7 @@ def test_every_preset_can_be_read(preset: str) -> None:
     [
         ("[fit]\nepoch = 3", r"there is no key fit\.epoch; fit\.epochs may be meant"),
         ("epochs = 3", r"there is no key epochs; fit\.epochs may be meant"),
+        ("[zzz]", "there is no key zzz; training"),
         ("[zzz]\nqqq = 3", r"there is no key zzz\.qqq; training/config\.py explains"),
         ("fit = 3", r"run\.toml: fit: Expected `object`"),
         ("[fit]\nepochs = -1", r"run\.toml: fit\.epochs: Expected `int` >= 0"),

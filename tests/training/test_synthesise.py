@@ -16,6 +16,7 @@ from training.tools.synthesise import Example, Nearest
 
 EXAMPLE = Example(
     file="normal-1.jpeg",
+    sha256="",
     label="NORMAL",
     seed=0,
     look="Look for dark lungs.",
@@ -80,7 +81,10 @@ def test_candidates_are_small_files_and_the_chosen_ones_stand_on_the_card(model:
     keep = tmp_path / "keep.toml"
     keep.write_text('[[example]]\nlabel = "NORMAL"\nseed = 0\nlook = "Look."')
     copy = shutil.copytree(model, tmp_path / "model")
+    (copy / "examples").mkdir()
+    (copy / "examples/earlier.jpeg").write_bytes(b"")
     synthesise.run(copy, data, count=1, out=None, keep=keep)
+    assert [path.name for path in (copy / "examples").iterdir()] == ["normal-1.jpeg"]
     assert (copy / "examples/normal-1.jpeg").read_bytes() == (out / "normal-1.jpeg").read_bytes()
     [image] = model_folder.description_of(copy).metrics["examples"]["images"]
     assert (image["seed"], image["look"], image["level"]) == (0, "Look.", "typical")
@@ -109,6 +113,28 @@ def test_what_cannot_be_done_is_said_before_an_image_is_read(
         synthesise.run(model, data_at(folder), count=1, **given)
 
 
-def test_only_images_that_the_model_has_seen_are_drawn_from(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("example = []", r"keep\.toml: .*length >= 1"),
+        ('[[example]]\nlabel = "TB"\nseed = 0\nlook = ""', "«TB» is not a label of the model; those are NORMAL, PNEUMONIA"),
+    ],
+)
+def test_a_wrong_choice_is_named_before_an_image_is_read(model: Path, tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "keep.toml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        synthesise.run(model, data_at(tmp_path / "none"), count=1, out=None, keep=tmp_path / "keep.toml")
+
+
+def test_a_recalibrated_model_without_a_full_card_gets_no_examples(model: Path, tmp_path: Path) -> None:
+    copy, keep = shutil.copytree(model, tmp_path / "model"), tmp_path / "keep.toml"
+    description = model_folder.description_of(copy)
+    metrics = {name: value for name, value in description.metrics.items() if name != "test"}
+    model_folder.rewrite_description(copy, msgspec.structs.replace(description, metrics=metrics))
+    with pytest.raises(ConfigError, match="has no full card"):
+        synthesise.run(copy, data_at(tmp_path / "none"), count=1, out=None, keep=keep)
+
+
+def test_only_images_that_the_model_has_seen_are_drawn_from(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has seen none of these images \(seen\.txt\)"):
-        synthesise.run(DEFAULT_MODEL, data_at(folder), count=1, out=Path("none"), keep=None)
+        synthesise.run(DEFAULT_MODEL, data_at(folder), count=1, out=tmp_path / "none", keep=None)

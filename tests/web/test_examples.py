@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.conftest import encode, running_service
-from tests.web.conftest import SIZES, OpenPage, WriteImages, box, expect_all, expect_state, fits, predict, upload
+from tests.web.conftest import SIZES, OpenPage, WriteImages, box, expect_all, expect_state, fake_answer, fits, predict, upload
 from tests.web.model import image_for, write_model
 
 EXAMPLES = {  # made up: file, label, probability that the model gives it, what to look for
@@ -100,6 +100,25 @@ def test_who_looks_first_is_not_told_what_an_example_is(open_with: OpenPage) -> 
     expect(page.locator("#examples-look .look")).to_be_hidden()
     page.locator("#look-choices button").first.click()
     expect(page.locator("#examples-look .look")).to_be_visible()
+
+
+def test_an_example_that_comes_late_does_not_replace_ones_own_image(open_with: OpenPage, files: WriteImages) -> None:
+    page = open_with()
+    held: list[Route] = []
+    page.route("**/examples/pneumonia-1.jpeg", lambda route: held.append(route))
+    page.locator(".example").nth(1).click()
+    predict(page, files(0.01))
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    expect_all(page, {"label": "Normal"})
+    expect(page.locator("#fact-name")).not_to_contain_text("synthetic")
+
+
+def test_an_example_that_cannot_be_fetched_is_a_problem_with_a_way_on(open_with: OpenPage) -> None:
+    page = open_with()
+    fake_answer(page, 404, path="/examples/")
+    page.locator(".example").first.click()
+    expect(page.get_by_role("alert")).to_be_visible()
 
 
 def test_a_model_without_examples_offers_the_drawing(open_page: OpenPage) -> None:

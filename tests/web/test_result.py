@@ -113,6 +113,23 @@ def test_dicom_is_shown_as_the_service_decodes_it(open_page: OpenPage, tmp_path:
     expect(page.locator("#message")).to_be_hidden()
 
 
+def test_a_preview_that_comes_late_is_not_shown_below_another_images_answer(
+    open_page: OpenPage, files: WriteImages, tmp_path: Path
+) -> None:
+    path = tmp_path / "image.dcm"
+    path.write_bytes(dicom_of(grey(260, 300)))
+    page = open_page()
+    held: list[Any] = []  # Any: routes
+    page.route("**/preview", lambda route: held.append(route))
+    predict(page, str(path))
+    expect(page.locator("#answer")).to_be_visible()  # it does not wait for the preview
+    predict(page, files(0.93))
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(300)
+    expect_all(page, {"fact-size": "300 × 240", "score": "93 %"})
+
+
 def test_dicom_is_answered_though_neither_browser_nor_service_can_show_it(open_page: OpenPage, tmp_path: Path) -> None:
     path = tmp_path / "image.dcm"
     path.write_bytes(dicom_of(grey(300, 260)))

@@ -21,8 +21,8 @@ FREEDOM = 200.0  # independent pixels of a window. With 10 all drawn images are 
 
 
 class Drawn(NamedTuple):
-    """`pixels` float32 [S, S], with mean 0 and deviation 1 in about. `largest_share`: of the pixels, by the image that has the
-    greatest part in most of them."""
+    """`pixels` float32 [S, S], with mean 0 and deviation 1 in about. `largest_share`: in each pixel one image has the greatest
+    part; this is the share of the pixels where it is the same one."""
 
     pixels: torch.Tensor
     largest_share: float

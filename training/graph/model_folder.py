@@ -16,6 +16,7 @@ from training import files
 
 FP32, INT8 = "fp32", "int8"  # variants
 GRAPH_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
+EXAMPLES = "examples"  # a folder in it, of images that the service serves
 # Of the self-test. CPUs differ by a few float32 roundings, and that alone moves the int8 probability by up to 0.003.
 TOLERANCE = {FP32: 0.001, INT8: 0.01}
 NETWORK_METRICS = ("fit", "anatomy", "uncalibrated")  # the part of model.json's `metrics` that a calibration does not change
@@ -52,12 +53,22 @@ def write(folder: Path, models: Mapping[str, onnx.ModelProto], description: Desc
     put_in_place(aside, folder)
 
 
-def rewrite_description(folder: Path, description: Description) -> None:
-    """Changes `model.json` and its sum; the graphs stay as they are."""
+def rewrite_description(folder: Path, description: Description, examples: Mapping[str, bytes] | None = None) -> None:
+    """Changes `model.json` and its sum, and replaces the examples if some are given; the graphs stay as they are."""
     aside = beside(folder)
     shutil.copytree(folder, aside)
+    if examples is not None:
+        shutil.rmtree(aside / EXAMPLES, ignore_errors=True)
+        write_files(aside / EXAMPLES, examples)
     _write_description(aside, description)
     put_in_place(aside, folder)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """`files`: contents by name. Raises OSError, if the folder exists too."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def put_in_place(aside: Path, folder: Path) -> None:

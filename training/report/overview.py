@@ -85,9 +85,10 @@ def show_configuration(choices: Config) -> None:
     sections = {name: section for name, section in values.items() if isinstance(section, dict)}
     for name, keys in {"": {key: value for key, value in values.items() if key not in sections}, **sections}.items():
         given = {key: value for key, value in keys.items() if value or value == 0}
-        text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
+        text = ", ".join(f"{key}\0=\0{json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
         head = f"  {f'[{name}]' if name else '':12}"
-        print(textwrap.fill(text, 120, initial_indent=head, subsequent_indent=" " * 14, break_on_hyphens=False))
+        filled = textwrap.fill(text, 120, initial_indent=head, subsequent_indent=" " * 14, break_on_hyphens=False)
+        print(filled.replace("\0", " "))  # where no line may break
 
 
 def print_table(title: str, rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> None:  # Any: numbers and texts

@@ -9,17 +9,20 @@ and none is a copy of anybody. The second puts those that were chosen by eye int
 No copy: the nearest of all images that the model has seen, by the correlation of their pixels and by the distance of the
 network's features, is farther than the nearest image of another patient is from a real one of that label, on average."""
 
+import hashlib
 import io
-import shutil
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from msgspec import Meta
 from PIL import Image
 
 from service.images.decode import decode_image
@@ -33,10 +36,9 @@ from training.graph.model_folder import FP32
 from training.progress import track
 from training.stages import card
 
-EXAMPLES = "examples"  # in a model folder; the service serves it
 SIDE = 224  # px, of the square that is drawn
-SHAPE = 288, 224  # px, of the picture: a chest's usual shape, which copies that were stored as squares do not tell
-FROM = 1200  # images of a label at most, spread over all of them: more need more memory than they show
+SHAPE = 288, 224  # px, of the picture: a chest's usual shape. Copies that were stored as squares do not tell theirs
+FROM = 1200  # images of a label at most, spread over all of them, so that they fit into memory
 THUMBNAIL = 64  # px, of the square on which correlations are computed
 SAMPLE = 300  # real images of a label whose neighbours are looked for
 QUALITY = 80  # of the JPEG files: under 20 kB
@@ -48,6 +50,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     which one and the same image has the greatest weight. `look`: what to look for."""
 
     file: str
+    sha256: str
     label: str
     seed: int
     look: str
@@ -74,7 +77,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    example: list[Choice]
+    example: Annotated[list[Choice], Meta(min_length=1)]
 
 
 def run(folder: Path, data: Data, *, count: int, out: Path | None, keep: Path | None) -> None:
@@ -82,20 +85,26 @@ def run(folder: Path, data: Data, *, count: int, out: Path | None, keep: Path | 
     `scan.scan_readable`, or if the labels are not the model's; ArtefactError if the model cannot be trusted."""
     if (out is None) == (keep is None):
         raise ConfigError("synthesise needs either --out FOLDER, for candidates, or --keep FILE, those that were chosen")
-    if out and out.exists():
-        raise ConfigError(f"--out {out}: exists")
-    choices = read_choices(keep) if keep else None
+    if out and (out.exists() or count < 1):
+        raise ConfigError(f"--out {out}: exists" if out.exists() else f"--count {count}: at least 1")
+    description = model_folder.description_of(folder)
+    if keep and "test" not in description.metrics:
+        raise ConfigError(f"--keep {keep}: {folder} has no full card, where its examples would stand; was it recalibrated?")
+    wanted = read_choices(keep) if keep else candidates(description, count)
+    if unknown := next((choice.label for choice in wanted if choice.label not in description.labels), None):
+        raise ConfigError(f"--keep {keep}: «{unknown}» is not a label of the model; those are {', '.join(description.labels)}")
     judge = Judge(folder, data)
-    labels = judge.description.labels
-    wanted = choices or [Choice(label=label, seed=seed, look="") for label in labels for seed in range(count)]
-    if unknown := next((choice.label for choice in wanted if choice.label not in labels), None):
-        raise ConfigError(f"--keep {keep}: «{unknown}» is not a label of the model; those are {', '.join(labels)}")
     examples, contents = draw(judge, wanted)
     show(examples, judge)
     if out:
-        write(out, examples, contents)
+        model_folder.write_files(out, contents)
+        print(out)
     else:
         publish(folder, examples, contents, judge)
+
+
+def candidates(description: Description, count: int) -> list[Choice]:
+    return [Choice(label=label, seed=seed, look="") for label in description.labels for seed in range(count)]
 
 
 def read_choices(path: Path) -> list[Choice]:
@@ -128,7 +137,8 @@ class Judge:
         [features] = self.session.run([assembly.NOVELTY_FEATURES], {"images": [grey]})
         distances = np.linalg.norm(self.features - (features.ravel() - self.center) / self.scale, axis=1)
         return Example(
-            file=f"{choice.label.lower().replace(' ', '-')}-{number}.jpeg",
+            file=f"{re.sub('[^a-z0-9]+', '-', choice.label.lower())}-{number}.jpeg",
+            sha256=hashlib.sha256(content).hexdigest(),
             label=choice.label,
             seed=choice.seed,
             look=choice.look,
@@ -179,15 +189,17 @@ def seen_of(folder: Path, data: Data, description: Description) -> list[Record]:
     return found
 
 
-def draw(judge: Judge, wanted: Sequence[Choice]) -> tuple[list[Example], list[bytes]]:
+def draw(judge: Judge, wanted: Sequence[Choice]) -> tuple[list[Example], dict[str, bytes]]:
+    """The examples, and the contents of their files by name."""
     sources = {label: of_label(judge, label) for label in {choice.label for choice in wanted}}
     examples: list[Example] = []
-    contents = []
+    contents = {}
     for choice in track(wanted, "draw"):
         drawn = mosaic.draw(sources[choice.label], choice.seed)
-        contents.append(encode(drawn.pixels.numpy()))
+        content = encode(drawn.pixels.numpy())
         number = 1 + sum(example.label == choice.label for example in examples)
-        examples.append(judge.judge(contents[-1], choice, number, drawn.largest_share))
+        examples.append(judge.judge(content, choice, number, drawn.largest_share))
+        contents[examples[-1].file] = content
     return examples, contents
 
 
@@ -227,20 +239,12 @@ def show(examples: Sequence[Example], judge: Judge) -> None:
         print(f"{e.file:22}{e.seed:5}{figures}  {faults}")
 
 
-def write(folder: Path, examples: Sequence[Example], contents: Sequence[bytes]) -> None:
-    folder.mkdir(parents=True)
-    for example, content in zip(examples, contents, strict=True):
-        (folder / example.file).write_bytes(content)
-    print(folder)
-
-
-def publish(folder: Path, examples: Sequence[Example], contents: Sequence[bytes], judge: Judge) -> None:
+def publish(folder: Path, examples: Sequence[Example], contents: Mapping[str, bytes], judge: Judge) -> None:
     """Replaces the examples of a model folder, and their figures in model.json and on the card. Raises ConfigError if an
     example breaks a rule."""
     if broken := [f"{e.label} {e.seed}: {', '.join(faults)}" for e in examples if (faults := judge.faults(e))]:
         raise ConfigError("examples that may not be shown: " + "; ".join(broken))
-    shutil.rmtree(folder / EXAMPLES, ignore_errors=True)
-    write(folder / EXAMPLES, examples, contents)
     metrics = {**judge.description.metrics, "examples": {"images": examples, "real": judge.real, "from": len(judge.records)}}
-    model_folder.rewrite_description(folder, msgspec.structs.replace(judge.description, metrics=metrics))
+    model_folder.rewrite_description(folder, msgspec.structs.replace(judge.description, metrics=metrics), contents)
+    print(folder / model_folder.EXAMPLES)
     card.write(folder)

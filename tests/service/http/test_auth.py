@@ -12,6 +12,7 @@ GUARDED = ("/metrics", "/model-info", "/report/index.html", "/v2", f"/v2/models/
 PUBLIC = (
     "/",
     "/docs",
+    "/examples/normal-1.jpeg",
     "/web/main.js",
     "/health",
     "/health/live",
