@@ -4,6 +4,7 @@ import { bytesOf, mostPatterned } from "./plots.js";
 import { tile } from "./figures.js";
 
 const SHOWN = 8;
+const LATER = 250; // ms
 const STEP = 2; // as every stem moves
 const [ZERO, GREY] = [128, 115]; // of an encoded filter; the mean grey level that images are centred on
 const $ = (id) => document.getElementById(id);
@@ -13,12 +14,13 @@ let turn = 0; // of the last image
 export function clear() {
   turn += 1;
   $("figure-responses").hidden = true;
+  $("responses").replaceChildren();
 }
 
-// After the answer is painted, which must not wait for this. filters: as metrics.anatomy has them; asSquare: see stage.js.
+// Once the answer has been painted, which must not wait for these 25 ms. filters: as metrics.anatomy has them; asSquare: see stage.js.
 export function showLater(filters, asSquare) {
   const own = ++turn;
-  requestAnimationFrame(() => setTimeout(() => own === turn && show(filters, asSquare())));
+  setTimeout(() => own === turn && show(filters, asSquare()), LATER);
 }
 
 function show(filters, square) {

@@ -51,7 +51,7 @@ export function showPicture(name, bitmap, note = "") {
   const context = original.getContext("2d");
   if (bitmap) context.drawImage(bitmap, 0, 0, original.width, original.height);
   else drawGrid(context, original.width);
-  paintBase();
+  paintBase(bitmap);
   stage.style.setProperty("--ratio", width / height);
   stage.toggleAttribute("data-unseen", !bitmap);
   draw();
@@ -120,11 +120,12 @@ function keep() {
   draw();
 }
 
-function paintBase() {
-  const source = (view.mode === "square" && asSquare()) || original;
-  base.width = source.width;
-  base.height = source.height;
-  base.getContext("2d").drawImage(source, 0, 0);
+// bitmap: of the original, if it is at hand; else the canvas that holds it is drawn.
+function paintBase(bitmap) {
+  const seen = view.mode === "square" && asSquare();
+  base.width = (seen || original).width;
+  base.height = (seen || original).height;
+  base.getContext("2d").drawImage(seen || bitmap || original, 0, 0, base.width, base.height);
 }
 
 function act(tool) {
