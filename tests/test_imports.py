@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 
 WINGS = {
     "service": "__main__ server app prompt archive open_inference http engine model images settings log metrics machine errors",
-    "training": "__main__ pipeline estimate tools stages report graph network data vision run_folder allocator progress config "
-    "files",
+    "training": "__main__ commands pipeline estimate tools stages report graph network data vision run_folder allocator "
+    "progress config_files config files",
 }
 SERVICE_FOR_TRAINING = {"model", "images", "errors"}
 TRAINING_ALONE = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "onnx", "onnxscript", "training"}
