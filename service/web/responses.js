@@ -17,7 +17,7 @@ export function clear() {
   $("responses").replaceChildren();
 }
 
-// Once the answer has been painted, which must not wait for these 25 ms. filters: as metrics.anatomy has them; asSquare: see stage.js.
+// Once the answer has been painted, which must not wait for this. filters: as metrics.anatomy has them; asSquare: see stage.js.
 export function showLater(filters, asSquare) {
   const own = ++turn;
   setTimeout(() => own === turn && show(filters, asSquare()), LATER);

@@ -67,8 +67,19 @@ def test_an_example_is_typical_and_right_and_nobodys(
 
 
 def test_of_real_images_the_nearest_is_one_of_another_patient(judge: synthesise.Judge) -> None:
-    for real in judge.real.values():
-        assert 0.5 < real.correlation < 1 and real.distance > 0
+    for label, real in judge.real.items():
+        nearest = []
+        for at, record in enumerate(judge.records):
+            others = [other for other, each in enumerate(judge.records) if each.patient != record.patient]
+            if record.label == label:
+                nearest.append(max(float(judge.thumbnails[at] @ judge.thumbnails[other]) for other in others))
+        assert real.correlation == pytest.approx(sum(nearest) / len(nearest), abs=1e-3)
+        assert real.distance > 0
+
+
+def test_a_label_is_drawn_from_its_own_images_alone(judge: synthesise.Judge) -> None:
+    for label in judge.description.labels:
+        assert len(synthesise.of_label(judge, label)) == sum(record.label == label for record in judge.records)
 
 
 def test_candidates_are_small_files_and_the_chosen_ones_stand_on_the_card(model: Path, folder: Path, tmp_path: Path) -> None:

@@ -185,6 +185,10 @@ def test_every_key_works_on_the_stage_and_none_elsewhere(open_page: OpenPage, fi
     expect(stage).to_have_attribute("data-mode", "side")
     page.keyboard.press("s")
     expect(stage).to_have_attribute("data-mode", "overlay")
+    page.keyboard.press("k")
+    expect(page.locator("[data-view=kept]")).to_be_visible()
+    page.keyboard.press("k")
+    expect(page.locator("[data-view=kept]")).to_be_hidden()
     for key, name in (("i", "inverted"), ("c", "celled")):
         page.keyboard.press(key)
         expect(stage).to_have_class(re.compile(name))
