@@ -16,6 +16,7 @@ from litestar.openapi.spec import Components, License, Reference, SecurityScheme
 
 from service.engine.engine import Engine
 from service.http import auth, pages, predict, preview, status
+from service.http.express import Express
 from service.http.middleware import Middleware
 from service.http.problems import EXCEPTION_HANDLERS
 from service.http.record import Request
@@ -33,9 +34,10 @@ EXPOSED = ["Retry-After", "X-Request-ID", HEADER_LENGTH]  # headers that pages o
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
-    """Loads the model and builds the application. Raises ArtefactError if the model folder cannot be trusted."""
-    engine = Engine.load(settings)
+def create_app(settings: Settings, lifecycle: Lifecycle, processes: int = 1) -> Middleware:
+    """Loads the model and builds the application, which so many processes will serve. Raises ArtefactError if the model folder
+    cannot be trusted."""
+    engine = Engine.load(settings, processes)
     folder = engine.artefact.folder
     files = {"web": pages.WEB, "report_files": folder / pages.REPORT, "examples": folder / pages.EXAMPLES}
     read = {name: pages.read_files(path) for name, path in files.items()}
@@ -59,7 +61,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
         lifespan=[_lifespan(engine, lifecycle)],
         logging_config=None,
         debug=False,
-        request_max_body_size=settings.max_body_bytes,
+        request_max_body_size=None,  # `http.body` limits bodies, for the express way too
         compression_config=CompressionConfig("gzip", minimum_size=1000, exclude=NOT_COMPRESSED),
         cors_config=cors if settings.cors_origin else None,
         openapi_config=OpenAPIConfig(
@@ -74,7 +76,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle) -> Middleware:
         ),
     )
     paths = {"/predict", "/predict/batch", "/preview", *(f"{router.path}/infer" for router in infer_routers)}
-    return Middleware(app, engine, paths, draining=lambda: lifecycle.state == "draining")
+    return Middleware(Express(app, engine), engine, paths, draining=lambda: lifecycle.state == "draining")
 
 
 async def _only_the_document(request: Request) -> None:

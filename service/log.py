@@ -5,12 +5,13 @@ import os
 import select
 import sys
 import warnings
+from datetime import UTC, datetime
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.msgspec import MsgspecFormatter
+import msgspec
 
 PIECE_BYTES = 4_096  # a pipe that is ready takes this many at once (PIPE_BUF)
-RESERVED = {*RESERVED_ATTRS, "color_message"}  # uvicorn's message for terminals
+# What every record has, and what it gets as it is formatted; `color_message` is uvicorn's, for terminals.
+RESERVED = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 FOR_PEOPLE = {
     "ready": "{model} is loaded: {variant}, on {cpus} CPUs",
     "listening": "MedXfer serves {model} on {url} — open it in a browser",
@@ -49,6 +50,17 @@ class NonBlockingHandler(logging.Handler):
         return True
 
 
+class JsonFormatter(logging.Formatter):
+    """One object: level, message, the fields of the event, the traceback of its exception, and the time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in RESERVED}
+        traceback = {"exc_info": self.formatException(record.exc_info)} if record.exc_info else {}
+        time = datetime.fromtimestamp(record.created, UTC)
+        line = {"level": record.levelname, "message": record.getMessage(), **fields, **traceback, "time": time}
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
 class TerminalFormatter(logging.Formatter):
     """Short lines for people. An event without words of its own is shown with its fields."""
 
@@ -65,13 +77,15 @@ class TerminalFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
+    # What no line of ours shows need not be found out: https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = ""
     handler = NonBlockingHandler(sys.stderr.fileno())
     if sys.stderr.isatty():
         handler.setFormatter(TerminalFormatter())
         handler.addFilter(_is_for_people)
     else:
-        fields, names = ["levelname", "message"], {"levelname": "level"}
-        handler.setFormatter(MsgspecFormatter(fields, rename_fields=names, timestamp="time", reserved_attrs=[*RESERVED]))
+        handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines quote EXIF, which may name a patient
     logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())  # the client's fault

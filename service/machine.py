@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
+ONE_PROCESS, CPUS_OF_A_PROCESS = 11, 6  # up to so many CPUs, one event loop keeps all of them busy; tests/benchmarks
 INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "asimddp")  # x86, x86 without AVX-512, Arm; as Linux calls them
 
 
@@ -16,6 +17,11 @@ def available_cpus(root: Path = ROOT) -> int:
     it and wait for the rest of a period (usually 0.1 s)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, cpu_quota(root))))
+
+
+def processes_for(cpus: int) -> int:
+    """How many processes should serve on so many CPUs."""
+    return 1 if cpus <= ONE_PROCESS else cpus // CPUS_OF_A_PROCESS
 
 
 def cpu_quota(root: Path = ROOT) -> float:

@@ -1,23 +1,29 @@
-"""The server process: configures and runs uvicorn, drains at a signal, and returns the exit code."""
+"""The server: configures and runs uvicorn, in several processes on many CPUs, drains at a signal, and returns the exit code."""
 
 import asyncio
 import contextlib
 import logging
 import os
 import resource
+import shutil
+import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from service import machine, memory
 from service.app import create_app
 from service.errors import MedXferError
 from service.http.connection import protocol
+from service.http.middleware import Middleware
 from service.http.status import Lifecycle
 from service.log import configure_logging
-from service.settings import read_settings
+from service.settings import Settings, read_settings
+from service.supervisor import Supervisor, listen
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +36,27 @@ LAST_SECONDS = 5  # a balancer on a busy machine needed three to see two of its 
 
 
 class Server(uvicorn.Server):
-    """Marks the service as draining as soon as a signal comes, before uvicorn begins to close."""
+    """Marks the service as draining as soon as a signal comes, before uvicorn begins to close. `parent` is a descriptor that
+    can be read once the supervisor is gone."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, model: str) -> None:
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, model: str, app: Middleware, parent: int | None) -> None:
         super().__init__(config)
         self.lifecycle = lifecycle
         self.model = model
+        self.app = app
+        self.parent = parent
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.parent is not None:
+            asyncio.get_running_loop().add_reader(self.parent, self._end_as_orphan, self.parent)
         await super().startup(sockets)
         if self.started:
             logger.info("listening", extra={"model": self.model, "url": browser_url(self.config.host, self.config.port)})
+
+    def _end_as_orphan(self, parent: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent)
+        _remove(self.app.metrics.folder)
+        self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.lifecycle.state = "draining"
@@ -63,14 +79,46 @@ class Server(uvicorn.Server):
 def serve() -> int:
     """Serves until a signal comes, and returns the exit code. Configured by environment variables (see `settings`)."""
     lifecycle = Lifecycle()
+    memory.give_back_large_blocks()
     try:
         settings = read_settings(os.environ)
         configure_logging(settings.log_level)
-        app = create_app(settings, lifecycle)
+        processes = settings.processes or machine.processes_for(machine.available_cpus())
+        app = create_app(settings, lifecycle, processes)
     except MedXferError as error:
         print(f"medxfer: {error}", file=sys.stderr)
         return CANNOT_START
     _allow_connections()
+    memory.settle()
+    return _serve(settings, app, lifecycle) if processes == 1 else _serve_in(processes, settings, app, lifecycle)
+
+
+def _serve_in(processes: int, settings: Settings, app: Middleware, lifecycle: Lifecycle) -> int:
+    def serve_one(slot: int, listening: socket.socket, parent: int) -> int:
+        app.metrics.slot = str(slot)
+        return _serve(settings, app, lifecycle, listening, parent)
+
+    app.metrics.begin_sharing()
+    try:
+        supervisor = Supervisor(serve_one, listen(settings.host, settings.port, processes), CANNOT_START)
+        exit_code = supervisor.run()
+    except OSError as error:
+        print(f"medxfer: cannot serve on {_address(settings)} in {processes} processes: {error.strerror}", file=sys.stderr)
+        return CANNOT_START
+    finally:
+        _remove(app.metrics.folder)
+    if supervisor.ended_by:
+        signal.raise_signal(supervisor.ended_by)  # to end as one process does
+    return exit_code
+
+
+def _serve(
+    settings: Settings,
+    app: Middleware,
+    lifecycle: Lifecycle,
+    listening: socket.socket | None = None,
+    parent: int | None = None,
+) -> int:
     config = uvicorn.Config(
         app,
         http=protocol(settings.deadline_ms / 1000, app.note_refusal),
@@ -85,15 +133,24 @@ def serve() -> int:
         lifespan="on",
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    server = Server(config, lifecycle, settings.model)
+    server = Server(config, lifecycle, settings.model, app, parent)
     # uvicorn raises Ctrl-C again after it has drained, and exits by itself if it cannot listen.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run()
+        server.run([listening] if listening else None)
     if not server.started:
-        print(f"medxfer: cannot listen on MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}", file=sys.stderr)
+        print(f"medxfer: cannot listen on {_address(settings)}", file=sys.stderr)
         return CANNOT_START
     logging.shutdown()
     os._exit(0)  # a normal end would wait for decoder threads whose clients have left
+
+
+def _remove(folder: Path | None) -> None:
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _address(settings: Settings) -> str:
+    return f"MEDXFER_HOST={settings.host}, MEDXFER_PORT={settings.port}"
 
 
 def browser_url(host: str, port: int) -> str:

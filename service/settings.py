@@ -18,7 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8000
     model: Annotated[str, Meta(min_length=1)] = "models/default"
     variant: Annotated[str, Meta(min_length=1)] = AUTO  # chosen by `service.model.variant`
-    lanes: Annotated[int, Meta(ge=0, le=256)] = 0  # inference threads; 0: one for each CPU that this process may use
+    processes: Annotated[int, Meta(ge=0, le=64)] = 0  # that share the port; 0: by `machine.processes_for`
+    lanes: Annotated[int, Meta(ge=0, le=256)] = 0  # inference threads of all processes; 0: one for each CPU that they may use
     max_batch_size: Annotated[int, Meta(ge=1, le=64)] = 2  # larger batches do not fit the CPU's cache: tests/benchmarks
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64  # images in work at once; a request above it is answered 429
     queue_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000_000)] = 400_000_000  # bytes of bodies in work, likewise

@@ -236,9 +236,9 @@ def test_the_figures_are_those_that_a_benchmark_recorded(document: str, render: 
 
 
 def test_the_speed_in_the_readme_is_what_the_benchmark_recorded() -> None:
-    measured = figures(headlines.headlines(results.read()))
-    names = [next(name for name, peer in model.servers.items() if peer == servers.OURS) for model in results.read().models]
-    ours = [headlines.rate(model, name) for model, name in zip(results.read().models, names, strict=True)]
+    measured = figures(headlines.headlines(results.newest()))
+    names = [next(name for name, peer in model.servers.items() if peer == servers.OURS) for model in results.newest().models]
+    ours = [headlines.rate(model, name) for model, name in zip(results.newest().models, names, strict=True)]
     assert f"| MedXfer | {ours[0]:.0f} | {ours[1]:.0f} |" in read(README)
     rows = re.findall(r"^\| compared with .*$", read(README), re.MULTILINE)
     assert rows
@@ -247,7 +247,7 @@ def test_the_speed_in_the_readme_is_what_the_benchmark_recorded() -> None:
 
 
 def test_the_pages_of_figures_are_written_from_their_records() -> None:
-    assert report.page(results.read()) == (results.FOLDER / report.README).read_text(encoding="utf-8")
+    assert report.page(results.read_all()) == (results.FOLDER / report.README).read_text(encoding="utf-8")
     found = torture_results.load(torture_results.RESULTS, torture_results.Results)
     soak = torture_results.load(torture_results.SOAK, torture_results.Soak)
     assert found is not None

@@ -6,9 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
 
 from service.errors import Overloaded
 
@@ -73,11 +71,16 @@ class Admission:
             self._ended.append(time.perf_counter())
             self._release()
 
-    def hold_until_done(self, future: "Future[Any]") -> None:
-        """Holds one more place while a thread still works on a cancelled call, since new images must wait for it."""
+    def hold(self) -> Callable[[], None]:
+        """Holds one more place, while a thread still works for a cancelled request, since new images must wait for it. What it
+        returns frees the place, from any thread."""
         loop = asyncio.get_running_loop()
+
+        def release() -> None:
+            loop.call_soon_threadsafe(self._release)
+
         self.images += 1
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+        return release
 
     def _release(self) -> None:
         self.images -= 1

@@ -2,16 +2,15 @@
 It is work-conserving: a free lane starts at once with what waits. So batches form under load alone, and no item is held back to
 fill one. It knows neither HTTP nor ONNX."""
 
-import asyncio
 import itertools
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
+from service.engine.promise import Promise
 from service.errors import NotReady
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Completed(NamedTuple, Generic[Result]):
 
 class _Job(NamedTuple, Generic[Item, Result]):
     item: Item
-    future: "Future[Completed[Result]]"
+    promise: Promise[Completed[Result]]
     submitted: float  # seconds, time.perf_counter
 
 
@@ -69,16 +68,15 @@ class Batcher(Generic[Item, Result]):
         """By lane, the number of the batch that it runs, or 0 while it waits."""
         return dict(self._runs)
 
-    async def submit(self, item: Item) -> Completed[Result]:
-        """Waits for the result of `item`. An item that is cancelled before a lane takes it costs no run. Raises NotReady after
-        `close`, and what `run` raises for this item alone."""
-        job: _Job[Item, Result] = _Job(item, Future(), time.perf_counter())
+    def submit(self, item: Item, promise: Promise[Completed[Result]]) -> None:
+        """Queues `item`, from any thread. `promise` gets the result, or what `run` raises for this item alone. An item whose
+        promise is cancelled before a lane takes it costs no run. Raises NotReady after `close`."""
+        job: _Job[Item, Result] = _Job(item, promise, time.perf_counter())
         with self._changed:
             if self._closing:
                 raise NotReady("the service is stopping")
             self._queue.append(job)
             self._changed.notify()
-        return await asyncio.wrap_future(job.future)
 
     def _work(self, lane: str) -> None:
         while jobs := self._take():
@@ -96,7 +94,7 @@ class Batcher(Generic[Item, Result]):
                     return []
                 while self._queue and len(jobs) < self._max_batch_size:
                     job = self._queue.popleft()
-                    if job.future.set_running_or_notify_cancel():  # false if it was cancelled
+                    if job.promise.is_wanted:
                         jobs.append(job)
             return jobs
 
@@ -108,7 +106,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             if len(jobs) == 1:
                 logger.exception("run failed")
-                jobs[0].future.set_exception(error)
+                jobs[0].promise.break_by(error)
                 return
             logger.warning("batch failed; running it one by one", extra={"size": len(jobs), "error": repr(error)})
             for job in jobs:
@@ -116,4 +114,4 @@ class Batcher(Generic[Item, Result]):
             return
         seconds = time.perf_counter() - start
         for job, result in pairs:
-            job.future.set_result(Completed(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))
+            job.promise.keep(Completed(result, len(jobs), 1000 * (start - job.submitted), 1000 * seconds))

@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, TypeAlias
 
-from litestar.exceptions import InternalServerException
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import HeaderParameter
+from litestar.types import Receive
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
 from service.engine.engine import Engine
 from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, RequestError, TooSlow, UnsupportedEncoding
-from service.http.record import Request, record_of
+from service.http.record import RequestRecord
 
 OTHER_PARTS = 3  # that a form may have beside its images
 
@@ -23,35 +22,34 @@ TimeoutMs: TypeAlias = Annotated[
 
 
 @asynccontextmanager
-async def read_body(request: Request, engine: Engine, timeout_ms: int | None) -> AsyncIterator[bytes]:
+async def read_body(record: RequestRecord, receive: Receive, engine: Engine, timeout_ms: int | None) -> AsyncIterator[bytes]:
     """Yields the whole body. The deadline holds for what is done within the context, too. Raises UnsupportedEncoding,
     BodyTooLarge, Overloaded, MalformedRequest, TooSlow (the body came too late) and DeadlineExceeded (the answer did)."""
-    if (encoding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+    if (encoding := record.header(b"content-encoding", "identity")).lower() != "identity":
         raise UnsupportedEncoding(f"Content-Encoding is {encoding[:20]!r}; bodies are taken as they are")
     settings = engine.settings
     deadline_ms = min(timeout_ms or settings.deadline_ms, settings.deadline_ms)
     late: RequestError = TooSlow(f"the body was not complete after {deadline_ms} ms")
-    size, most = request.content_length, settings.max_body_bytes
-    if size is not None and size > most:
+    most = settings.max_body_bytes
+    size = int(record.headers.get(b"content-length", most))  # a body in chunks declares no size
+    if size > most:
         raise BodyTooLarge(f"the body is larger than {most:,} bytes: it has {size:,}")
-    engine.admission.check_request(most if size is None else size, deadline_ms / 1000)  # a body in chunks declares no size
+    engine.admission.check_request(size, deadline_ms / 1000)
     with engine.admission.body() as add_bytes:
         try:
             async with asyncio.timeout(deadline_ms / 1000):
-                body = await _read(request, add_bytes)
-                record_of(request.scope).bytes = len(body)
+                body = await _read(receive, add_bytes, most)
+                record.body_bytes = len(body)
                 late = DeadlineExceeded(f"no answer after {deadline_ms} ms")
                 yield body
         except TimeoutError:
             raise late from None
-        except RequestEntityTooLarge:
-            raise BodyTooLarge(f"the body is larger than {most:,} bytes") from None
 
 
-def check_wait(request: Request, engine: Engine, timeout_ms: int | None, images: int) -> None:
+def check_wait(record: RequestRecord, engine: Engine, timeout_ms: int | None, images: int) -> None:
     """Raises Overloaded if the request's `images`, known once its body is read, would miss its deadline."""
     deadline_ms = min(timeout_ms or engine.settings.deadline_ms, engine.settings.deadline_ms)
-    engine.admission.check_wait(images, (deadline_ms - record_of(request.scope).elapsed_ms()) / 1000)
+    engine.admission.check_wait(images, (deadline_ms - record.elapsed_ms()) / 1000)
 
 
 def is_form(content_type: str) -> bool:
@@ -97,12 +95,17 @@ def image_of(body: bytes, content_type: str, field: str) -> bytes:
     return images_of_form(body, content_type, field, 1)[0] if is_form(content_type) else body
 
 
-async def _read(request: Request, add_bytes: Callable[[int], None]) -> bytes:
-    chunks = []
-    try:
-        async for chunk in request.stream():
-            add_bytes(len(chunk))
-            chunks.append(chunk)
-    except InternalServerException:  # Litestar raises it when the client has left
-        raise MalformedRequest("the client left before the body was complete") from None
+async def _read(receive: Receive, add_bytes: Callable[[int], None], most: int) -> bytes:
+    """Raises BodyTooLarge above `most` bytes, MalformedRequest, and what `add_bytes` raises."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise MalformedRequest("the client left before the body was complete")
+        chunk, more = message["body"], message["more_body"]
+        size += len(chunk)
+        if size > most:
+            raise BodyTooLarge(f"the body is larger than {most:,} bytes")
+        add_bytes(len(chunk))
+        chunks.append(chunk)
     return b"".join(chunks)

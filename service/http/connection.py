@@ -22,6 +22,7 @@ MAX_HEADERS = 100
 MAX_CHUNKS = 10_000  # of a body; more are allowed if they have MIN_CHUNK_BYTES on average
 MIN_CHUNK_BYTES = 256
 MAX_PIPELINED = 16  # requests that a client may send ahead of the first answer
+INTERIM = b"HTTP/1.1 100 "  # the answer to `Expect: 100-continue`, before that to the request
 CLIENT_LEFT = "the client left"  # the argument of the CancelledError
 
 MALFORMED = MalformedRequest("this is not HTTP/1.1")
@@ -141,11 +142,14 @@ class DeadlineProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._allow(self.deadline_seconds + (GRACE_SECONDS if cycle.more_body else ANSWER_SECONDS))
         self._running = cycle
+        self._answer = OneWrite(cycle.transport)
+        cycle.transport = self._answer  # type: ignore[assignment]
         self._task = self.loop.create_task(cycle.run_asgi(app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
 
     def on_response_complete(self) -> None:
+        self._answer.flush()
         if not self._body_is_due:  # the rest of a body that was answered early is discarded until its deadline
             self._allow(self.timeout_keep_alive + GRACE_SECONDS)
         super().on_response_complete()
@@ -203,6 +207,34 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self._allow(GRACE_SECONDS)
         self._look_after(GRACE_SECONDS)
+
+
+class OneWrite:
+    """What a cycle uses of its transport. It keeps an answer's head until the body follows, so that both leave by one call of
+    the system: each takes a tenth of the event loop's time for a request."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None  # until it is known; empty once it was sent
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and not data.startswith(INTERIM):
+            self._head = data
+        else:
+            self._transport.write((self._head or b"") + data)
+            self._head = self._head and b""
+
+    def flush(self) -> None:
+        """Sends a head that no body follows."""
+        if self._head:
+            self.write(b"")
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
 
 
 def protocol(deadline_seconds: float, note_refusal: Callable[[int], str]) -> type[HttpToolsProtocol]:

@@ -27,8 +27,8 @@ _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_NO_STORE = (b"cache-control", b"no-store")
 _HEADERS = [
-    (b"cache-control", b"no-store"),
     (b"content-security-policy", _POLICY),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -55,7 +55,8 @@ class Middleware:
             return
         status, headers = 0, dict(scope["headers"])
         trace = _TRACE.fullmatch(headers.get(b"traceparent", b""))
-        record = RequestRecord(request_id=_request_id(headers), trace_id=trace[1].decode() if trace else None)
+        trace_id = trace[1].decode() if trace else None
+        record = RequestRecord(request_id=_request_id(headers), headers=headers, trace_id=trace_id)
         scope.setdefault("state", {})["record"] = record
 
         async def send_with_headers(message: Message) -> None:
@@ -67,12 +68,13 @@ class Middleware:
                     own.append((b"traceparent", trace[0]))
                 if self.draining():
                     own.append((b"connection", b"close"))
-                names = {name for name, _ in own}
-                message["headers"] = own + [header for header in _HEADERS if header[0] not in names]
+                if b"cache-control" not in dict(own):
+                    own.append(_NO_STORE)
+                message["headers"] = own + _HEADERS
             await send(message)
 
         try:
-            self._shed_load(scope)
+            self._shed_load(scope, record)
             await self.app(scope, receive, send_with_headers)
         except Overloaded as error:
             await send_problem(scope, send_with_headers, error)
@@ -83,10 +85,10 @@ class Middleware:
             # The route's template, never the path itself, which could be a file name (curl -T).
             self._log(scope["method"][:10], scope.get("path_template", "-"), status, record, record.elapsed_ms())
 
-    def _shed_load(self, scope: HTTPScope) -> None:
+    def _shed_load(self, scope: HTTPScope, record: RequestRecord) -> None:
         """Raises Overloaded while all places are taken, before Litestar sees the request. That halves the cost of a 429, of
         which overload causes thousands. A page of another origin can read one only with Litestar's CORS headers."""
-        if scope["method"] == "POST" and scope["path"] in self.paths and b"origin" not in dict(scope["headers"]):
+        if scope["method"] == "POST" and scope["path"] in self.paths and b"origin" not in record.headers:
             scope["path_template"] = scope["path"]
             self.admission.check_places()
 
@@ -97,8 +99,8 @@ class Middleware:
         return record.request_id
 
     def _log(self, method: str, route: str, status: int, record: RequestRecord, milliseconds: float) -> None:
-        self.metrics.requests.labels(route, outcome(status)).inc()
-        self.metrics.request_seconds.labels(route).observe(milliseconds / 1000)
+        self.metrics.requests(route, outcome(status)).inc()
+        self.metrics.request_seconds(route).observe(milliseconds / 1000)
         # Probes, the page's files, and rejections under overload come by the thousand; metrics count them.
         level = logging.DEBUG if route.startswith(_QUIET) or route.endswith("/ready") or status == 429 else logging.INFO
         if logger.isEnabledFor(level):

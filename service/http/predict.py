@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
+from litestar.types import Receive
 
 from service.engine.engine import Engine, TimedPrediction
 from service.errors import RequestError, UndecodableImage, UnsupportedImage
@@ -26,8 +27,14 @@ async def predict(
     request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> PredictionResponse:
     """Predicts one chest X-ray."""
-    content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
-    async with read_body(request, engine, x_request_timeout_ms) as body:
+    return await predict_one(record_of(request.scope), request.receive, engine, heatmap, x_request_timeout_ms)
+
+
+async def predict_one(
+    record: RequestRecord, receive: Receive, engine: Engine, heatmap: bool, timeout_ms: int | None
+) -> PredictionResponse:
+    content_type = record.header(b"content-type")
+    async with read_body(record, receive, engine, timeout_ms) as body:
         timed = await engine.predict(lambda: decode_body(body, content_type))
         note_timing(record, timed)
         return respond(engine.artefact, timed, record, with_heatmap=heatmap)
@@ -38,7 +45,8 @@ async def predict_batch(
     request: Request, engine: NamedDependency[Engine], heatmap: FromQuery[bool] = False, x_request_timeout_ms: TimeoutMs = None
 ) -> BatchResponse:
     """Predicts several chest X-rays. Each is answered or refused by itself."""
-    content_type, record = request.headers.get("content-type", ""), record_of(request.scope)
+    record = record_of(request.scope)
+    content_type = record.header(b"content-type")
 
     async def answer(image: bytes) -> BatchEntry:
         try:
@@ -48,9 +56,9 @@ async def predict_batch(
         except RequestError as error:
             return BatchEntry(problem=problem_of(error, record.request_id))
 
-    async with read_body(request, engine, x_request_timeout_ms) as body:
-        images = await engine.run_in_decoder(lambda: images_of_form(body, content_type, IMAGES_FIELD, engine.max_images))
-        check_wait(request, engine, x_request_timeout_ms, len(images))
+    async with read_body(record, request.receive, engine, x_request_timeout_ms) as body:
+        images = await engine.decoders.call(lambda: images_of_form(body, content_type, IMAGES_FIELD, engine.max_images))
+        check_wait(record, engine, x_request_timeout_ms, len(images))
         results = await gather(record, map(answer, images))
     record.images, record.refused = len(results), sum(bool(result.problem) for result in results)
     return BatchResponse(results=results, request_id=record.request_id)

@@ -11,7 +11,7 @@ from service.http.body import TimeoutMs, read_body
 from service.http.openapi import PROBLEMS, PreviewOperation
 from service.http.predict import decode_body
 from service.http.query import only
-from service.http.record import Request
+from service.http.record import Request, record_of
 from service.images.decode import DecodedImage
 
 
@@ -25,8 +25,9 @@ from service.images.decode import DecodedImage
 )
 async def preview(request: Request, engine: NamedDependency[Engine], x_request_timeout_ms: TimeoutMs = None) -> Response[bytes]:
     """Shows one chest X-ray as the model gets it, before it is stretched to a square: an 8-bit grey PNG."""
-    content_type = request.headers.get("content-type", "")
-    async with read_body(request, engine, x_request_timeout_ms) as body:
+    record = record_of(request.scope)
+    content_type = record.header(b"content-type")
+    async with read_body(record, request.receive, engine, x_request_timeout_ms) as body:
         content = await engine.use(lambda: decode_body(body, content_type), _png)
     return Response(content)
 

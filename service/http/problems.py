@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope, Send
 
 from service.errors import InternalError, MalformedRequest, RequestError, UnknownAddress, WrongMethod, WrongParameter
-from service.http.record import Request, record_of
+from service.http.record import Request, RequestRecord, record_of
 
 CONTENT_TYPE = "application/problem+json"
 MAX_DETAIL = 300  # characters; Litestar repeats the whole query
@@ -40,12 +40,19 @@ def problem_of(error: RequestError, request_id: str) -> Problem:
 
 async def send_problem(scope: HTTPScope, send: Send, error: RequestError) -> None:
     """Sends a problem from outside Litestar."""
-    problem = problem_of(error, record_of(scope).request_id)
+    record = record_of(scope)
+    record.problem = error.title
+    problem = problem_of(error, record.request_id)
     body = msgspec.json.encode(_for_path(problem, scope["path"]))
     headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **error.headers}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def note_failure(record: RequestRecord, error: Exception) -> InternalError:
+    logger.error("failed", exc_info=error, extra={"request_id": record.request_id})
+    return InternalError("the service failed; its log has the reason under this request_id")
 
 
 def _refuse(request: Request, error: RequestError) -> Response[Problem]:
@@ -65,8 +72,7 @@ def _refuse_for_litestar(request: Request, error: HTTPException) -> Response[Pro
 
 
 def _fail(request: Request, error: Exception) -> Response[Problem]:
-    logger.error("failed", exc_info=error, extra={"request_id": record_of(request.scope).request_id})
-    return _refuse(request, InternalError("the service failed; its log has the reason under this request_id"))
+    return _refuse(request, note_failure(record_of(request.scope), error))
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {RequestError: _refuse, HTTPException: _refuse_for_litestar, Exception: _fail}

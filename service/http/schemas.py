@@ -51,13 +51,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process runs. `cpus` counts those that it may use; `report` tells whether the model has one, at `/report`;
-    `examples` names its synthetic X-rays, at `/examples/…`, of which `metrics.examples` tells more."""
+    """What runs here: `processes`, with so many `lanes` each, share the `cpus` they may use. `report` tells whether the model
+    has one, at `/report`; `examples` names its synthetic X-rays, at `/examples/…`, of which `metrics.examples` tells more."""
 
     variant: str
     variant_reason: str
     sha256: str
     cpus: int
+    processes: int
     lanes: int
     limits: dict[str, int]
     report: bool

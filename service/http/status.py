@@ -68,6 +68,7 @@ def encode_model_info(engine: Engine, *, has_report: bool, examples: list[str]) 
         variant_reason=engine.variant_reason,
         sha256=artefact.sha256,
         cpus=engine.cpus,
+        processes=engine.processes,
         lanes=engine.lanes,
         limits=limits.OF_IMAGES | {name: getattr(settings, name) for name in named} | {"max_images": engine.max_images},
         report=has_report,

@@ -164,7 +164,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image if image.mode in ("LA", "RGBA") else image.convert("LA")
         return ImageChops.multiply(image.convert("L"), image.getchannel("A"))
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")  # which would copy it
 
 
 def _shrink(grey: Image.Image) -> Image.Image:

@@ -101,9 +101,9 @@ async def infer(
         note_timing(record, timed)
         return timed.prediction
 
-    async with read_body(request, engine, x_request_timeout_ms) as body:
-        inference = await engine.run_in_decoder(lambda: read_request(body, inference_header_content_length, engine.max_images))
-        check_wait(request, engine, x_request_timeout_ms, len(inference.images))
+    async with read_body(record, request.receive, engine, x_request_timeout_ms) as body:
+        inference = await engine.decoders.call(lambda: read_request(body, inference_header_content_length, engine.max_images))
+        check_wait(record, engine, x_request_timeout_ms, len(inference.images))
         predictions = await gather(record, map(answer, itertools.count(), inference.images))
     record.images = len(predictions)
     content, header_length = response.encode(engine.artefact, inference, predictions)

@@ -16,12 +16,15 @@ RATE, P50, P99, CPU_MS = map(attrgetter, ("requests_per_second", "load.p50_ms", 
 
 def headlines(result: Result) -> str:
     columns = [_headlines(model, result.cpus) for model in result.models]
-    return markdown(["", *map(title, result.models)], [[name, *(column[name] for column in columns)] for name in columns[0]])
+    return markdown(
+        ["", *map(title, result.models)], [[name, *(column.get(name, "failed") for column in columns)] for name in columns[0]]
+    )
 
 
 def _headlines(model: Model, cpus: int) -> dict[str, str]:
     """No server with this engine can exceed the rate at which decoding and inference keep all CPUs busy (`allowed`)."""
-    ours, peers = next(iter(model.servers)), [name for name, peer in model.servers.items() if peer != servers.OURS]
+    ours, named = next(iter(model.servers)), [name for name, peer in model.servers.items() if peer != servers.OURS]
+    peers = [name for name in named if cells_of(model, name, HEADLINE) and cells_of(model, name, LONE)]
     original, work = peers[0], model.own.work_cpu_ms
     allowed = 1000 * cpus / work
     alone = median(model, ours, LONE, P50) / median(model, original, LONE, P50)
@@ -36,6 +39,7 @@ def _headlines(model: Model, cpus: int) -> dict[str, str]:
         "first answer after the process's start": f"{start(model, ours):.1f} s",
         "RSS, at most": f"{rss / MEGABYTE:.0f} MB",
         "CPU time a request, of decoding and inference alone": f"{median(model, ours, HEADLINE, CPU_MS) / work:.2f} ×",
+        "CPU time of the event loop's thread a request, JPEG 224 × 224": f"{model.own.event_loop_ms:.2f} ms",
         "two lanes, of one": f"{two / one:.2f} ×",
     }
 

@@ -89,6 +89,7 @@ def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[st
             kernel = kernel.expand(-1, 3, -1, -1) / 3 * 255 * STD  # the graph's stem takes grey levels less their mean
         convolution.weight = nn.Parameter(kernel.contiguous())
         norm.running_var = torch.full_like(norm.get_buffer("running_var"), 1 - norm.eps)
+        norm.weight = nn.Parameter(torch.ones_like(norm.weight))  # timm has zeros at the ends of a ResNet's blocks
         norm.bias = nn.Parameter(bias)
     head = [each for each in module.modules() if isinstance(each, nn.Linear)][-1]
     sign = torch.tensor([1.0 if row == positive else -1.0 for row in range(2)])

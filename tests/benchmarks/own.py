@@ -6,18 +6,20 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from service.engine.batcher import Batcher
+from service.engine.batcher import Batcher, Completed
+from service.engine.promise import Promise
 from service.images.decode import decode_image
 from service.model.classifier import Classifier, GreyImage, Outputs
-from tests.benchmarks import client, images, processes
+from tests.benchmarks import client, images, processes, servers
 from tests.benchmarks.images import BIG, SMALL
-from tests.benchmarks.results import Growth, Lanes
-from tests.benchmarks.servers import Running
+from tests.benchmarks.results import Growth, Lanes, Processes
+from tests.benchmarks.servers import Running, Server
 
 REQUESTS, WARM_UP = 300, 30
 SLICE_SECONDS = 2
 LANES, BATCH_SIZES, REPEATS = (1, 2), (1, 2, 4, 8, 16), 3
 WORK_RUNS = 100
+PROCESSES = (1, 2)
 
 
 def split(running: Running, request: Path) -> dict[str, float]:
@@ -32,6 +34,27 @@ def split(running: Running, request: Path) -> dict[str, float]:
             named = {name: timing[name] for name in ("decode", "queue", "inference")}
             parts.append({**named, "service": timing["total"] - sum(named.values()), "client": wall - timing["total"]})
     return {name: statistics.median(part[name] for part in parts[WARM_UP:]) for name in parts[0]}
+
+
+def event_loop_ms(running: Running, request: Path, seconds: float) -> float:
+    before = processes.main_thread_cpu_seconds(running.pid)
+    load = client.load(running.port, request, connections=8, seconds=seconds)
+    return 1000 * (processes.main_thread_cpu_seconds(running.pid) - before) / load.requests
+
+
+def in_processes(server: Server, model: Path, request: Path, rounds: int, seconds: float) -> list[Processes]:
+    found: dict[int, list[tuple[float, float, float]]] = {number: [] for number in PROCESSES}
+    for turn in range(rounds):
+        for number in PROCESSES if turn % 2 == 0 else reversed(PROCESSES):
+            with servers.running(server, model, request, processes=number) as running:
+                client.load(running.port, request, connections=8, seconds=SLICE_SECONDS)
+                load = client.load(running.port, request, connections=8, seconds=seconds)
+                found[number].append((load.requests / load.seconds, load.p99_ms, processes.memory(running.pid).pss))
+    return [
+        Processes(processes=number, requests_per_second=rate, p99_ms=p99_ms, pss=pss)
+        for number, rows in found.items()
+        for rate, p99_ms, pss in [map(statistics.median, zip(*rows, strict=True))]
+    ]
 
 
 def growth(running: Running, request: Path, marks: Iterable[int]) -> Growth:
@@ -74,7 +97,11 @@ async def _images_per_second(batcher: Batcher[GreyImage, Outputs], grey: GreyIma
     batcher.open()
     try:
         begin = time.perf_counter()
-        await asyncio.gather(*(batcher.submit(grey) for _ in range(count)))
+        promises: list[Promise[Completed[Outputs]]] = [Promise() for _ in range(count)]
+        for promise in promises:
+            batcher.submit(grey, promise)
+        for promise in promises:
+            await promise
         return count / (time.perf_counter() - begin)
     finally:
         batcher.close()

@@ -31,6 +31,12 @@ def cpu_seconds(root: int) -> float:
     return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
+def main_thread_cpu_seconds(process: int) -> float:
+    """User and system time of a process's first thread, which runs our service's event loop, since its start."""
+    times = next(each for each in psutil.Process(process).threads() if each.id == process)
+    return float(times.user_time + times.system_time)
+
+
 def memory(root: int) -> Memory:
     found = [process.memory_full_info() for process in tree(root)]
     return Memory(sum(each.rss for each in found), sum(each.pss for each in found))

@@ -82,8 +82,9 @@ def make_once(folder: Path, sources: bytes, make: Callable[[], object]) -> None:
 
 
 @contextmanager
-def running(server: Server, model: Path, first: Path) -> Iterator[Running]:
-    """Runs it on a free port and all CPUs until the block ends. Raises RuntimeError if it does not answer `first`."""
+def running(server: Server, model: Path, first: Path, **ours: object) -> Iterator[Running]:
+    """Runs it on a free port and all CPUs until the block ends. `ours`: further settings of our service, in lower case. Raises
+    RuntimeError if it does not answer `first`."""
     port = free_port()
     log = BENCHMARKS / "logs" / f"{model.name} {server.name.replace(':', '')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,7 @@ def running(server: Server, model: Path, first: Path) -> Iterator[Running]:
         command, folder, prefix = [str(python(server.peer)), "server.py"], PEERS / server.peer, "PEER"
         settings |= {"CPUS": str(machine.available_cpus()), "WORK": str(work_folder(model))}
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(server.checkout)}
+    settings |= {name.upper(): str(value) for name, value in ours.items()}
     environment |= {f"{prefix}_{key}": value for key, value in settings.items()}
     with log.open("wb") as output:
         begin = time.monotonic()

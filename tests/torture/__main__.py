@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.torture import dicom, faults, fuzz, inputs, loads, report, results
+from tests.torture import dicom, faults, fuzz, inputs, loads, process, report, results
 
 PARTS = {"inputs": inputs.run, "dicom": dicom.run, "fuzz": fuzz.run, "faults": faults.run, "loads": loads.run}
 
@@ -11,11 +11,15 @@ PARTS = {"inputs": inputs.run, "dicom": dicom.run, "fuzz": fuzz.run, "faults": f
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
-    failures = []
-    for name in parser.parse_args().only:
+    parser.add_argument("--processes", type=int, default=1, help="of each service, unless a part sets their number (default 1)")
+    arguments, failures = parser.parse_args(), []
+    if arguments.processes > 1:
+        process.DEFAULTS["processes"] = arguments.processes
+    for part in arguments.only:
+        name = part if arguments.processes == 1 else f"{part}, with {arguments.processes} processes"
         print(f"{name} …", flush=True)
         found = results.load(results.RESULTS, results.Results) or results.Results()
-        found.sections[name] = section = results.section(PARTS[name])
+        found.sections[name] = section = results.section(PARTS[part])
         results.save(results.RESULTS, found)
         report.write()
         failures += [f"FAILED {answer.name}: {answer.wrong}" for answer in section.answered if answer.wrong]

@@ -1,6 +1,7 @@
 """List B: faults around the service, and what it then does. docker/smoke.sh and smoke-long.sh try those of a container."""
 
 import contextlib
+import json
 import random
 import signal
 import socket
@@ -126,10 +127,12 @@ def post_until_gone(port: int, name: str) -> dict[str, int]:
 
 def stopped() -> Outcome:
     with serving(watchdog_seconds=WATCHDOG_SECONDS) as service:
-        service.process.send_signal(signal.SIGSTOP)
+        for server in service.servers():
+            server.suspend()
         with connect(service.port, post(JPEG)) as client:
             time.sleep(5)
-            service.process.send_signal(signal.SIGCONT)
+            for server in service.servers():
+                server.resume()
             status = read(client).status
         time.sleep(WATCHDOG_SECONDS)
         healthy = service.is_healthy()
@@ -142,26 +145,41 @@ def ends_as_stuck(trigger: bytes | signal.Signals, **how: Any) -> Outcome:  # An
         begin = time.monotonic()
         client = connect(service.port, trigger if isinstance(trigger, bytes) else b"")
         if isinstance(trigger, signal.Signals):
-            service.process.send_signal(trigger)
-        code = service.process.wait(STOP_SECONDS)
+            service.servers()[0].send_signal(trigger)
+        code = exit_code_of_one(service)
         seconds = time.monotonic() - begin
         client.close()
+        if service.processes > 1:
+            assert statuses_of_good_clients(service) == {200}
         stacks = 'File "' in service.log.read_text()
     held = code == EXIT_STUCK and stacks and WATCHDOG_SECONDS - 1 <= seconds <= WATCHDOG_SECONDS + 4
     return held, f"exit {code} after {seconds:.1f} s, {'with' if stacks else 'without'} stacks"
 
 
+def exit_code_of_one(service: Service) -> int:
+    """Waits for the service to end, or for its supervisor to say that one of several processes did."""
+    if service.processes == 1:
+        return service.process.wait(STOP_SECONDS)
+    end = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < end:
+        for line in service.log.read_text(errors="replace").splitlines():
+            if '"message":"process ended"' in line:
+                return int(json.loads(line)["exit_code"])
+        time.sleep(0.05)
+    raise subprocess.TimeoutExpired("one of the processes", STOP_SECONDS)
+
+
 def leaks_nothing(content: bytes) -> Outcome:
     with serving(queue_limit=4) as service:
         statuses_of_good_clients(service)
-        descriptors, threads = service.watched().num_fds(), service.watched().num_threads()
+        descriptors, threads = service.descriptors(), service.threads()
         for number in range(CLIENTS):
             client = connect(service.port, content)
             time.sleep(number % 6 / 1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close() resets the connection
             client.close()
         time.sleep(1)
-        more_descriptors, more_threads = service.watched().num_fds() - descriptors, service.watched().num_threads() - threads
+        more_descriptors, more_threads = service.descriptors() - descriptors, service.threads() - threads
         statuses = statuses_of_good_clients(service)
     held = more_descriptors <= 0 and more_threads <= 2 and statuses == {200}  # threads that decode start when they are needed
     return held, f"{more_descriptors:+} descriptors, {more_threads:+} threads, then answers {sorted(statuses)}"

@@ -68,9 +68,9 @@ def hold_slow_clients(service: Service, first: bytes, content: bytes, seconds: f
             for _ in range(SLOW_CLIENTS):
                 stack.enter_context(open_slow(service.port, first, content))
             opened = moment_of_calm(service.port, usual)  # the service has done for them what it can do at once
-            most_open = min(most_open, service.watched().num_fds() - alone)
+            most_open = min(most_open, service.descriptors() - alone)
             beside += (during := seconds_of_good_client(service.port, GOOD_SECONDS))
-            while service.watched().num_fds() > alone and time.perf_counter() < opened + 2 * seconds:
+            while service.descriptors() > alone and time.perf_counter() < opened + 2 * seconds:
                 time.sleep(0.05)
             closed = max(closed, time.perf_counter() - opened)
         ratios.append(percentile(during, 0.99) / percentile(before, 0.99))
@@ -84,7 +84,7 @@ def idle_descriptors(service: Service) -> int:
     """The least within a second: a connection that a client has closed may still be open for a moment."""
     found = []
     for _ in range(20):
-        found.append(service.watched().num_fds())
+        found.append(service.descriptors())
         time.sleep(0.05)
     return min(found)
 

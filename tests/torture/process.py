@@ -17,12 +17,14 @@ from tests.torture import wire
 
 COMMAND = (sys.executable, "-m", "service")
 STOP_SECONDS = 40.0
+DEFAULTS: dict[str, object] = {}  # of the settings; `python -m tests.torture --processes 2` adds one
 
 
 class Service(NamedTuple):
     port: int
     process: "subprocess.Popen[bytes]"
     log: Path  # the file that receives the service's stderr
+    processes: int = 1
 
     def is_healthy(self) -> bool:
         with contextlib.suppress(OSError):
@@ -37,11 +39,19 @@ class Service(NamedTuple):
         signs = '"level":"ERROR"', '"level":"CRITICAL"', "Traceback"
         return [line for line in self.log.read_text(errors="replace").splitlines() if any(sign in line for sign in signs)]
 
-    def watched(self) -> psutil.Process:
-        return psutil.Process(self.process.pid)
+    def servers(self) -> list[psutil.Process]:
+        """The processes that serve: this one, or those that it supervises."""
+        process = psutil.Process(self.process.pid)
+        return [process] if self.processes == 1 else process.children()
+
+    def descriptors(self) -> int:
+        return sum(server.num_fds() for server in self.servers())
+
+    def threads(self) -> int:
+        return sum(server.num_threads() for server in self.servers())
 
     def rss_mb(self) -> float:
-        return self.watched().memory_info().rss / 1e6
+        return sum(server.memory_info().rss for server in self.servers()) / 1e6
 
 
 @contextlib.contextmanager
@@ -49,14 +59,15 @@ def serving(
     *, command: tuple[str, ...] = COMMAND, wait: bool = True, stderr: int | None = None, **settings: object
 ) -> Iterator[Service]:
     """Runs the service, ready when the block begins, killed after it. `settings`: MEDXFER_ settings in lower case."""
-    settings = {"model": DEFAULT_MODEL, "port": free_port()} | settings
+    settings = {"model": DEFAULT_MODEL, "port": free_port()} | DEFAULTS | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDXFER_")}
     environment |= {f"MEDXFER_{name.upper()}": str(value) for name, value in settings.items()}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         output = log if stderr is None else stderr
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=output) as process:
             try:
-                service = Service(int(str(settings["port"])), process, Path(log.name))
+                processes = int(str(settings.get("processes", 1)))
+                service = Service(int(str(settings["port"])), process, Path(log.name), processes)
                 if wait:
                     wait_until_ready(f"http://{wire.HOST}:{service.port}", process)
                 yield service

@@ -19,6 +19,7 @@ HEAD = """# What the service does under hostile input, faults and load
 sockets, with its default settings unless a line says otherwise. Its clients share the machine's CPUs. All images are drawn.
 
     python -m tests.torture --only inputs faults    some parts: inputs, dicom, fuzz, faults, loads; without --only all of them
+    python -m tests.torture --only faults --processes 2
     python -m tests.torture.soak MINUTES            memory, descriptors and threads over time
     python -m tests.torture.report                  writes this file again, without measuring
 """
@@ -31,7 +32,8 @@ def write() -> None:
 
 def page(found: Results, soak: Soak | None) -> str:
     parts = [HEAD, summary(found)]
-    parts += [section(title, found.sections[name]) for name, title in TITLES.items() if name in found.sections]
+    for name, title in TITLES.items():
+        parts += [section(title + key.removeprefix(name), found.sections[key]) for key in sorted(found.sections) if name in key]
     return "\n".join([*parts, *([soaked(soak)] if soak else [])])
 
 

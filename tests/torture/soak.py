@@ -64,7 +64,7 @@ async def send_and_sample(service: Service, dues: Iterator[loads.Due], note: Cal
     clients = asyncio.ensure_future(loads.shoot(service.port, CONNECTIONS, dues, note))
     while not clients.done():
         seconds, rss_mb = round(time.monotonic() - begin, 1), round(service.rss_mb(), 2)
-        descriptors, threads = service.watched().num_fds(), service.watched().num_threads()
+        descriptors, threads = service.descriptors(), service.threads()
         samples.append(Sample(seconds=seconds, rss_mb=rss_mb, descriptors=descriptors, threads=threads))
         await asyncio.wait([clients], timeout=SAMPLE_SECONDS)
     await clients

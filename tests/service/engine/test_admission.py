@@ -1,14 +1,16 @@
 import asyncio
 import contextlib
+import gc
 import threading
 import time
-from concurrent.futures import Future
+import weakref
 
 import pytest
+from PIL import Image
 
 from service.engine.admission import MEASURED, Admission
 from service.engine.engine import Engine
-from service.errors import Overloaded
+from service.errors import Overloaded, UndecodableImage
 from service.images.decode import DecodedImage, decode_image
 from service.settings import Settings
 from tests.conftest import DEFAULT_MODEL
@@ -109,15 +111,13 @@ async def test_a_call_that_outlives_its_request_on_an_idle_service_makes_no_one_
     with admission.image():
         clock.complete(admission, MEASURED, seconds=0.01)
     clock.seconds += 1000
-    future: Future[None] = Future()
-    admission.hold_until_done(future)
+    release = admission.hold()
     clock.complete(admission, 1, seconds=1.5)
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(admission.image())
             admission.check_request(1, 5)
-    future.set_result(None)
-    await asyncio.sleep(0)
+    release()
     await asyncio.sleep(0)
     assert admission.images == 0
 
@@ -125,6 +125,7 @@ async def test_a_call_that_outlives_its_request_on_an_idle_service_makes_no_one_
 @pytest.mark.anyio
 async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
     engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
+    engine.decoders.open()
     has_begun, may_end = threading.Event(), threading.Event()
 
     def decode() -> DecodedImage:
@@ -141,6 +142,51 @@ async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
     assert images == 1
     while engine.admission.images:
         await asyncio.sleep(0.001)
+
+
+@pytest.mark.anyio
+async def test_a_decode_that_waits_when_its_request_leaves_frees_its_place() -> None:
+    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
+    engine.decoders.open()
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def decode() -> DecodedImage:
+        has_begun.set()
+        may_end.wait()
+        return decode_image(PNG)
+
+    requests = [asyncio.create_task(engine.predict(decode)) for _ in range(5)]
+    await asyncio.to_thread(has_begun.wait)
+    for request in requests:
+        request.cancel()
+    await asyncio.wait(requests)
+    images = engine.admission.images
+    may_end.set()
+    assert images == 1
+    while engine.admission.images:
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.anyio
+async def test_what_a_refused_image_took_is_freed_at_once() -> None:
+    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
+    engine.decoders.open()
+    pixels: list[weakref.ref[Image.Image]] = []
+
+    def decode() -> DecodedImage:
+        image = Image.new("L", (64, 64))
+        pixels.append(weakref.ref(image))
+        raise UndecodableImage("damaged")
+
+    gc.disable()
+    try:
+        for _ in range(2):  # a thread lets go of one call as it takes the next
+            with pytest.raises(UndecodableImage) as caught:
+                await engine.predict(decode)
+            del caught
+        assert pixels[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.anyio

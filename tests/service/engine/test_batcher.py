@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.engine.batcher import Batcher, Completed
+from service.engine.promise import Promise
 from service.errors import NotReady
 
 pytestmark = pytest.mark.anyio
@@ -50,12 +51,18 @@ def batcher(run: Doubler, request: pytest.FixtureRequest) -> Iterator[Batcher[in
     batcher.close()
 
 
+async def ask(batcher: Batcher[int, int], item: int) -> Completed[int]:
+    promise: Promise[Completed[int]] = Promise()
+    batcher.submit(item, promise)
+    return await promise
+
+
 async def hold_back(run: Doubler, batcher: Batcher[int, int], *items: int) -> Jobs:
     """Submits `items` in this order while a lane holds the first of them back."""
     run.may_go.clear()
-    first = asyncio.create_task(batcher.submit(items[0]))
+    first = asyncio.create_task(ask(batcher, items[0]))
     await asyncio.to_thread(run.entered.acquire)
-    others = [asyncio.create_task(batcher.submit(item)) for item in items[1:]]
+    others = [asyncio.create_task(ask(batcher, item)) for item in items[1:]]
     await asyncio.sleep(0)  # so that they are queued
     return [first, *others]
 
@@ -81,7 +88,7 @@ async def test_a_wrong_number_of_results_ends_no_lane() -> None:
     batcher.open()
     for _ in range(3):
         with pytest.raises(ValueError, match="shorter"):
-            await batcher.submit(1)
+            await ask(batcher, 1)
     batcher.close()
 
 
@@ -110,6 +117,6 @@ async def test_closing_completes_submitted_items_and_rejects_new_ones(run: Doubl
     closing = asyncio.create_task(asyncio.to_thread(batcher.close))
     await asyncio.sleep(0.05)
     with pytest.raises(NotReady):
-        await asyncio.wait_for(batcher.submit(9), 10)
+        await asyncio.wait_for(ask(batcher, 9), 10)
     assert await run.results(jobs) == [0, 2, 4, 6, 8]
     await closing
