@@ -1,7 +1,8 @@
 """Keeps the process small: gives memory back to the system that large images, and the loading of the model, took for a moment.
 
-Without this, glibc keeps it: each thread has an arena of its own, and what was once a large block is later cut from the heap. A
-few PNG of 5 megapixels then cost a third more memory for good."""
+Without this, glibc keeps it: each thread has an arena of its own, and what was once a large block is later cut from the heap.
+A few PNG of 5 megapixels then cost a third more memory for good. It makes such PNG a little slower, since the kernel clears
+what it hands out again."""
 
 import ctypes
 import gc
@@ -22,7 +23,6 @@ def give_back_large_blocks() -> None:
 def settle() -> None:
     """To be called when all is loaded that stays. The collector then need not look at it, nor write to its pages, which
     processes share."""
-    gc.collect()
     gc.freeze()
     if trim := _from_glibc("malloc_trim"):
         trim(0)
