@@ -211,7 +211,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
 class OneWrite:
     """What a cycle uses of its transport. It keeps an answer's head until the body follows, so that both leave by one call of
-    the system: each takes a tenth of the event loop's time for a request."""
+    the system, where uvicorn makes two."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

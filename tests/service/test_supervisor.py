@@ -17,10 +17,10 @@ import pytest
 from service import machine
 from tests.conftest import DEFAULT_MODEL, ROOT, running_service
 from tests.service.http.helpers import PNG, metric
-from tests.torture.process import Service, serving
+from tests.torture.process import serving
 from tests.torture.wire import connect, exchange, get, post
 
-REQUESTS = 40
+REQUESTS, CLIENTS = 40, 24  # so many that either process gets some of the connections
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -28,11 +28,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def processes_of(service: Service) -> list[psutil.Process]:
-    """Those that serve, without their sentinels."""
-    return service.servers()
 
 
 @pytest.mark.parametrize(("cpus", "processes"), [(1, 1), (2, 1), (8, 1), (11, 1), (12, 2), (16, 2), (32, 5), (64, 10)])
@@ -63,20 +58,20 @@ def test_processes_share_the_port_and_whichever_is_asked_adds_up_the_metrics_of_
 
 def test_both_processes_answer() -> None:
     with serving(processes=2) as service:
-        before = {process.pid: sum(process.cpu_times()[:2]) for process in processes_of(service)}
+        before = {process.pid: sum(process.cpu_times()[:2]) for process in service.servers()}
         for _ in range(REQUESTS):
             assert exchange(service.port, post(PNG)).status == 200
-        assert all(sum(process.cpu_times()[:2]) > before[process.pid] for process in processes_of(service))
+        assert all(sum(process.cpu_times()[:2]) > before[process.pid] for process in service.servers())
 
 
 def test_a_killed_process_is_replaced_and_loses_no_count_and_no_client_that_connects_meanwhile() -> None:
     with serving(processes=2) as service:
         for _ in range(REQUESTS):
             assert exchange(service.port, post(PNG)).status == 200
-        killed = processes_of(service)[0]
+        killed = service.servers()[0]
         killed.kill()
         statuses = [exchange(service.port, post(PNG)).status for _ in range(REQUESTS)]
-        until(lambda: len(processes_of(service)) == 2 and killed not in processes_of(service))
+        until(lambda: len(service.servers()) == 2 and killed not in service.servers())
         with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", trust_env=False) as client:
             answered = metric(client, 'medxfer_images_total{outcome="answered"}')
         log = service.log.read_text()
@@ -89,9 +84,9 @@ def test_a_killed_process_is_replaced_and_loses_no_count_and_no_client_that_conn
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
 def test_a_signal_drains_all_processes(number: signal.Signals, code: int) -> None:
     with serving(processes=2) as service, contextlib.ExitStack() as stack:
-        children = processes_of(service)
-        clients = [stack.enter_context(connect(service.port, post(PNG)[:-1])) for _ in range(12)]
-        assert all(service.is_healthy() for _ in range(12))  # they were read before it
+        children = service.servers()
+        clients = [stack.enter_context(connect(service.port, post(PNG)[:-1])) for _ in range(CLIENTS)]
+        assert all(service.is_healthy() for _ in range(CLIENTS))  # they were read before it
         service.process.send_signal(number)
         until(lambda: service.log.read_text().count("Waiting for connections to close") == 2)
         for client in clients:
@@ -101,7 +96,7 @@ def test_a_signal_drains_all_processes(number: signal.Signals, code: int) -> Non
         with pytest.raises(ConnectionRefusedError):
             exchange(service.port, get("/health"))
         log = service.log.read_text()
-    assert [answer.split()[1] for answer in answers] == [b"200"] * 12
+    assert [answer.split()[1] for answer in answers] == [b"200"] * CLIENTS
     assert (log.count('"stopped"'), "Traceback" in log) == (2, False)
     assert not any(child.is_running() for child in children)
 
@@ -109,7 +104,7 @@ def test_a_signal_drains_all_processes(number: signal.Signals, code: int) -> Non
 def test_processes_whose_supervisor_is_killed_drain_and_end() -> None:
     before = set(Path("/dev/shm").glob("medxfer-metrics-*"))
     with serving(processes=2) as service:
-        children = processes_of(service)
+        children = service.servers()
         service.process.kill()
         gone, alive = psutil.wait_procs(children, timeout=30)
     assert (len(gone), alive) == (2, [])

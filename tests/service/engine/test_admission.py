@@ -122,8 +122,9 @@ async def test_a_call_that_outlives_its_request_on_an_idle_service_makes_no_one_
     assert admission.images == 0
 
 
+@pytest.mark.parametrize("waiting", [0, 4])
 @pytest.mark.anyio
-async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
+async def test_a_decode_that_outlives_its_request_keeps_its_place_and_those_that_wait_free_theirs(waiting: int) -> None:
     engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
     engine.decoders.open()
     has_begun, may_end = threading.Event(), threading.Event()
@@ -133,29 +134,7 @@ async def test_a_decode_that_outlives_its_request_keeps_its_place() -> None:
         may_end.wait()
         return decode_image(PNG)
 
-    request = asyncio.create_task(engine.predict(decode))
-    await asyncio.to_thread(has_begun.wait)
-    request.cancel()
-    await asyncio.wait([request])
-    images = engine.admission.images
-    may_end.set()
-    assert images == 1
-    while engine.admission.images:
-        await asyncio.sleep(0.001)
-
-
-@pytest.mark.anyio
-async def test_a_decode_that_waits_when_its_request_leaves_frees_its_place() -> None:
-    engine = Engine.load(Settings(model=str(DEFAULT_MODEL), lanes=1))
-    engine.decoders.open()
-    has_begun, may_end = threading.Event(), threading.Event()
-
-    def decode() -> DecodedImage:
-        has_begun.set()
-        may_end.wait()
-        return decode_image(PNG)
-
-    requests = [asyncio.create_task(engine.predict(decode)) for _ in range(5)]
+    requests = [asyncio.create_task(engine.predict(decode)) for _ in range(1 + waiting)]
     await asyncio.to_thread(has_begun.wait)
     for request in requests:
         request.cancel()
