@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from service import memory
 from service.errors import ArchiveError, MedXferError
 
 FAILED, INTERRUPTED = 2, 130  # exit codes
@@ -40,10 +41,11 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command is None:
         signal.signal(signal.SIGTERM, _end)  # the first process of a container does not get one that it has no handler for
+        memory.prepare()
         try:
-            from service.server import serve  # imported here so that neither command loads what only the other needs
+            from service.start import start  # imported here so that neither command loads what only the other needs
 
-            return serve()
+            return start()
         except KeyboardInterrupt:
             return 0
     try:

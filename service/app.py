@@ -24,7 +24,6 @@ from service.http.status import Lifecycle
 from service.model.prediction import DISCLAIMER
 from service.open_inference import routes as v2
 from service.open_inference.request import HEADER_LENGTH
-from service.settings import Settings
 
 # What is small, requested often, or compressed already.
 NOT_COMPRESSED = ["^/predict", "^/preview", "^/v2", "^/health", "^/metrics", r"\.(png|jpeg)$"]
@@ -34,16 +33,13 @@ EXPOSED = ["Retry-After", "X-Request-ID", HEADER_LENGTH]  # headers that pages o
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, lifecycle: Lifecycle, processes: int = 1) -> Middleware:
-    """Loads the model and builds the application, which so many processes will serve. Raises ArtefactError if the model folder
-    cannot be trusted."""
-    engine = Engine.load(settings, processes)
-    folder = engine.artefact.folder
-    files = {"web": pages.WEB, "report_files": folder / pages.REPORT, "examples": folder / pages.EXAMPLES}
-    read = {name: pages.read_files(path) for name, path in files.items()}
+def create_app(engine: Engine, lifecycle: Lifecycle) -> Middleware:
+    settings, folder = engine.settings, engine.artefact.folder
+    of_model = {"report_files": folder / pages.REPORT, "examples": folder / pages.EXAMPLES}
+    read = {"web": pages.read_files(pages.WEB, "**/*"), **{name: pages.read_files(path) for name, path in of_model.items()}}
     model_info = status.encode_model_info(engine, has_report=pages.INDEX in read["report_files"], examples=[*read["examples"]])
     parts = {"engine": engine, "info": model_info, "lifecycle": lifecycle, **read}
-    public = [status.live, status.ready, pages.page, pages.docs, pages.example, v2.live, v2.ready]
+    public = [status.live, status.ready, pages.page, pages.page_file, pages.docs, pages.example, v2.live, v2.ready]
     guarded = [predict.predict, predict.predict_batch, status.model_info, status.read_metrics, pages.report, pages.report_file]
     guarded += [preview.preview, v2.server_metadata, v2.unknown_model]
     infer_routers = v2.of_model(engine.artefact, v2.model_metadata, v2.infer)

@@ -1,8 +1,10 @@
-"""All errors that the project raises on purpose, as plain exceptions.
+"""All errors that the project raises on purpose, as plain exceptions; and the exit code of a service that cannot start.
 `service.http.problems` turns each `RequestError` into problem details. Clients match on the `type` of a problem, so it is
 written here, and stays when a class is renamed."""
 
 from typing import ClassVar
+
+CANNOT_START = 3  # as uvicorn's
 
 
 class MedXferError(Exception):

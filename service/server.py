@@ -15,20 +15,19 @@ from types import FrameType
 
 import uvicorn
 
-from service import machine, memory
+from service import memory
 from service.app import create_app
-from service.errors import MedXferError
+from service.engine.engine import Engine
+from service.errors import CANNOT_START
 from service.http.connection import protocol
 from service.http.middleware import Middleware
 from service.http.status import Lifecycle
-from service.log import configure_logging
-from service.settings import Settings, read_settings
+from service.settings import Settings
 from service.supervisor import Supervisor, listen
 
 logger = logging.getLogger(__name__)
 
 LOCAL = ("127.0.0.1", "::1", "0.0.0.0", "::")
-CANNOT_START = 3  # also uvicorn's exit code for it
 KEEP_ALIVE_SECONDS = 5
 MOST_CONNECTIONS = 65_536
 QUIET_SECONDS = 0.3
@@ -76,27 +75,21 @@ class Server(uvicorn.Server):
             await asyncio.sleep(QUIET_SECONDS)
 
 
-def serve() -> int:
-    """Serves until a signal comes, and returns the exit code. Configured by environment variables (see `settings`)."""
+def serve(engine: Engine) -> int:
+    """Serves until a signal comes, and returns the exit code."""
     lifecycle = Lifecycle()
-    memory.give_back_large_blocks()
-    try:
-        settings = read_settings(os.environ)
-        configure_logging(settings.log_level)
-        processes = settings.processes or machine.processes_for(machine.available_cpus())
-        app = create_app(settings, lifecycle, processes)
-    except MedXferError as error:
-        print(f"medxfer: {error}", file=sys.stderr)
-        return CANNOT_START
+    app = create_app(engine, lifecycle)
     _allow_connections()
     memory.settle()
-    return _serve(settings, app, lifecycle) if processes == 1 else _serve_in(processes, settings, app, lifecycle)
+    return _serve(engine, app, lifecycle) if engine.processes == 1 else _serve_in_several(engine, app, lifecycle)
 
 
-def _serve_in(processes: int, settings: Settings, app: Middleware, lifecycle: Lifecycle) -> int:
+def _serve_in_several(engine: Engine, app: Middleware, lifecycle: Lifecycle) -> int:
+    settings, processes = engine.settings, engine.processes
+
     def serve_one(slot: int, listening: socket.socket, parent: int) -> int:
         app.metrics.slot = str(slot)
-        return _serve(settings, app, lifecycle, listening, parent)
+        return _serve(engine, app, lifecycle, listening, parent)
 
     app.metrics.begin_sharing()
     try:
@@ -113,12 +106,13 @@ def _serve_in(processes: int, settings: Settings, app: Middleware, lifecycle: Li
 
 
 def _serve(
-    settings: Settings,
+    engine: Engine,
     app: Middleware,
     lifecycle: Lifecycle,
     listening: socket.socket | None = None,
     parent: int | None = None,
 ) -> int:
+    settings = engine.settings
     config = uvicorn.Config(
         app,
         http=protocol(settings.deadline_ms / 1000, app.note_refusal),

@@ -12,8 +12,8 @@ from service.http.status import VERSION
 from tests.conftest import ROOT
 
 WINGS = {
-    "service": "__main__ server supervisor app prompt archive open_inference http engine model images settings log metrics "
-    "machine memory errors",
+    "service": "__main__ start server supervisor app prompt archive open_inference http engine model images settings log "
+    "metrics machine memory errors",
     "training": "__main__ commands pipeline estimate tools stages report graph network data vision run_folder allocator "
     "progress config_files config files",
 }

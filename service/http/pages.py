@@ -38,19 +38,24 @@ class File(NamedTuple):
 Files = Mapping[str, File]
 
 
-def read_files(folder: Path) -> Files:
-    """The files of a folder that a page can use, by name; none if there is no such folder."""
+def read_files(folder: Path, pattern: str = "*") -> Files:
+    """The files of a folder that a page can use, by their paths in it; none if there is no such folder."""
     files = {}
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.glob(pattern)):
         if path.suffix in _TYPES and path.is_file():
-            content = path.read_bytes()
-            files[path.name] = File(content, _TYPES[path.suffix], f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
+            name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+            files[name] = File(content, _TYPES[path.suffix], f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
     return files
 
 
-@route(["/", "/web/{name:str}"], http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
-def page(request: Request, web: NamedDependency[Files], name: FromPath[str] = INDEX) -> Response[bytes]:
-    return _answer(request, web, name)
+@route("/", http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
+def page(request: Request, web: NamedDependency[Files]) -> Response[bytes]:
+    return _answer(request, web, INDEX)
+
+
+@route("/web/{path:path}", http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
+def page_file(request: Request, web: NamedDependency[Files], path: FromPath[str]) -> Response[bytes]:
+    return _answer(request, web, path.removeprefix("/"))
 
 
 @route("/docs", http_method=PROBE_METHODS, sync_to_thread=False, include_in_schema=False)
@@ -74,7 +79,7 @@ def example(request: Request, examples: NamedDependency[Files], name: FromPath[s
     return _answer(request, examples, name)
 
 
-def _answer(request: Request, files: Files, name: FromPath[str]) -> Response[bytes]:
+def _answer(request: Request, files: Files, name: str) -> Response[bytes]:
     """Browsers keep a file but ask each time, so that a new version shows at once and an old one costs a 304."""
     if name not in files:
         raise NotFoundException("there is no such file")

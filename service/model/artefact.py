@@ -44,6 +44,10 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     balanced: Probability
     rule_in: Annotated[float, Meta(ge=0.5, le=1)]
 
+    @property
+    def has_zone(self) -> bool:
+        return self.screening < self.rule_in
+
     def is_uncertain(self, probability: float) -> bool:
         return self.screening <= probability and (probability < self.rule_in or self.rule_in == 1)  # float32 rounds up to 1
 

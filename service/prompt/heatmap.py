@@ -1,4 +1,4 @@
-"""Draws the heat-map over the X-ray as the page does at first: with the colours of `web/heatmap.js`, and without contours."""
+"""Draws the heat-map over the X-ray as the page does at first: in the colours of `web/viewer/heatmap.js`, without contours."""
 
 import io
 from pathlib import Path

@@ -3,19 +3,19 @@
 import { announce } from "./announce.js";
 import * as api from "./api.js";
 import * as appearance from "./appearance.js";
-import * as batch from "./batch.js";
-import * as examples from "./examples.js";
-import { backboneName, explain, showInFigures } from "./explain.js";
-import * as frame from "./frame.js";
-import { listen } from "./intake.js";
-import { drawing } from "./phantom.js";
-import * as modelReport from "./modelreport.js";
-import * as prevalence from "./prevalence.js";
-import { preparePrint, printOnly } from "./report.js";
-import * as responses from "./responses.js";
-import * as result from "./result.js";
-import * as stage from "./stage.js";
-import { isLikeThose, limit, problemWords, unbackedWords } from "./words.js";
+import { hasZone, isLikeThose, limit, problemWords, unbackedWords } from "./words.js";
+import * as prevalence from "./answer/prevalence.js";
+import { preparePrint, printOnly } from "./answer/report.js";
+import * as result from "./answer/result.js";
+import * as batch from "./batch/batch.js";
+import { backboneName, explain, showInFigures } from "./explain/explain.js";
+import * as modelReport from "./explain/modelreport.js";
+import * as responses from "./explain/responses.js";
+import * as examples from "./intake/examples.js";
+import { listen } from "./intake/intake.js";
+import { drawing } from "./intake/phantom.js";
+import * as frame from "./viewer/frame.js";
+import * as stage from "./viewer/stage.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -72,6 +72,7 @@ function ready() {
   $("bar").style.setProperty("--rule-in", info.thresholds.rule_in);
   $("tick-screening").textContent = `${limit(info.thresholds.screening)} %`;
   $("tick-rule-in").textContent = `${limit(info.thresholds.rule_in)} %`;
+  for (const id of ["bar-note", "tick-rule-in", "points"]) $(id).hidden = !hasZone(info);
   document.querySelectorAll(".report-link").forEach((link) => (link.hidden = !info.running.report));
   if ($("tool").dataset.state === "waiting") announce("Ready.");
   if (pending) take(pending);

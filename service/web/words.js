@@ -5,6 +5,8 @@ const FEW = 10; // images in a group, below which its share says nothing
 export const lower = (label) => label.toLowerCase();
 export const title = (label) => label.charAt(0).toUpperCase() + lower(label).slice(1);
 
+export const signed = (value, digits = 1) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+
 // Whole percent, never 0 or 100, since no score is certain.
 export function percent(probability) {
   const whole = Math.round(100 * probability);
@@ -23,6 +25,9 @@ export function limit(probability) {
   return value < 10 || value > 90 ? value.toFixed(1) : value.toFixed(0);
 }
 
+// Without a zone the two limits are one, and no score is uncertain.
+export const hasZone = ({ thresholds }) => thresholds.screening < thresholds.rule_in;
+
 export function kindOf(prediction, info) {
   if (prediction.uncertain) return "uncertain";
   return prediction.label === info.positive ? "positive" : "negative";
@@ -33,7 +38,7 @@ export function resultWords(prediction, info) {
   const positive = lower(info.positive);
   const { screening, rule_in } = info.thresholds;
   const score = percent(p);
-  const zone = `Grey zone ${limit(screening)} to ${limit(rule_in)}.`;
+  const zone = hasZone(info) ? `Grey zone ${limit(screening)} to ${limit(rule_in)}.` : `No grey zone: the limit is ${limit(screening)}.`;
   const common = { score, bar: `Score ${spoken(p)} of 100. ${zone}` };
   const unlike = !isLikeThose(prediction) && `How often such a score is right is known only for images like the training images, and this one is not like them.`;
   const unbacked = unbackedWords(prediction, info);

@@ -56,6 +56,26 @@ def test_a_signal_that_comes_while_it_loads_is_caught_as_the_first_process_of_a_
     assert (tmp_path / "log").read_text() == ""
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_signal_ends_a_start_whose_model_folder_does_not_answer(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    (folder / "model.onnx").unlink()
+    os.mkfifo(folder / "model.onnx")  # reading it waits for ever, as on a disk of the network that is gone
+    command = [sys.executable, "-m", "service"]
+    environment = {**os.environ, "MEDXFER_MODEL": str(folder)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
+        with (folder / "model.onnx").open("wb"):  # opens once the service reads
+            time.sleep(1)  # by then the libraries are imported too, and it waits for the model
+            process.send_signal(number)
+            assert process.wait(30) == code
+        assert process.stderr and process.stderr.read() == b""
+
+
+def test_the_collector_works_again_once_all_is_loaded() -> None:
+    check = "import gc; from service import memory; memory.prepare(); memory.settle(); assert gc.isenabled()"
+    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
+
+
 def test_a_port_in_use_ends_the_service_with_code_3() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

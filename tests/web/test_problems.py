@@ -68,13 +68,13 @@ def test_a_problem_of_the_service_is_told_from_one_of_the_file(open_page: OpenPa
 
 def test_a_module_or_connection_that_fails_is_reported_and_tried_again(open_page: OpenPage, files: WriteImages) -> None:
     page, loads = open_page(), itertools.count()
-    page.route("**/web/stage.js", lambda route: route.abort() if next(loads) < 3 else route.continue_())
+    page.route("**/web/viewer/stage.js", lambda route: route.abort() if next(loads) < 3 else route.continue_())
     page.reload()
     expect(page.locator("#status")).to_have_attribute("data-kind", "ready")
-    page.route("**/web/stage.js", lambda route: route.abort())
+    page.route("**/web/viewer/stage.js", lambda route: route.abort())
     page.goto(page.url)
     expect(page.locator("#message")).to_have_text("A part of the page could not be loaded. Reload the page.")
-    page.unroute("**/web/stage.js")
+    page.unroute("**/web/viewer/stage.js")
     page.reload()
     expect_state(page, "empty")
     page.route("**/predict*", lambda route: route.abort())

@@ -90,6 +90,6 @@ def test_the_address_without_its_slash_and_redirects_stay_behind_the_prefix(prox
 
 
 def test_no_file_of_the_page_names_an_address_from_the_root() -> None:
-    for file in sorted((Path(__file__).parents[2] / "service" / "web").glob("*.*")):
+    for file in sorted((Path(__file__).parents[2] / "service" / "web").rglob("*.*")):
         text = file.read_text(encoding="utf-8")
-        assert not [mark for mark in ('href="/', 'src="/', 'fetch("/', "fetch(`/") if mark in text], file.name
+        assert not [mark for mark in ('href="/', 'src="/', 'fetch("/', "fetch(`/") if mark in text], file

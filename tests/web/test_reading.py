@@ -110,6 +110,10 @@ def test_a_model_that_saw_few_and_nameless_images_says_how_little_is_known(
             if rule_in == 0.5:
                 expect(page.locator("#meaning")).to_contain_text("is not known: 3 images with about this score were held out")
                 expect(page.locator("#posterior")).to_be_empty()
+                assert "No grey zone: the limit is 50." in str(page.locator("#bar").get_attribute("aria-label"))
+                for zone in ("#bar-note", "#tick-rule-in", "#points", "#figure-reliability .zone-words"):
+                    expect(page.locator(zone).locator("visible=true")).to_have_count(0)
+                expect(page.locator("#table-points")).to_contain_text("All at 50 %")
             else:
                 expect(page.locator("#label")).to_have_text("Uncertain")
                 expect(page.locator("#meaning")).to_contain_text("so every answer is uncertain: read it as no answer.")
@@ -161,7 +165,7 @@ def test_a_posterior_says_no_more_than_the_test_fold_can_tell(open_page: OpenPag
         ("counts(0.95, 0.9, 50)", {"tp": 48, "fn": 2, "fp": 95, "tn": 855}),
     ):
         names = "{ posterior, predictiveValues, counts }"
-        found = page.evaluate(f"import('/web/prevalence.js').then(({names}) => {expression})")
+        found = page.evaluate(f"import('/web/answer/prevalence.js').then(({names}) => {expression})")
         assert found == pytest.approx(expected, abs=5e-4)
 
 

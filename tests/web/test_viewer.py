@@ -44,7 +44,7 @@ def test_the_colours_are_the_same_for_every_image_and_weak_evidence_is_clear(ope
         assert max(middle[:3]) == middle[channel]
     predict(page, files(0.5))
     assert map_pixels(page)[:, 3].max() < 130  # of 255: it is not stretched; at half the scale it would be full
-    colours = page.evaluate("import('/web/heatmap.js').then(({ colour }) => [-1, -0.5, 0, 0.5, 1].map(colour))")
+    colours = page.evaluate("import('/web/viewer/heatmap.js').then(({ colour }) => [-1, -0.5, 0, 0.5, 1].map(colour))")
     expected = [(0x59, 0xA0, 0xF9), (0x70, 0xA1, 0xDF), (0x9E, 0x9E, 0x9E), (0xD1, 0x8C, 0x5C), (0xE4, 0x82, 0x33)]
     assert np.abs(np.subtract(colours, expected)).max() <= 1
     for theme in ("light", "dark"):  # the stage is black in both

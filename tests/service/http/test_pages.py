@@ -8,7 +8,7 @@ import pytest
 from service.http.pages import WEB, read_files
 from tests.service.http.helpers import MODEL, PNG
 
-FILES = sorted(path.name for path in WEB.iterdir())
+FILES = sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*") if path.is_file())
 MAX_BYTES, MAX_COMPRESSED = 180_000, 80_000
 MEDIA_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "png": "image/png", "svg": "image/svg+xml"}
 PATHS = ["/", "/docs", *(f"/web/{name}" for name in FILES)]
@@ -44,19 +44,20 @@ def test_report_redirects_to_its_page(client: httpx.Client) -> None:
 
 
 def test_no_other_file_is_served(client: httpx.Client) -> None:
-    for path in ("/web/none.js", "/web/..%2fapp.py", "/report/..%2fmodel.json", "/report/%2e%2e/model.json", "/web/"):
+    outside = ("/web/..%2fapp.py", "/web/style/..%2fmain.js", "/report/..%2fmodel.json", "/report/%2e%2e/model.json")
+    for path in (*outside, "/web/none.js", "/web/", "/web/style", "/web/style/none.css"):
         assert client.get(path).status_code == 404, path
 
 
 def test_all_files_together_are_small(client: httpx.Client) -> None:
-    files = read_files(WEB)
+    files = read_files(WEB, "**/*")
     assert sorted(files) == FILES, "a file has no type"
     assert sum(len(file.content) for file in files.values()) <= MAX_BYTES
-    visit = ["/", *(f"/web/{name}" for name in FILES if name != "index.html" and not name.startswith("docs.")), "/model-info"]
+    visit = ["/", *(f"/web/{name}" for name in FILES if name != "index.html" and "docs." not in name), "/model-info"]
     assert sum(client.get(path).num_bytes_downloaded for path in visit) <= MAX_COMPRESSED
 
 
-@pytest.mark.parametrize("path", ["/web/main.js", "/model-info", "/report/index.html"])
+@pytest.mark.parametrize("path", ["/web/main.js", "/web/viewer/stage.js", "/model-info", "/report/index.html"])
 def test_only_clients_that_accept_compression_get_it(client: httpx.Client, path: str) -> None:
     plain, compressed = client.get(path, headers={"Accept-Encoding": "identity"}), client.get(path)
     assert "content-encoding" not in plain.headers

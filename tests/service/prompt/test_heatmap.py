@@ -30,7 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:  # Any: of
     if shutil.which("node") is None:
         pytest.skip("node is missing")
     folder = tmp_path_factory.mktemp("page")
-    shutil.copy(WEB / "heatmap.js", folder / "heatmap.mjs")
+    shutil.copy(WEB / "viewer/heatmap.js", folder / "heatmap.mjs")
     (folder / "program.mjs").write_text(PROGRAM)
     given = json.dumps({"map": {"values": MAP.values, "scale": MAP.scale}, "even": EVEN})
     printed = subprocess.check_output(["node", "program.mjs", given], cwd=folder, text=True)

@@ -1,7 +1,7 @@
 // The table of a batch: one row per file, filled in place, with filters, sorting and pages.
 
-import { element } from "./result.js";
-import { kindOf, percent, reason, title } from "./words.js";
+import { element } from "../element.js";
+import { kindOf, percent, reason, title } from "../words.js";
 
 const PAGE = 200; // rows that a browser lays out quickly
 const KINDS = ["all", "negative", "positive", "uncertain", "unusual", "refused"];

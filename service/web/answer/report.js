@@ -1,6 +1,6 @@
 // Downloads (CSV, JSON), and what a printed page adds.
 
-import { kindOf } from "./words.js";
+import { kindOf } from "../words.js";
 
 const COLUMNS = ["file", "answer", "score", "label", "novelty", "abstain", "reasons", "warnings", "problem", "ms", "request_id", "model", "variant", "sha256", "note"];
 

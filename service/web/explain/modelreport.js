@@ -1,6 +1,6 @@
 // If the service requires a token, a link to the model's report cannot send it: the report is fetched and shown here instead.
 
-import { file, hasToken } from "./api.js";
+import { file, hasToken } from "../api.js";
 
 const PLACE = "report/";
 const dialog = document.getElementById("model-report");

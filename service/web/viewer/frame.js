@@ -1,8 +1,8 @@
 // The messages in the frame: instead of a picture, or below it while an image is read.
 
-import { announce } from "./announce.js";
-import { element } from "./result.js";
-import { lower } from "./words.js";
+import { announce } from "../announce.js";
+import { element } from "../element.js";
+import { lower } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 

@@ -1,11 +1,11 @@
 // Batches: one request per image, four at a time, rows in the order of the files. Files and answers stay in memory.
 
-import { announce } from "./announce.js";
-import { predict, Problem } from "./api.js";
-import { printOnly, save, toCsv, toJson } from "./report.js";
-import { element } from "./result.js";
+import { announce } from "../announce.js";
+import { predict, Problem } from "../api.js";
+import { element } from "../element.js";
+import { reason } from "../words.js";
+import { printOnly, save, toCsv, toJson } from "../answer/report.js";
 import * as table from "./table.js";
-import { reason } from "./words.js";
 
 const AT_ONCE = 4;
 const MOST = 500;

@@ -1,6 +1,6 @@
 // Predictive values at another prevalence: sensitivity and specificity of the test fold, and Bayes' rule.
 
-import { lower, percent, unbroken } from "./words.js";
+import { lower, percent, unbroken } from "../words.js";
 
 const FARTHEST = 0.99; // beyond it, a test of a few hundred images cannot tell how often a score is right
 const PER_THOUSAND = [1, 2, 5, 10, 20, 50, 100, 200, 500];

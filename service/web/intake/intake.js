@@ -1,6 +1,6 @@
 // All ways to add images: file dialog, folder, camera, drop, paste. Passes Files of any kind to `take`.
 
-import { announce } from "./announce.js";
+import { announce } from "../announce.js";
 
 const HINT = "or drop files anywhere, or paste with Ctrl V (⌘ V)";
 

@@ -1,7 +1,7 @@
 // The model folder's examples: synthetic X-rays, of no one. See training/tools/synthesise.py.
 
-import { element } from "./result.js";
-import { title } from "./words.js";
+import { element } from "../element.js";
+import { title } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 

@@ -1,9 +1,8 @@
 // The pictures of the explanation, drawn from /model-info (`info`).
 
-import { colour, fade } from "./heatmap.js";
+import { colour, fade } from "../viewer/heatmap.js";
 import { fill, scale, shape, text, tile } from "./figures.js";
-import { signed } from "./stage.js";
-import { limit, lower, percent, title } from "./words.js";
+import { hasZone, limit, lower, percent, signed, title } from "../words.js";
 
 export const SHOWN_FILTERS = 24;
 const SPLITS = { train: "to learn", val: "to choose", shifted: "to calibrate", test: "to test" };
@@ -110,7 +109,7 @@ export function reliability(info, current) {
   ];
   fill("figure-reliability", `Predicted against observed share of ${lower(info.positive)}: ${groups.map((group) => `${percent(group.probability)} % predicted, ${percent(group.observed)} % observed`).join("; ")}`, [
     shape("rect", { x: x(screening), y: 24, width: x(rule_in) - x(screening), height: 204, class: "zone" }),
-    text((x(screening) + x(rule_in)) / 2, 40, "uncertain", { "text-anchor": "middle", class: "zone-words" }),
+    hasZone(info) && text((x(screening) + x(rule_in)) / 2, 40, "uncertain", { "text-anchor": "middle", class: "zone-words" }),
     shape("path", { d: `M40 24V228H328`, class: "axis" }),
     shape("path", { d: `M40 228L328 24`, class: "diagonal" }),
     groups.map((group) => shape("circle", { cx: x(group.probability), cy: y(group.observed), r: 4 + group.images / 24, class: "dot" })),
@@ -128,7 +127,7 @@ export function scores(info) {
   const tall = scale([0, Math.sqrt(Math.max(...histogram.positive, ...histogram.negative))], [0, 82]);
   const bars = (counts, name, up) =>
     counts.map((count, index) => count > 0 && shape("rect", { x: x(index / bins) + 1, width: 328 / bins - 2, y: up ? 96 - tall(Math.sqrt(count)) : 100, height: tall(Math.sqrt(count)), class: name }));
-  const lines = [screening, rule_in].map((value, index) => [
+  const lines = (hasZone(info) ? [screening, rule_in] : [screening]).map((value, index) => [
     shape("path", { d: `M${x(value)} 8V190`, class: "limit" }),
     text(x(value) + (index || value < 0.15 ? 4 : -4), 206, `${limit(value)} %`, { "text-anchor": index || value < 0.15 ? "start" : "end" }),
   ]);
@@ -147,7 +146,7 @@ export function scores(info) {
 
 export function points(info) {
   const { at, images } = info.metrics.test;
-  const names = { screening: "Screening", balanced: "Balanced", rule_in: "Rule-in" };
+  const names = hasZone(info) ? { screening: "Screening", balanced: "Balanced", rule_in: "Rule-in" } : { balanced: "All at" };
   const rows = Object.entries(names).map(([key, name]) => [`${name} ${limit(info.thresholds[key])} %`, at[key].tp, at[key].fn, at[key].fp]);
   table("table-points", `Of ${images} test images, at each limit`, ["Limit", "found", "missed", "false alarm"], rows);
 }

@@ -1,8 +1,7 @@
 // The left panel: pictures and numbers of the running model, from /model-info. It leaves out what the model does not provide.
 
 import * as plots from "./plots.js";
-import { signed } from "./stage.js";
-import { ages, lower, percent, sentence, title, unbroken } from "./words.js";
+import { ages, lower, percent, sentence, signed, title, unbroken } from "../words.js";
 
 const BACKBONES = { tf_efficientnet_lite0: "EfficientNet-Lite0", mobilenetv2_100: "MobileNetV2", mobilenet_v2: "MobileNetV2", resnet18: "ResNet-18", resnet50: "ResNet-50", densenet121: "DenseNet-121" };
 const SMALL = 512; // px; radiographs have more

@@ -1,8 +1,9 @@
-// The viewer: picture and map, zoom and pan, inverted, overlay or side by side, and a picture that was kept to compare with. The
-// picture grows in layout, not by a transform, so that the contours keep their width.
+// The viewer: picture and map, zoom and pan, inverted, overlay or side by side. The picture grows in layout, not by a transform,
+// so that the contours keep their width.
 
-import { announce } from "./announce.js";
+import { signed } from "../words.js";
 import { contours, mostEvidence, outsideShare, paint, scaled, smooth } from "./heatmap.js";
+import * as kept from "./kept.js";
 
 const LONGEST = 2048; // px, the longest side of the picture that is kept
 const STEP = 1.25;
@@ -18,7 +19,6 @@ let view = start();
 let picture = null; // { name, width, height } of what is shown
 let heatmap = null;
 let square = 224; // px, the side of the square that the network reads
-let kept = false; // whether a picture was kept to compare with
 
 export const setSquare = (side) => (square = side);
 
@@ -91,32 +91,15 @@ export function setCaption(words) {
 export const picturePlace = () => heatmap && { ...mostEvidence(heatmap.values), outside: outsideShare(heatmap.values) };
 
 export function endKeeping() {
-  kept = false;
+  kept.end();
   draw();
 }
 
-// Keeps the picture with its smooth map on the left of the next one; or ends that.
 function keep() {
-  if (!kept && !heatmap) return;
-  kept = !kept;
-  if (kept) {
-    const canvas = $("#kept");
-    canvas.width = base.width;
-    canvas.height = base.height;
-    const context = canvas.getContext("2d");
-    if (view.invert) context.filter = "invert(1)";
-    context.drawImage(base, 0, 0);
-    context.filter = "none";
-    if (stage.classList.contains("mapped")) {
-      context.globalAlpha = Number(opacity.value) / 100;
-      context.drawImage($("#map"), 0, 0, canvas.width, canvas.height);
-    }
-    $("[data-view=kept]").style.setProperty("--ratio", canvas.width / canvas.height);
-    const words = [picture.name, picture.caption].filter(Boolean).join(": ");
-    canvas.setAttribute("aria-label", `Kept: ${words}`);
-    $("#fact-kept").textContent = words;
-    announce("Kept on the left. Choose another image to compare it with.");
-  }
+  if (!heatmap) return;
+  const map = stage.classList.contains("mapped") ? $("#map") : null;
+  const words = [picture.name, picture.caption].filter(Boolean).join(": ");
+  kept.keep(base, { map, strength: Number(opacity.value) / 100, inverted: view.invert, words });
   draw();
 }
 
@@ -129,7 +112,7 @@ function paintBase(bitmap) {
 }
 
 function act(tool) {
-  if (tool === "keep" && kept) return keep();
+  if (tool === "keep" && kept.isKept()) return endKeeping();
   if (!picture || (tool === "invert" && picture.unseen)) return;
   const pans = { left: [1, 0], right: [-1, 0], up: [0, 1], down: [0, -1] };
   if (tool in pans) pan(...pans[tool], 0.1);
@@ -220,13 +203,13 @@ function draw() {
   const shown = Boolean(heatmap) && view.map;
   const strength = Number(opacity.value);
   stage.dataset.mode = view.mode;
-  stage.toggleAttribute("data-kept", kept);
+  stage.toggleAttribute("data-kept", kept.isKept());
   stage.classList.toggle("inverted", view.invert);
   stage.classList.toggle("mapped", shown && strength > 0);
   stage.classList.toggle("celled", view.cells);
   stage.classList.toggle("zoomed", view.zoom > 1);
-  stage.querySelector("[data-view=image]").hidden = !["side", "square"].includes(view.mode) || !picture || kept;
-  stage.querySelector("[data-view=kept]").hidden = !kept;
+  stage.querySelector("[data-view=image]").hidden = !["side", "square"].includes(view.mode) || !picture || kept.isKept();
+  stage.querySelector("[data-view=kept]").hidden = !kept.isKept();
   for (const name of ["zoom", "x", "y"]) stage.style.setProperty(`--${name}`, view[name]);
   stage.style.setProperty("--strength", strength / 100);
   if (heatmap) paint($("#map"), view.cells ? scaled(heatmap) : smooth(heatmap));
@@ -252,8 +235,8 @@ function describe(shown, strength) {
   for (const tool of ["invert", "map", "cells"]) $(`[data-tool=${tool}]`).setAttribute("aria-pressed", view[tool]);
   document.querySelectorAll("[data-tool]").forEach((button) => (button.disabled = !picture));
   $("[data-tool=invert]").disabled = !picture || picture.unseen;
-  $("[data-tool=keep]").disabled = !kept && !heatmap;
-  $("[data-tool=keep]").setAttribute("aria-pressed", kept);
+  $("[data-tool=keep]").disabled = !kept.isKept() && !heatmap;
+  $("[data-tool=keep]").setAttribute("aria-pressed", kept.isKept());
   for (const control of [opacity, $("[data-tool=map]"), $("[data-tool=cells]")]) control.disabled = !heatmap;
   document.querySelectorAll("[name=mode]").forEach((radio) => {
     radio.checked = radio.value === view.mode;
@@ -291,8 +274,6 @@ function fillCells() {
     }),
   );
 }
-
-export const signed = (value, digits = 1) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 
 function drawGrid(context, size) {
   context.fillStyle = "#10161c";

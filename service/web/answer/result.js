@@ -1,7 +1,8 @@
 // The answer in the right-hand panel: label, score, bar, notes, and the facts below.
 
-import { doubtWords, kindOf, lower, percent, resultWords, title, unbroken } from "./words.js";
-import { picturePlace, signed } from "./stage.js";
+import { element } from "../element.js";
+import { picturePlace } from "../viewer/stage.js";
+import { doubtWords, kindOf, lower, percent, resultWords, signed, title, unbroken } from "../words.js";
 
 const NOT_SURE = "Not sure";
 const OUTSIDE = 0.6; // share of the evidence outside the middle; in the default model half of it, on average
@@ -186,11 +187,4 @@ function scoped(scope, text) {
   const cell = element("th", text);
   cell.scope = scope;
   return cell;
-}
-
-export function element(tag, text = "", className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
 }
