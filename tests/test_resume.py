@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -19,6 +20,7 @@ from tests.test_pipeline import assert_same_fit, description_of, finished, histo
 from training import config_files, pipeline, run_folder
 from training.data import phantoms
 from training.network import history as fit_history
+from training.stages import fit
 
 CONFIG = """
 name = "foreign"
@@ -26,6 +28,7 @@ data = {folder = "data", positive = "opaque", folds = 3, shifted_fraction = 0.3}
 backbone = {name = "tf_efficientnet_lite0", weights = "none", image_size = 64}
 fit = {seeds = 2, epochs = 2, batch_size = 16, workers = 0, ignore = ["contrast"]}
 """
+TURNED = ["seed 0, head turned", "seed 1, head turned"]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +49,22 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_best_seed_is_chosen_and_its_head_alone_is_turned(foreign: Path) -> None:
+def test_the_best_seed_is_chosen_once_all_heads_and_nothing_else_were_turned(foreign: Path) -> None:
     networks = fit_history.read_networks(foreign / "whole")
-    seed, turned = networks.figures
-    assert networks.chosen == turned == f"{seed}, head turned"
-    chosen, best = (load_file(foreign / "whole" / name / "best.safetensors") for name in (".", seed.replace(" ", "-")))
+    assert [*networks.figures] == ["seed 0", TURNED[0], "seed 1", TURNED[1]]
+    assert networks.chosen == TURNED[networks.seed] == max(TURNED, key=lambda name: fit_history.score(networks.figures[name]))
+    chosen, best = (load_file(foreign / "whole" / name / "best.safetensors") for name in (".", f"seed-{networks.seed}"))
     assert {name for name in best if not torch.equal(chosen[name], best[name])} == {"head.weight", "head.bias"}
+
+
+def test_what_a_seed_had_before_its_head_was_turned_does_not_choose_it(foreign: Path) -> None:
+    networks = fit_history.read_networks(foreign / "whole")
+    shutil.copytree(foreign / "whole", foreign / "other")
+    folder = fit_history.folder(foreign / "other", 1 - networks.seed)
+    rows = [replace(row, shifted_auroc=1, unseen_auroc=1, matched_auroc=1) for row in fit_history.read(folder)]
+    fit_history.write(rows, folder)
+    with contextlib.chdir(foreign):
+        assert fit.choose(config_files.load(Path("run.toml")), Path("other"))[1].chosen == networks.chosen
 
 
 def test_a_run_that_is_interrupted_and_killed_ends_like_one_that_was_not(foreign: Path) -> None:
@@ -73,6 +86,8 @@ def test_a_run_that_is_interrupted_and_killed_ends_like_one_that_was_not(foreign
     description = description_of(foreign / "model")
     assert (description["labels"], description["positive"]) == (["clear", "opaque"], "opaque")
     assert description["data"]["without_patient"] == 60
+    report = (foreign / "model/report/index.html").read_text(encoding="utf-8")
+    assert all(words in report for words in (*TURNED, "judged by the same mean once its head was turned"))
     with running_service(model=foreign / "model") as client:
         image = (foreign / "data/train/opaque/study 1.png").read_bytes()
         answer = client.post("/predict", content=image).raise_for_status().json()

@@ -77,6 +77,8 @@ class Backbone(Section, frozen=True, kw_only=True):
     name: str = "tf_efficientnet_lite0"  # in timm: a convolutional network; see `network/backbone.py`
     weights: str = "imagenet"  # which timm downloads; or `none`, or a file of timm's or torchvision's; see `network/weights.py`
     image_size: Annotated[int, Meta(ge=64, multiple_of=32)] = 224  # side of the square that images are resized to; at most 448
+    # false leaves out the last 1 × 1 convolution, where timm's network ends with one, as EfficientNet and MobileNetV2 do.
+    conv_head: bool = True
 
     def __post_init__(self) -> None:
         if self.image_size > limits.ENOUGH:

@@ -53,10 +53,10 @@ def stages(config: Config, records: Sequence[Record], pace: Pace, audit_seconds:
     epoch = count[splits.TRAIN] * pace.step + VALIDATIONS * both * pace.forward
     head = (1 + config.fit.views) * count[splits.TRAIN] * pace.forward if config.backbone.weights != "none" else 0
     turn = (count[splits.TRAIN] + VALIDATIONS * both) * pace.forward if config.fit.ignore else 0
-    seeds = config.fit.seeds * (VALIDATIONS * both * pace.forward + config.fit.epochs * epoch)
+    seeds = config.fit.seeds * (VALIDATIONS * both * pace.forward + config.fit.epochs * epoch + turn)
     return {
         "audit": audit_seconds,
-        "fit": head + seeds + turn,
+        "fit": head + seeds,
         "export": 8 + count[splits.TRAIN] * graph,
         "quantise": QUANTISED * pace.forward if config.int8 else 0,
         "calibrate": variants * (2 * count[splits.SHIFTED] + config.int8 * both) * graph,

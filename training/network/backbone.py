@@ -82,6 +82,8 @@ def build(choices: config.Backbone) -> Network:
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
     fold_stem(features)
+    if not choices.conv_head:
+        drop_conv_head(features)
     return Network(features)
 
 
@@ -123,6 +125,20 @@ def fold_stem(features: nn.Module) -> None:
     convolution.in_channels = 1
     convolution.weight = nn.Parameter((weight * (STD / std).view(1, 3, 1, 1)).sum(1, keepdim=True))
     norm.get_buffer("running_mean").sub_((weight * ((MEAN - mean) / std).view(1, 3, 1, 1)).sum((1, 2, 3)))
+
+
+def drop_conv_head(features: nn.Module) -> None:
+    """Ends the network with its last block, which has fewer channels (EfficientNet-Lite0: 320, not 1,280) and no activation.
+    Does nothing where the maps do not come from a `conv_head`."""
+    last = getattr(features, "conv_head", None)
+    if isinstance(last, nn.Conv2d) and last.out_channels == features.num_features and hasattr(features, "bn2"):
+        features.num_features = last.in_channels  # type: ignore[assignment]  # timm's own attribute
+        features.conv_head, features.bn2 = nn.Identity(), nn.Identity()
+
+
+def left_out(features: nn.Module) -> list[str]:
+    """The names of timm's layers that the network does without."""
+    return ["conv_head"] if isinstance(getattr(features, "conv_head", None), nn.Identity) else []
 
 
 def layers(features: nn.Module, *, stages: bool = False) -> list[list[str]]:

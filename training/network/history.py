@@ -45,11 +45,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Networks(msgspec.Struct, frozen=True, kw_only=True):
-    """`networks.json` in a run folder: FIGURES of the best seed's network, before and after its head was turned, and the name
+    """`networks.json` in a run folder: FIGURES of each seed's network, before and after its head was turned; and name and seed
     of the one that is exported."""
 
     figures: dict[str, dict[str, float]]
     chosen: str
+    seed: int
 
 
 FIGURES = Row.__struct_fields__[3:]
@@ -89,10 +90,6 @@ def score(figures: Mapping[str, float]) -> float:
 
 def best(rows: Sequence[Row]) -> Row:
     return max(rows, key=lambda row: score(figures_of(row)))
-
-
-def best_seed(histories: Sequence[Sequence[Row]]) -> int:
-    return max(range(len(histories)), key=lambda seed: score(figures_of(best(histories[seed]))))
 
 
 def is_over(rows: Sequence[Row], epochs: int, patience: int) -> bool:

@@ -29,7 +29,8 @@ def compare(before: Network, after: Network) -> dict[str, Any]:
     stem = next(name for name, parameter in old.items() if parameter.ndim == 4)
     old_filters, new_filters = (parameters[stem].detach()[:, 0].numpy() for parameters in (old, new))
     filters = {"shape": list(new_filters.shape), "before": _encode(old_filters), "after": _encode(new_filters)}
-    return {"stages": stages, "head_parameters": after.head.weight.numel() + after.head.bias.numel(), "filters": filters}
+    head_parameters, left_out = after.head.weight.numel() + after.head.bias.numel(), backbone.left_out(after.features)
+    return {"stages": stages, "head_parameters": head_parameters, "filters": filters, "left_out": left_out}
 
 
 def _name(weights: Sequence[str]) -> str:

@@ -32,6 +32,14 @@ def find(truth: Bools, probability: Floats, target: float) -> tuple[Thresholds, 
     return Thresholds(screening=screening, balanced=0.5, rule_in=1 - below), found
 
 
+def sentence(thresholds: Thresholds, positive: str) -> str:
+    """Which predictions are uncertain."""
+    if not thresholds.has_zone:
+        return "No prediction is uncertain: the zone of uncertainty is empty."
+    between = f"between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}"
+    return f"A prediction is uncertain if the probability of {positive} lies {between}."
+
+
 def warnings(found: Mapping[str, Any], thresholds: Thresholds, negative: str, positive: str) -> list[str]:
     """A sentence for each label with too few images to show the target. `found`: as `find` returns it."""
     edges = {

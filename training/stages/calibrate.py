@@ -131,7 +131,7 @@ def show(description: Description) -> None:
     print(f"{'':12}     ECE    Brier      NLL")
     for when in ("before", "after"):
         print(f"{when:12}{calibration[when]['ece']:8.4f} {calibration[when]['brier']:8.4f} {calibration[when]['nll']:8.4f}")
-    print(f"uncertain between {thresholds.screening:.4f} and {thresholds.rule_in:.4f}")
+    print(zone.sentence(thresholds, description.positive))
     for warning in calibration["warnings"]:
         print(f"warning: {warning}")
 

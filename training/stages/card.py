@@ -19,7 +19,7 @@ from training.graph import model_folder, seen
 from training.graph.model_folder import FP32, INT8
 from training.network import history
 from training.network.history import Row
-from training.report import int8_gate, limits, metrics, plots, template
+from training.report import int8_gate, limits, metrics, plots, template, zone
 
 ABLATION = template.FOLDER.parent / "ablation.csv"  # written by `python -m training ablation`
 REPORT = "report"
@@ -71,7 +71,12 @@ def write(folder: Path) -> None:
 def write_recalibrated(folder: Path) -> None:
     """Writes the card of a model that was recalibrated on a user's own images."""
     description = model_folder.description_of(folder)
-    context = {"d": description, "m": description.metrics, "labels": " / ".join(description.labels)}
+    context = {
+        "d": description,
+        "m": description.metrics,
+        "labels": " / ".join(description.labels),
+        "zone": zone.sentence(description.thresholds, description.positive),
+    }
     (folder / "README.md").write_text(template.fill("recalibrated.md", context), encoding="utf-8")
 
 
@@ -116,6 +121,7 @@ def describe(description: Description) -> dict[str, Any]:
         "worth": worth(measured["test"]),
         "ablation": ablation() if limits.is_kermany(description) else [],
         "limits": limits.find(description),
+        "zone": zone.sentence(description.thresholds, description.positive),
         "warnings": measured["calibration"].get("warnings", []),  # models of earlier versions lack them
         "taken": measured["calibration"].get("choice", {"taken": True})["taken"],
         "text": metrics.text,
@@ -175,9 +181,9 @@ def histories_of(description: Description) -> list[list[Row]]:
 
 
 def networks_of(fit: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The figures of the network with a turned head. Those of the seed stand in its own row."""
-    figures = fit.get("networks", {}).get("figures", {})
-    return {name: values for name, values in figures.items() if name != f"seed {fit['kept_seed']}"}
+    """The figures of the networks with turned heads. Those of the seeds stand in their own rows."""
+    figures, seeds = fit.get("networks", {}).get("figures", {}), {f"seed {seed}" for seed in range(len(fit["histories"]))}
+    return {name: values for name, values in figures.items() if name not in seeds}
 
 
 def seed_aurocs(histories: Sequence[Sequence[Row]]) -> dict[str, str]:

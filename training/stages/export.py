@@ -46,9 +46,8 @@ def run(config: Config, run_dir: Path) -> None:
 def summarise_fit(config: Config, run_dir: Path) -> dict[str, Any]:
     """The history of each seed, the epoch that was kept of each, the best seed, and the network that is exported."""
     histories = [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)]
-    kept, kept_seed = [history.best(rows).epoch for rows in histories], history.best_seed(histories)
-    networks = history.read_networks(run_dir)
-    return {"epochs": config.fit.epochs, "histories": histories, "kept": kept, "kept_seed": kept_seed, "networks": networks}
+    kept, networks = [history.best(rows).epoch for rows in histories], history.read_networks(run_dir)
+    return {"epochs": config.fit.epochs, "histories": histories, "kept": kept, "kept_seed": networks.seed, "networks": networks}
 
 
 def build_graph(network: Network, config: Config, kinds: Targets) -> onnx.ModelProto:

@@ -1,10 +1,10 @@
-"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed, and of the best seed.
+"""Stage 2: fits the head on frozen features, then the whole network; keeps the best epoch of each seed, and the best seed.
 
 Writes for each seed, in `seed-0` and so on: `history.csv`, `curves.png`, `best.safetensors`, `last.safetensors`, and
 `resume.pt`, from which an interrupted fit continues to the same weights (on a CPU). All seeds share `head.safetensors`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,22 +74,40 @@ def run_seed(config: Config, run_dir: Path, seed: int) -> None:
 
 
 def choose(config: Config, run_dir: Path) -> tuple[Network, Networks]:
-    """The best seed's network, its head turned away from `fit.ignore`, and the figures of both."""
-    best = history.best_seed(histories := [history.read(history.folder(run_dir, seed)) for seed in range(config.fit.seeds)])
-    network = backbone.move_to_device(
-        backbone.load(config.backbone, history.folder(run_dir, best) / backbone.BEST), config.fit.device
-    )
-    found = Networks(figures={f"seed {best}": history.figures_of(history.best(histories[best]))}, chosen=f"seed {best}")
-    if not config.fit.ignore:
-        return network, found
+    """The best seed's network, and the figures of all. With `fit.ignore`, each seed's head is turned first: what the turn costs
+    differs between seeds by more than their figures before it."""
+    turn = turning(config, run_dir) if config.fit.ignore else None
+    figures, best = {}, None
+    for seed in range(config.fit.seeds):
+        folder, name = history.folder(run_dir, seed), f"seed {seed}"
+        figures[name] = history.figures_of(history.best(history.read(folder)))
+        network = backbone.move_to_device(backbone.load(config.backbone, folder / backbone.BEST), config.fit.device)
+        if turn:
+            name = f"{name}, head turned"
+            figures[name] = turn(network)
+        score = history.score(figures[name])
+        print(f"{name}: {score:.4f} is the mean of what chooses", flush=True)
+        if best is None or score > best[0]:
+            best = score, network, name, seed
+    assert best is not None  # there is a seed
+    _, network, name, seed = best
+    return network, Networks(figures=figures, chosen=name, seed=seed)
+
+
+def turning(config: Config, run_dir: Path) -> Callable[[Network], dict[str, float]]:
+    """A function that turns a network's head away from `fit.ignore`, and returns its FIGURES."""
     records = manifest.read_manifest(run_dir / manifest.MANIFEST)
     train, kinds = manifest.of_split(records, splits.TRAIN), Targets(records)
-    table, _ = _properties(config, train)
     images = batches.loader(Images(config, train, kinds, batches.plain(config.backbone.image_size)))
-    independence.turn_head(network, images, kinds, {name: table[name] for name in config.fit.ignore})
-    loaders, name = batches.validation(config, records, kinds), f"{found.chosen}, head turned"
-    figures = validation.validate(network, loaders, kinds, validation_weights(config, records))
-    return network, Networks(figures={**found.figures, name: figures}, chosen=name)
+    table, _ = _properties(config, train)
+    ignored: Table = {name: table[name] for name in config.fit.ignore}
+    validations, weights = batches.validation(config, records, kinds), validation_weights(config, records)
+
+    def turn(network: Network) -> dict[str, float]:
+        independence.turn_head(network, images, kinds, ignored)
+        return validation.validate(network, validations, kinds, weights)
+
+    return turn
 
 
 def sampling_weights(config: Config, train: Sequence[Record]) -> Floats | None:

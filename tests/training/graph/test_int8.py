@@ -15,6 +15,7 @@ from training.graph import inference, model_folder, rounding, surgery
 from training.graph.model_folder import INT8
 from training.stages import quantise
 
+CONVOLUTIONS = 48  # of the shipped network
 IMAGES = [grey(300 + 20 * seed, 280, seed) for seed in range(12)]
 
 
@@ -23,7 +24,7 @@ def test_a_network_has_the_layers_names_of_torch_and_put_back_gives_the_same_bit
     network = surgery.network_of(shipped)
     names = [node.name for node in network.graph.node if node.op_type == "Conv"]
     assert names[:3] == ["features.conv_stem", "features.blocks.0.0.conv_dw", "features.blocks.0.0.conv_pw"]
-    assert len(set(names)) == len(names) == 49
+    assert len(set(names)) == len(names) == CONVOLUTIONS
     models = (shipped, surgery.with_network(shipped, network))
     before, after = (inference.session_of(model).run(None, {"images": IMAGES[:1]}) for model in models)
     assert all(np.array_equal(*outputs) for outputs in zip(before, after, strict=True))
@@ -76,7 +77,7 @@ def test_all_convolutions_but_those_listed_run_in_int8_and_nothing_between_them_
     kept = model_folder.description_of(DEFAULT_MODEL).variants[INT8].kept_in_fp32
     in_int8 = [node for node in optimised.graph.node if node.op_type == "QLinearConv"]
     in_fp32 = [node for node in optimised.graph.node if node.op_type in ("Conv", "FusedConv")]
-    assert (len(in_int8), len(in_fp32)) == (49 - len(kept), len(kept) + 2)  # the head and novelty too
+    assert (len(in_int8), len(in_fp32)) == (CONVOLUTIONS - len(kept), len(kept) + 2)  # the head and novelty too
     assert not {node.name.partition("_token")[0] for node in in_int8} & set(kept)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in optimised.graph.initializer}
     for weight, step in ((tensors[node.input[3]], tensors[node.input[4]]) for node in in_int8):

@@ -41,6 +41,27 @@ def test_every_backbone_takes_grey_by_a_folded_stem_which_is_the_same_function_i
     assert (found - expected)[..., 4:-4, 4:-4].abs().max() < 1e-4
 
 
+@pytest.mark.parametrize(("name", "channels"), [("tf_efficientnet_lite0", 320), ("mobilenetv2_100", 320), ("resnet18", 512)])
+def test_a_network_without_conv_head_ends_with_its_last_block(name: str, channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    choices = Backbone(name=name, weights="none", conv_head=False)
+    network = backbone.build(choices).eval()
+    whole: Any = timm.create_model(name, num_classes=0, features_only=True, in_chans=1).eval()
+    whole.load_state_dict({key: network.features.state_dict()[key] for key in whole.state_dict()})
+    grey = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        maps = network.maps(grey)
+        assert maps.shape[1] == network.head.in_features == channels
+        assert torch.equal(maps, network.feature_maps(grey)[1])
+        assert torch.allclose(maps, whole(grey)[-1], atol=1e-5)
+    assert sum(map(len, backbone.layers(network.features))) == len([*network.features.parameters()])
+    had_one = channels == 320
+    assert backbone.left_out(network.features) == ["conv_head"] * had_one
+    assert backbone.left_out(backbone.build(Backbone(name=name, weights="none")).features) == []
+    backbone.save(network, tmp_path / "network.safetensors")
+    assert torch.equal(backbone.load(choices, tmp_path / "network.safetensors").head.weight, network.head.weight)
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

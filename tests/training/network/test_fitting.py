@@ -123,7 +123,6 @@ def test_a_history_reads_back_and_a_missing_or_damaged_one_is_named(tmp_path: Pa
 
 def test_the_first_of_the_best_is_kept_and_fitting_ends_with_the_epochs_or_the_patience() -> None:
     assert history.best(rows(0.5, 0.7, 0.6, 0.7)).epoch == 1
-    assert history.best_seed([rows(0.5, 0.6), rows(0.8, 0.1), rows(0.7, 0.7)]) == 1
     over = {(): False, (0.5, 0.6, 0.5): False, (0.6, 0.5, 0.5, 0.5): True, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6): True}
     assert {aurocs: history.is_over(rows(*aurocs), epochs=5, patience=3) for aurocs in over} == over
 

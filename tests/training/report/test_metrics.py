@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
@@ -195,6 +196,12 @@ def test_fifty_images_of_a_label_let_only_an_answer_be_certain_that_has_the_targ
     many = np.repeat([False, True], 99)
     thresholds, found = zone.find(many, np.where(many, 0.98, 0.02), 0.97)
     assert zone.warnings(found, thresholds, "NORMAL", "PNEUMONIA") == []
+    assert zone.sentence(thresholds, "PNEUMONIA") == "No prediction is uncertain: the zone of uncertainty is empty."
+    wider = replace(thresholds, screening=0.25)
+    assert (
+        zone.sentence(wider, "OPACITY")
+        == "A prediction is uncertain if the probability of OPACITY lies between 0.2500 and 0.5000."
+    )
 
 
 def test_a_calibration_that_makes_its_own_ece_worse_is_said() -> None:
