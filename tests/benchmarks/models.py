@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import onnx
 import onnx.utils
 import torch
@@ -16,10 +17,10 @@ from torch import nn
 from service.model.artefact import SUMS, read_description
 from tests.benchmarks import servers
 from tests.benchmarks.client import BENCHMARKS
+from tests.benchmarks.peers import network
 from tests.benchmarks.servers import FP32, INT8
 from tests.conftest import ROOT
 from training.data.batches import STD
-from training.vision import timm
 
 CONFIG = Path(__file__).with_name("resnet18.toml")
 IMAGES = 600
@@ -51,7 +52,7 @@ def convert(model: Path) -> None:
         for name, graph in graphs.items():
             onnx.save(behind_resize(graph, description.image_size, "probabilities"), work / NETWORKS[name])
         positive = description.labels.index(description.positive)
-        torch.save(torch_state(graphs[FP32], description.backbone, positive), work / "weights.pt")
+        torch.save(torch_state(graphs[FP32], network.build(msgspec.to_builtins(description)), positive), work / "weights.pt")
 
     servers.make_once(work, (model / SUMS).read_bytes() + Path(__file__).read_bytes(), write)
 
@@ -70,11 +71,10 @@ def behind_resize(model: onnx.ModelProto, size: int, output: str) -> onnx.ModelP
     return onnx.shape_inference.infer_shapes(cut)
 
 
-def torch_state(model: onnx.ModelProto, backbone: str, positive: int) -> dict[str, torch.Tensor]:
-    """Makes timm's module give the graph's probabilities, with as many operations as any fitted weights need.
+def torch_state(model: onnx.ModelProto, module: nn.Module, positive: int) -> dict[str, torch.Tensor]:
+    """Makes timm's `module` give the graph's probabilities, with as many operations as any fitted weights need.
     The graph's convolutions contain their batch norms, so each norm only adds the bias here. The head is
     p₊ = sigmoid(w · mean(f) / temperature + bias), which is the softmax over half of that logit and its negative."""
-    module = timm.create_model(backbone, num_classes=2)
     values = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     inputs = [node.input for node in model.graph.node if node.op_type == "Conv" and "network.features." in node.input[1]]
     layers = {

@@ -11,13 +11,14 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
 
+from tests.benchmarks.peers import network
 from tests.benchmarks.peers.common import CPUS, DESCRIPTION, PORT, SQUARE, WORK, answer
-from training.vision import timm, torchvision
+from training.vision import torchvision
 
 MEAN, DEVIATION = 0.449, 0.226
 
 torch.set_num_threads(CPUS)
-model = timm.create_model(DESCRIPTION["backbone"], num_classes=2)  # a head of two outputs, as in the original
+model = network.build(DESCRIPTION)
 model.load_state_dict(torch.load(WORK / "weights.pt", weights_only=True))
 model.eval()
 v1 = torchvision.transforms
