@@ -28,7 +28,7 @@ def start() -> int:
         print(f"medxfer: {error}", file=sys.stderr)
         return CANNOT_START
     except KeyboardInterrupt:
-        os._exit(0)  # a normal end could not stop the thread
+        os._exit(0)  # at once: Python would end while the thread may be in ONNX Runtime
     return server.serve(engine)
 
 
